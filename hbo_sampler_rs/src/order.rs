@@ -1,0 +1,106 @@
+//! The order in which a lap visits the rows of a cell.
+//!
+//! Small cells are shuffled by Fisher-Yates, exactly. Larger ones are walked by a keyed bijection in O(1) memory: an
+//! unbalanced Feistel network over (left, right) with `left < width` and `right < 2^bits`, both of about half the bits
+//! of `n`. Its domain `width * 2^bits` exceeds `n` by less than 2^bits; the rare value outside is walked on to the next.
+//! All arithmetic is on 16-bit lanes, which compilers vectorise on every machine.
+
+use crate::philox::{Domain, Philox};
+use crate::shuffle::shuffle;
+
+/// Rows of the largest cell.
+pub const LARGEST: u64 = 1 << 31;
+/// Rows of the largest cell whose laps are shuffled.
+pub const SHUFFLED: usize = 256;
+/// Rows of a larger cell that are computed together.
+pub const RUN: usize = 64;
+
+const ROUNDS: usize = 8;
+const LANES: usize = 16;
+const MIX: u16 = 0x9E6D;
+
+/// Writes the whole order of a small cell's lap.
+pub fn shuffled(seed: u64, cell: usize, lap: u64, order: &mut [u32]) {
+    for (row, slot) in (0..).zip(order.iter_mut()) {
+        *slot = row;
+    }
+    shuffle(order, Philox::new(seed, Domain::Orders), [lap, cell as u64, 0]);
+}
+
+/// The bijection of one lap of a larger cell.
+pub struct Bijection {
+    rows: u32,
+    width: u16,
+    bits: u32,
+    keys: [Key; ROUNDS],
+}
+
+#[derive(Clone, Copy)]
+struct Key {
+    xor: u16,
+    multiply: u16,
+}
+
+impl Key {
+    /// Sixteen mixed bits, the highest the best.
+    #[inline]
+    fn mix(self, half: u16) -> u16 {
+        let product = (half ^ self.xor).wrapping_mul(self.multiply);
+        (product ^ (product >> 7)).wrapping_mul(MIX)
+    }
+}
+
+impl Bijection {
+    pub fn new(seed: u64, cell: usize, lap: u64, rows: u32) -> Self {
+        let bits = (32 - rows.leading_zeros()) / 2;
+        let words = Philox::new(seed, Domain::Orders).words([0, lap, cell as u64, 0]);
+        Self {
+            rows,
+            width: rows.div_ceil(1 << bits) as u16,
+            bits,
+            keys: std::array::from_fn(|round| {
+                let key = words[round / 2] >> (round % 2 * 32);
+                Key {
+                    xor: (key >> 16) as u16,
+                    multiply: key as u16 | 1,
+                }
+            }),
+        }
+    }
+
+    /// Writes the rows at `start`, `start + 1`, ... of the lap.
+    pub fn rows(&self, start: u32, rows: &mut [u32]) {
+        let mut index = start;
+        for chunk in rows.chunks_mut(LANES) {
+            let values: [u32; LANES] = self.lanes(std::array::from_fn(|lane| index + lane as u32));
+            for (row, mut value) in chunk.iter_mut().zip(values) {
+                while value >= self.rows {
+                    value = self.lanes([value; 1])[0];
+                }
+                *row = value;
+            }
+            index += LANES as u32;
+        }
+    }
+
+    /// One pass through the network.
+    #[inline]
+    fn lanes<const N: usize>(&self, values: [u32; N]) -> [u32; N] {
+        let mask = ((1_u32 << self.bits) - 1) as u16;
+        let mut left = values.map(|value| (value >> self.bits) as u16);
+        let mut right = values.map(|value| value as u16 & mask);
+        for pair in self.keys.chunks_exact(2) {
+            for lane in 0..N {
+                let hash = u32::from(pair[0].mix(right[lane]));
+                let step = ((hash * u32::from(self.width)) >> 16) as u16;
+                let sum = left[lane].wrapping_add(step);
+                left[lane] = sum.min(sum.wrapping_sub(self.width));
+            }
+            for lane in 0..N {
+                let step = pair[1].mix(left[lane]) >> (16 - self.bits);
+                right[lane] = right[lane].wrapping_add(step) & mask;
+            }
+        }
+        std::array::from_fn(|lane| (u32::from(left[lane]) << self.bits) | u32::from(right[lane]))
+    }
+}

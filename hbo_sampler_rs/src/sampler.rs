@@ -1,0 +1,206 @@
+//! The sampler: rows from positions.
+
+use crate::covering::Covering;
+use crate::independent::Independent;
+use crate::line::{self, Line};
+use crate::order::LARGEST;
+use crate::schedule::{Schedule, Update};
+use crate::{Error, LINE};
+
+/// Cells that a sampler can have.
+pub(crate) const MOST_CELLS: usize = 1 << 16;
+
+/// A mixture of cells and the stream of its rows.
+pub struct Sampler {
+    seed: u64,
+    sizes: Vec<u32>,
+    schedule: Schedule,
+    rows: Rows,
+}
+
+/// How rows are drawn.
+enum Rows {
+    Covering(Box<Covering>),
+    Independent(Independent),
+}
+
+impl Sampler {
+    /// A sampler over cells of these many rows, drawn with these weights from position 0 on.
+    ///
+    /// # Errors
+    /// Cells or weights that make no mixture.
+    pub fn new(cell_sizes: &[u64], weights: Vec<f64>, seed: u64, replacement: bool) -> Result<Self, Error> {
+        let drawn = if replacement { 0 } else { cell_sizes.len() };
+        Self::starting_at(0, cell_sizes, weights, vec![0; drawn], seed, replacement)
+    }
+
+    pub(crate) fn starting_at(
+        position: u64,
+        cell_sizes: &[u64],
+        weights: Vec<f64>,
+        drawn: Vec<u64>,
+        seed: u64,
+        replacement: bool,
+    ) -> Result<Self, Error> {
+        if cell_sizes.is_empty() || cell_sizes.len() > MOST_CELLS {
+            return Err(Error::CellCount {
+                cells: cell_sizes.len(),
+            });
+        }
+        let sizes = (0..)
+            .zip(cell_sizes)
+            .map(|(cell, &rows)| {
+                if rows <= LARGEST {
+                    Ok(rows as u32)
+                } else {
+                    Err(Error::CellSize { cell, rows })
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        line::check(&weights, &sizes)?;
+        check_range(position, 0)?;
+        check_drawn(position, &drawn, &sizes, replacement)?;
+        Ok(Self {
+            seed,
+            rows: if replacement {
+                Rows::Independent(Independent::new(seed, &sizes))
+            } else {
+                Rows::Covering(Box::new(Covering::new(seed, &sizes)))
+            },
+            sizes,
+            schedule: Schedule::new(Update {
+                position,
+                weights,
+                drawn,
+            }),
+        })
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Whether rows are drawn with replacement.
+    pub fn replacement(&self) -> bool {
+        matches!(self.rows, Rows::Independent(_))
+    }
+
+    /// Rows of every cell.
+    pub fn cell_sizes(&self) -> Vec<u64> {
+        self.sizes.iter().copied().map(u64::from).collect()
+    }
+
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The normalised weights in force at a position.
+    ///
+    /// # Errors
+    /// A position outside the stream or before the oldest weights that are kept.
+    pub fn weights(&self, position: u64) -> Result<Vec<f64>, Error> {
+        check_range(position, 0)?;
+        Ok(line::normalised(&self.schedule.at(position)?.0.weights))
+    }
+
+    /// Puts weights in force from a position on. Weights that cut the line as those in force do change nothing.
+    ///
+    /// # Errors
+    /// Weights that make no mixture, or a position before the newest weights.
+    pub fn reweight(&mut self, position: u64, weights: Vec<f64>) -> Result<(), Error> {
+        line::check(&weights, &self.sizes)?;
+        check_range(position, 0)?;
+        let newest = self.schedule.newest();
+        if position < newest.position {
+            return Err(Error::Backwards {
+                position,
+                newest: newest.position,
+            });
+        }
+        if Line::new(&weights).ends() == Line::new(&newest.weights).ends() {
+            return Ok(());
+        }
+        let drawn = match &mut self.rows {
+            Rows::Covering(rows) => {
+                let drawn = rows.drawn(&self.schedule, position)?;
+                rows.reweighted(position);
+                drawn
+            }
+            Rows::Independent(rows) => {
+                rows.reweighted();
+                Vec::new()
+            }
+        };
+        self.schedule.push(Update {
+            position,
+            weights,
+            drawn,
+        });
+        Ok(())
+    }
+
+    /// Draws of every cell at the positions from `position` to before `position + count`.
+    ///
+    /// # Errors
+    /// Positions outside the stream or before the oldest weights that are kept.
+    pub fn counts(&self, position: u64, count: u64) -> Result<Vec<u64>, Error> {
+        check_range(position, count)?;
+        match &self.rows {
+            Rows::Covering(rows) => {
+                let before = rows.drawn(&self.schedule, position)?;
+                let mut counts = rows.drawn(&self.schedule, position + count)?;
+                for (count, before) in counts.iter_mut().zip(before) {
+                    *count -= before;
+                }
+                Ok(counts)
+            }
+            Rows::Independent(rows) => rows.counts(&self.schedule, position..position + count),
+        }
+    }
+
+    /// Writes the rows at the positions from `position` on.
+    ///
+    /// # Errors
+    /// Positions outside the stream or before the oldest weights that are kept.
+    pub fn fill(&mut self, position: u64, rows: &mut [i64]) -> Result<(), Error> {
+        check_range(position, rows.len() as u64)?;
+        self.schedule.at(position)?;
+        match &mut self.rows {
+            Rows::Covering(covering) => covering.fill(&self.schedule, position, rows),
+            Rows::Independent(independent) => independent.fill(&self.schedule, position, rows),
+        }
+    }
+}
+
+/// Refuses positions outside the stream.
+pub(crate) fn check_range(position: u64, count: u64) -> Result<(), Error> {
+    if position.checked_add(count).is_some_and(|end| end <= LINE) {
+        Ok(())
+    } else {
+        Err(Error::Range { position, count })
+    }
+}
+
+/// Refuses draws that cannot have been made before a position.
+fn check_drawn(position: u64, drawn: &[u64], sizes: &[u32], replacement: bool) -> Result<(), Error> {
+    let cells = if replacement { 0 } else { sizes.len() };
+    if drawn.len() != cells {
+        return Err(Error::DrawnCount {
+            drawn: drawn.len(),
+            cells,
+        });
+    }
+    let total: u128 = drawn.iter().copied().map(u128::from).sum();
+    if !replacement && total != u128::from(position) {
+        return Err(Error::DrawnTotal { total, position });
+    }
+    let mut pairs = drawn.iter().zip(sizes);
+    if let Some(cell) = pairs.position(|(&drawn, &size)| drawn > 0 && size == 0) {
+        return Err(Error::DrawnEmpty {
+            cell,
+            drawn: drawn[cell],
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The schedule: which weights came into force at which position, and how many rows each cell had given by then.
+
+use std::collections::VecDeque;
+
+use crate::Error;
+
+/// Weights of all updates together that are kept.
+const KEPT_WEIGHTS: usize = 1 << 19;
+/// Updates that are kept however many cells there are.
+const KEPT_UPDATES: usize = 64;
+
+/// Weights that came into force at a position.
+pub struct Update {
+    pub position: u64,
+    pub weights: Vec<f64>,
+    /// Draws of every cell before the position; empty when drawing with replacement, where nothing depends on them.
+    pub drawn: Vec<u64>,
+}
+
+/// The newest updates, by position; never empty.
+pub struct Schedule {
+    updates: VecDeque<Update>,
+}
+
+impl Schedule {
+    pub fn new(first: Update) -> Self {
+        Self {
+            updates: VecDeque::from([first]),
+        }
+    }
+
+    pub fn updates(&self) -> impl Iterator<Item = &Update> {
+        self.updates.iter()
+    }
+
+    pub fn oldest(&self) -> &Update {
+        &self.updates[0]
+    }
+
+    pub fn newest(&self) -> &Update {
+        &self.updates[self.updates.len() - 1]
+    }
+
+    /// Records an update, in the place of the newest if they share their position.
+    pub fn push(&mut self, update: Update) {
+        if self.newest().position == update.position {
+            self.updates.pop_back();
+        }
+        let kept = (KEPT_WEIGHTS / update.weights.len()).max(KEPT_UPDATES);
+        if self.updates.len() == kept {
+            self.updates.pop_front();
+        }
+        self.updates.push_back(update);
+    }
+
+    /// The update in force at a position, and where the next one takes over.
+    pub fn at(&self, position: u64) -> Result<(&Update, Option<u64>), Error> {
+        let after = self.updates.partition_point(|update| update.position <= position);
+        let Some(index) = after.checked_sub(1) else {
+            return Err(Error::Forgotten {
+                position,
+                oldest: self.oldest().position,
+            });
+        };
+        Ok((&self.updates[index], self.updates.get(after).map(|next| next.position)))
+    }
+}
