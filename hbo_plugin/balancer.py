@@ -1,0 +1,168 @@
+"""The balancer: a method and the stream it steers, with what was trained on so far. Knows no torch and no Axolotl."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo_plugin._sampler import MixtureSampler
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.cells import Cells
+from hbo_plugin.methods import METHODS
+from hbo_plugin.methods.caps import cap_weights
+
+STATE_VERSION = 1
+
+
+_SETTINGS = {
+    "hbo": ("temperature", "rate", "floor", "smoothing", "strength"),
+    "hbo_reference": ("temperature",),
+    "temperature": ("temperature",),
+}
+"""The keys of the `hbo:` block that a method takes."""
+
+
+class Balancer:
+    """Moves the weights of the stream, and counts what it gave."""
+
+    def __init__(self, cells: Cells, config: HBOConfig, *, seed: int, total_rows: int) -> None:
+        """Start at the method's first weights.
+
+        Args:
+            cells: the layout of the training set.
+            config: the `hbo:` block.
+            seed: of the stream.
+            total_rows: rows that the whole run trains on, for the repetition cap.
+        """
+        self._cells = cells
+        self._config = config
+        self._total_rows = total_rows
+        self._sizes = cells.sizes.ravel()
+        self.method_name = "hbo_reference" if config.reference else config.method
+        settings = {key: getattr(config, key) for key in _SETTINGS.get(self.method_name, ())}
+        self.method = METHODS[self.method_name](cells.sizes, **settings)
+        self.samples = np.zeros(self._sizes.size, np.int64)
+        """Rows trained on, int64[datasets * levels]."""
+        self.tokens = np.zeros(self._sizes.size, np.int64)
+        """Tokens trained on, int64[datasets * levels]."""
+        self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
+        """Cells whose weight the repetition cap holds down, bool[datasets * levels]."""
+        self._in_force_from = 0
+        weights = self._capped(head=0)
+        self.mixture = MixtureSampler(self._sizes, weights, seed=seed, replacement=config.replacement)
+
+    @property
+    def trained(self) -> int:
+        """Rows trained on: the position up to which the stream was used."""
+        return int(self.samples.sum())
+
+    def count(self, rows: NDArray[np.int64]) -> None:
+        """Note that a step trained on these rows, int64[rows of the step]."""
+        cell = self._cells.of(rows)
+        self.samples += np.bincount(cell, minlength=self.samples.size)
+        lengths = self._cells.lengths[rows]
+        self.tokens += np.bincount(cell, weights=lengths, minlength=self.samples.size).astype(np.int64)
+
+    def update(self, signals: dict[str, NDArray[np.float64]], head: int) -> None:
+        """Give signals to the method; its new weights take force at the position `head`."""
+        self.method.update(signals)
+        self.mixture.reweight(head, self._capped(head))
+        self._in_force_from = head
+
+    def _capped(self, head: int) -> NDArray[np.float64]:
+        """The method's weights, held down where a row would be repeated more than `max_laps` times by the end."""
+        weights = self.method.weights().ravel()
+        if self._config.max_laps is None or head >= self._total_rows:
+            return weights
+        drawn = self.samples.copy()
+        if head > self.trained:
+            drawn += self.mixture.counts(self.trained, head - self.trained)
+        allowance = np.maximum(self._config.max_laps * self._sizes - drawn, 0.0)
+        weights, self.capped = cap_weights(weights, allowance, self._total_rows - head)
+        return weights
+
+    def weights(self) -> NDArray[np.float64]:
+        """The newest weights, float64[datasets, levels]."""
+        return self.mixture.weights(self._in_force_from).reshape(self._cells.sizes.shape)
+
+    def scalars(self) -> dict[str, float]:
+        """What is logged: weights, realised shares and laps of every dataset, and the weights of its levels."""
+        weights, samples, tokens = self.weights(), self._by_dataset(self.samples), self._by_dataset(self.tokens)
+        scalars = {}
+        for index, name in enumerate(self._cells.names):
+            scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
+            if self._cells.levels > 1:
+                for level, weight in enumerate(weights[index]):
+                    scalars[f"hbo/weight/{name}/{level}"] = float(weight)
+            scalars[f"hbo/share/sample/{name}"] = float(samples[index] / max(1, samples.sum()))
+            scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
+            scalars[f"hbo/laps/{name}"] = float(samples[index] / self._cells.sizes[index].sum())
+        scalars["hbo/capped_cells"] = float(self.capped.sum())
+        return scalars
+
+    def record(self) -> dict[str, Any]:
+        """The same for the trace: JSON-safe, per cell where it makes sense."""
+        return {
+            "position": self.trained,
+            "weights": _named(self._cells, self.weights()),
+            "samples": _named(self._cells, self.samples.reshape(self._cells.sizes.shape)),
+            "tokens": _named(self._cells, self.tokens.reshape(self._cells.sizes.shape)),
+            "rows": _named(self._cells, self._cells.sizes),
+            "capped": _named(self._cells, self.capped.reshape(self._cells.sizes.shape)),
+        }
+
+    def _by_dataset(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return values.reshape(self._cells.sizes.shape).sum(1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, JSON-safe."""
+        return {
+            "version": STATE_VERSION,
+            "method": self.method_name,
+            "datasets": list(self._cells.names),
+            "fingerprints": list(self._cells.fingerprints),
+            "mixture": self.mixture.state_dict(),
+            "method_state": self.method.state_dict(),
+            "samples": self.samples.tolist(),
+            "tokens": self.tokens.tolist(),
+            "capped": self.capped.tolist(),
+            "in_force_from": self._in_force_from,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a checkpoint's state; a ValueError says what differs if it belongs to another run."""
+        if state.get("version") != STATE_VERSION:
+            msg = (
+                f"the checkpoint's hbo state has version `{state.get('version')}` and this hbo reads {STATE_VERSION}: "
+                f"resume with the hbo that wrote it, or start afresh."
+            )
+            raise ValueError(msg)
+        if state["method"] != self.method_name:
+            msg = (
+                f"the checkpoint was trained with method `{state['method']}` and this run asks for "
+                f"`{self.method_name}`: change `hbo.method` back, or start afresh."
+            )
+            raise ValueError(msg)
+        if state["datasets"] != list(self._cells.names):
+            msg = (
+                f"the checkpoint mixes the datasets {state['datasets']} and this run has {list(self._cells.names)}: "
+                f"change `datasets:` back, or start afresh."
+            )
+            raise ValueError(msg)
+        for name, old, new in zip(self._cells.names, state["fingerprints"], self._cells.fingerprints, strict=True):
+            if old != new:
+                msg = (
+                    f"the rows or levels of dataset `{name}` are not those of the checkpoint: "
+                    f"restore the data, `sequence_len`, `val_set_size`, `seed` and `hbo:` keys of that run, or start afresh."
+                )
+                raise ValueError(msg)
+        self.mixture = MixtureSampler.from_state_dict(state["mixture"])
+        self.method.load_state_dict(state["method_state"])
+        self.samples = np.array(state["samples"], np.int64)
+        self.tokens = np.array(state["tokens"], np.int64)
+        self.capped = np.array(state["capped"], np.bool_)
+        self._in_force_from = state["in_force_from"]
+
+
+def _named(cells: Cells, values: NDArray[Any]) -> dict[str, list[Any]]:
+    return dict(zip(cells.names, values.tolist(), strict=True))

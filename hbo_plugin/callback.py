@@ -1,0 +1,34 @@
+"""The callback: tells the run when the training begins, makes a step and ends."""
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hbo_plugin import report
+from hbo_plugin.run import Run
+
+
+class HBOCallback(TrainerCallback):
+    """Steps end after the gradients are cleared and before log, evaluation and checkpoint: the place to measure."""
+
+    def __init__(self, run: Run) -> None:
+        """Watch a run."""
+        self._run = run
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Show the mixture, then begin."""
+        if state.is_world_process_zero:
+            report.show(report.banner(self._run, state.max_steps))
+        self._run.begin(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the step's rows and update the weights when it is time."""
+        self._run.after_step(state.global_step, last=state.global_step >= state.max_steps)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Close the trace and show what became of the mixture."""
+        self._run.end(state.global_step)
+        if state.is_world_process_zero:
+            report.show(report.summary(self._run.trace.read()))

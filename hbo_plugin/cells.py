@@ -1,0 +1,67 @@
+"""Cells: the training set as contiguous slices, one for each level of each dataset."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The layout of the concatenated training set.
+
+    Attributes:
+        names: one name a dataset.
+        sizes: rows of each cell, int64[datasets, levels]; level 0 is the easiest.
+        lengths: tokens of each row of the training set, int32[rows].
+        fingerprints: a digest of each dataset's rows in their order, so that a resumed run can tell other data.
+    """
+
+    names: tuple[str, ...]
+    sizes: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    fingerprints: tuple[str, ...]
+
+    @property
+    def levels(self) -> int:
+        """Number of levels a dataset."""
+        return int(self.sizes.shape[1])
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """One past the last row of each cell, int64[datasets * levels]."""
+        return np.cumsum(self.sizes.ravel())
+
+    def rows(self, cell: int) -> range:
+        """The rows of a cell, numbered as in the training set."""
+        return range(int(self.ends[cell] - self.sizes.ravel()[cell]), int(self.ends[cell]))
+
+    def dataset_rows(self, dataset: int) -> range:
+        """The rows of a dataset, numbered as in the training set."""
+        first = dataset * self.levels
+        return range(self.rows(first).start, self.rows(first + self.levels - 1).stop)
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The cell of each row, int64 of the shape of `rows`."""
+        return np.searchsorted(self.ends, rows, side="right")
+
+
+def cut_levels(scores: NDArray[np.float64], levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort rows by difficulty and cut them into levels of near-equal size; no row is dropped.
+
+    Ties keep the order of the data, so that the cut does not depend on the sorting algorithm. A row without a score
+    (NaN) takes the median of the others: it is neither easy nor hard.
+
+    Args:
+        scores: float64[rows], larger is harder.
+        levels: number of slices, at most the number of rows.
+
+    Returns:
+        The rows from easiest to hardest, int64[rows], and the rows of each level, int64[levels].
+    """
+    known = scores[~np.isnan(scores)]
+    middle = np.median(known) if known.size else 0.0
+    order = np.argsort(np.where(np.isnan(scores), middle, scores), kind="stable")
+    sizes = np.diff(np.arange(levels + 1) * len(scores) // levels)
+    return order, sizes

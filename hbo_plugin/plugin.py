@@ -1,0 +1,99 @@
+"""The plugin: which of Axolotl's hooks calls what. Inert in a run without an `hbo:` block."""
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from axolotl.integrations.base import BasePlugin
+
+# Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
+from hbo_plugin.args import HBOArgs, HBOConfig
+
+if TYPE_CHECKING:
+    from hbo_plugin.data import RunData
+
+LOG = logging.getLogger(__name__)
+
+_EXTENSION = "hbo_plugin._sampler"
+
+
+class HBOPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl is untyped
+    """`plugins: [hbo_plugin.HBOPlugin]`."""
+
+    def __init__(self) -> None:
+        """Axolotl makes one, and from 0.21 on keeps it for every configuration of the process."""
+        super().__init__()
+        self._data: RunData | None = None
+
+    def register(self, cfg: Any) -> None:
+        """Forget an earlier run; check what only the user's own YAML can show."""
+        self._data = None
+        if "hbo" not in cfg:
+            return
+        try:
+            importlib.import_module(_EXTENSION)
+        except ImportError as error:
+            msg = (
+                f"`hbo:` is set, but its compiled extension `{_EXTENSION}` cannot be loaded ({error}): "
+                f"install the wheel with `pip install axolotl-hbo`, or run `make build` in a checkout."
+            )
+            # Not an ImportError, which Axolotl 0.19 swallows, to train without hbo.
+            raise RuntimeError(msg) from error
+        if cfg["hbo"] is None:  # `hbo:` with nothing under it: every default
+            cfg["hbo"] = {}
+        for entry in cfg.get("datasets") or []:
+            if entry.get("weight") is not None:
+                LOG.warning(
+                    "`datasets[].weight: %s` of `%s` keeps that share of its rows, chosen once before tokenising "
+                    "(and is ignored by Axolotl 0.19); it is not a mixing probability, which `hbo:` sets while training.",
+                    entry["weight"],
+                    entry.get("path"),
+                )
+
+    def get_input_args(self) -> str:
+        """The `hbo:` block's schema."""
+        return f"{HBOArgs.__module__}.{HBOArgs.__name__}"
+
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> Any:  # noqa: FBT001, FBT002 Axolotl's signature
+        """Load the data in cells, for `axolotl train` and `axolotl preprocess`."""
+        if cfg.hbo is None:
+            return None
+        from hbo_plugin import compat, data
+
+        self._data = data.load(cfg, _config(cfg))
+        steps = -1 if preprocess else self._data.steps(cfg)
+        return compat.dataset_meta(
+            train_dataset=self._data.train, eval_dataset=self._data.held_out, total_num_steps=steps
+        )
+
+    def get_trainer_cls(self, cfg: Any) -> type | None:
+        """The run's trainer class with the mixin; None where the data are not ours, as in `axolotl evaluate`."""
+        if self._data is None:
+            return None
+        from hbo_plugin import compat
+        from hbo_plugin.trainer import HBOTrainerMixin
+
+        base = compat.base_trainer_cls(cfg, self)
+        return type(f"HBO{base.__name__}", (HBOTrainerMixin, base), {})
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
+        """No loader workers: they would draw rows long before these are trained on, under weights that are past."""
+        if self._data is None:
+            return None
+        return {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
+        """Attach the run to its trainer."""
+        if self._data is None:
+            return []
+        from hbo_plugin.callback import HBOCallback
+        from hbo_plugin.run import Run
+
+        config = _config(cfg)
+        seed = cfg.seed or 0 if config.seed is None else config.seed
+        trainer.hbo = Run(trainer, self._data, config, seed)
+        return [HBOCallback(trainer.hbo)]
+
+
+def _config(cfg: Any) -> HBOConfig:
+    return HBOConfig.model_validate(cfg.hbo.to_dict())

@@ -1,0 +1,75 @@
+"""What the user sees: a banner at the start, and a table of weights and shares at the end."""
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from hbo_plugin.run import Run
+
+
+def show(content: RenderableType) -> None:
+    """Print to the terminal, or as plain text to a file, where a line must not be cut."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print(content)
+
+
+def banner(run: Run, steps: int) -> RenderableType:
+    """Datasets, levels, rows and first weights of a run of `steps` optimizer steps."""
+    cells, config, method = run.data.cells, run.config, run.balancer.method
+    table = Table(title=f"hbo: {run.balancer.method_name}, difficulty by {config.difficulty}")
+    for header in ("dataset", "rows", "rows by level", "tokens a row", "weight", "held out"):
+        table.add_column(header, justify="left" if header == "dataset" else "right")
+    for index, (name, weights) in enumerate(zip(cells.names, run.balancer.weights(), strict=True)):
+        rows = cells.dataset_rows(index)
+        table.add_row(
+            name,
+            f"{len(rows):,}",
+            " ".join(map(str, cells.sizes[index])),
+            f"{cells.lengths[rows.start : rows.stop].mean():.0f}",
+            f"{weights.sum():.1%}",
+            str(len(run.data.held_out_rows.get(name, ()))),
+        )
+    if method.signals:
+        plan = f"{' and '.join(method.signals)} every {config.update_every} of {steps} steps, by probes"
+    else:
+        plan = f"fixed for all {steps} steps"
+    return Group(table, f"weights: {plan}", *(f"note: {note}" for note in run.data.notes))
+
+
+def summary(trace: list[dict[str, Any]]) -> RenderableType:
+    """The mixture of a run, first against last, from the records of its trace; held-out losses where it has them."""
+    weighed = [record for record in trace if "weights" in record]
+    tested = [record["held_out"] for record in trace if "held_out" in record]
+    if not weighed:
+        return "hbo: the trace is empty; nothing was trained."
+    first, last = weighed[0], weighed[-1]
+    table = Table(title=f"hbo: the mixture after {last['step']} steps, {last['position']:,} rows")
+    headers = ["dataset", "rows", "weight", "levels, first", "levels, last", "samples", "tokens", "laps"]
+    for header in headers + (["held-out loss"] if tested else []):
+        table.add_column(header, justify="left" if header == "dataset" else "right")
+    samples, tokens = (sum(sum(cells) for cells in last[unit].values()) for unit in ("samples", "tokens"))
+    for name, weights in last["weights"].items():
+        begun, drawn, rows = first["weights"][name], sum(last["samples"][name]), sum(last["rows"][name])
+        cells = [
+            name,
+            f"{rows:,}",
+            f"{sum(begun):.1%} > {sum(weights):.1%}",
+            _levels(begun),
+            _levels(weights),
+            f"{drawn / max(1, samples):.1%}",
+            f"{sum(last['tokens'][name]) / max(1, tokens):.1%}",
+            f"{drawn / rows:.2f}",
+        ]
+        if tested:
+            losses = [record[name] for record in (tested[0], tested[-1]) if name in record]
+            cells.append(" > ".join(f"{loss:.3f}" for loss in losses))
+        table.add_row(*cells)
+    return table
+
+
+def _levels(weights: list[float]) -> str:
+    """The levels' shares of their dataset, in percent."""
+    return " ".join(f"{weight / max(1e-300, sum(weights)):.0%}" for weight in weights)

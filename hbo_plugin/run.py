@@ -1,0 +1,191 @@
+"""One training run: the balancer with its probes, its files, and what happens after each step."""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo_plugin import difficulty
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.balancer import Balancer
+from hbo_plugin.data import RunData
+from hbo_plugin.sampler import StreamSampler
+from hbo_plugin.signals import Probes
+from hbo_plugin.trace import Trace
+
+LOG = logging.getLogger(__name__)
+
+STATE_FILE = "hbo_state.json"
+TRACE_FILE = "hbo_trace.jsonl"
+ROWS_FILE = "hbo_rows.jsonl"
+
+
+class Run:
+    """Everything that hbo knows about one training run."""
+
+    def __init__(self, trainer: Any, data: RunData, config: HBOConfig, seed: int) -> None:
+        """Build the balancer, the probes and the files for a Trainer that was just made.
+
+        Args:
+            trainer: of Axolotl; its `max_steps` is the length of the run.
+            data: what the trainer trains on.
+            config: the `hbo:` block.
+            seed: of the stream and of the probes.
+        """
+        args = trainer.args
+        self.data = data
+        self.config = config
+        self._trainer = trainer
+        self._micro_batch: int = args.train_batch_size
+        self._rows_per_step: int = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self.balancer = Balancer(data.cells, config, seed=seed, total_rows=args.max_steps * self._rows_per_step)
+        self.probes = Probes(
+            trainer, data.cells, gradient_rows=config.gradient_rows, forward_rows=config.forward_rows, seed=seed
+        )
+        self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
+        self._rows = Trace(Path(args.output_dir) / ROWS_FILE)
+        self._writes: bool = args.should_save
+        self._sampler: StreamSampler | None = None
+        self._begun = False
+        self._signals: dict[str, float] = {}
+        self._elapsed = 0.0
+        self._started = time.perf_counter()
+
+    def new_sampler(self) -> StreamSampler:
+        """A sampler for a training DataLoader."""
+        sampler = StreamSampler(
+            self.balancer,
+            micro_batch=self._micro_batch,
+            rows_per_epoch=math.ceil(len(self.data.train) / self._rows_per_step) * self._rows_per_step,
+        )
+        # Callbacks may build more loaders during the training; the one that is trained on is built before it begins.
+        if not self._begun:
+            self._sampler = sampler
+        return sampler
+
+    def begin(self, step: int) -> None:
+        """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
+        self._begun = True
+        self._started = time.perf_counter()
+        if step == 0 and self.balancer.method.signals:
+            self.probes.start()
+        if not self._writes:
+            return
+        if step == 0:
+            self.trace.clear()
+            self._rows.clear()
+            self.trace.append({"step": 0, "event": "start", **self.balancer.record()})
+        else:
+            self.trace.rewind(step)
+            self._rows.rewind(step)
+
+    def after_step(self, step: int, *, last: bool) -> None:
+        """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
+        if self._sampler is None:
+            msg = "a step was made on rows that hbo did not draw: another plugin replaced the training DataLoader"
+            raise RuntimeError(msg)
+        rows = self._sampler.take(self._rows_per_step)
+        self.balancer.count(rows)
+        if self.config.record_rows and self._writes:
+            self._rows.append({"step": step, "rows": rows.tolist()})
+        wanted = self.balancer.method.signals
+        if wanted and not last and step % self.config.update_every == 0:
+            self._update(step, self._sampler.head)
+
+    def _update(self, step: int, head: int) -> None:
+        dropped = self.probes.dropped
+        signals = self.probes.measure(self.balancer.method.signals, step)
+        if self.probes.dropped > dropped:
+            LOG.warning(
+                "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
+                self.probes.dropped - dropped,
+                step,
+                self.probes.dropped,
+            )
+        self.balancer.update(signals, head)
+        self._signals = self._named(signals)
+        if self._writes:
+            record = self.balancer.record()
+            self.trace.append(
+                {"step": step, "event": "update", "head": head, **record, "signals": self._signals}
+            )
+
+    def _named(self, signals: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+        """Signals as scalars; what was not measured is left out."""
+        named = {}
+        for signal, values in signals.items():
+            for index, value in np.ndenumerate(values):
+                if not np.isnan(value):
+                    level = "".join(f"/{level}" for level in index[1:])
+                    named[f"hbo/signal/{signal}/{self.data.cells.names[index[0]]}{level}"] = float(value)
+        return named
+
+    def end(self, step: int) -> None:
+        """The training ended at this step."""
+        if self._writes:
+            self.trace.append({"step": step, "event": "end", **self.balancer.record()})
+
+    def held_out_losses(self, step: int) -> dict[str, float]:
+        """Mean loss a token of the held-out rows of each dataset, in nats; empty without held-out rows."""
+        losses = {}
+        for name, picked in self.data.held_out_rows.items():
+            rows = np.arange(picked.start, picked.stop)
+            lengths = difficulty.lengths(self.data.held_out)[rows]
+            sums, tokens = self.probes.losses(self.data.held_out, rows, lengths)
+            losses[name] = float(sums.sum() / tokens.sum()) if tokens.sum() else float("nan")
+        if losses and self._writes:
+            self.trace.append({"step": step, "event": "evaluate", "held_out": losses})
+        return losses
+
+    def scalars(self) -> dict[str, float]:
+        """What goes to Axolotl's loggers and into `trainer_state.json`."""
+        return {
+            **self.balancer.scalars(),
+            **self._signals,
+            "hbo/overhead/seconds": self.probes.seconds,
+            "hbo/overhead/share": self.probes.seconds / max(1e-9, self._total_seconds()),
+        }
+
+    def _total_seconds(self) -> float:
+        return self._elapsed + time.perf_counter() - self._started
+
+    def save(self, folder: Path) -> None:
+        """Write the state into a checkpoint, as a whole or not at all."""
+        state = {
+            **self.balancer.state_dict(),
+            "rows_per_step": self._rows_per_step,
+            "probes": self.probes.state_dict(),
+            "signals": self._signals,
+            "elapsed": self._total_seconds(),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{STATE_FILE}.writing"
+        draft.write_text(json.dumps(state), encoding="utf-8")
+        draft.replace(folder / STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Take up the state of a checkpoint; a ValueError says why it cannot be."""
+        path = folder / STATE_FILE
+        if not path.exists():
+            msg = (
+                f"the checkpoint `{folder}` holds no `{STATE_FILE}`, so it was made without hbo: "
+                f"resume without `hbo:`, or start afresh in another `output_dir`."
+            )
+            raise ValueError(msg)
+        state = json.loads(path.read_text(encoding="utf-8"))
+        self.balancer.load_state_dict(state)
+        if state["rows_per_step"] != self._rows_per_step:
+            msg = (
+                f"the checkpoint trained on {state['rows_per_step']} rows a step and this run would on "
+                f"{self._rows_per_step}: keep micro_batch_size * gradient_accumulation_steps * ranks as it was, "
+                f"or start afresh."
+            )
+            raise ValueError(msg)
+        self.probes.load_state_dict(state["probes"])
+        self._signals = state["signals"]
+        self._elapsed = state["elapsed"]

@@ -1,0 +1,49 @@
+"""The trainer mixin: hands over the stream, logs, saves and restores. The training loop stays Axolotl's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hbo_plugin.run import Run
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+else:
+    Trainer = object
+
+
+class HBOTrainerMixin(Trainer):
+    """What changes in Axolotl's trainer; inert until a `Run` is attached."""
+
+    hbo: Run | None = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.hbo is None:
+            return super()._get_train_sampler(train_dataset)
+        return self.hbo.new_sampler()
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add hbo's scalars to the line that carries the training loss."""
+        if self.hbo is not None and "loss" in logs:
+            logs = {**logs, **self.hbo.scalars()}
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate as ever; then log the held-out loss of each dataset as `eval_<dataset>_loss`."""
+        metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        if self.hbo is None or args or kwargs.get("eval_dataset") is not None:
+            return metrics
+        losses = {f"eval_{name}_loss": loss for name, loss in self.hbo.held_out_losses(self.state.global_step).items()}
+        if losses:
+            self.log(losses)
+        return {**metrics, **losses}
+
+    def _save_checkpoint(self, model: Any, trial: Any, **kwargs: Any) -> Any:
+        # Before Axolotl's own, which ends with the push to the hub and the rotation of checkpoints.
+        if self.hbo is not None and self.args.should_save:
+            self.hbo.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+        return super()._save_checkpoint(model, trial, **kwargs)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.hbo is not None and checkpoint is not None:
+            self.hbo.load(Path(checkpoint))
