@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # Each is called with the rows of every cell, int64[datasets, levels], and the settings of its class as keywords.
-# `HboReference` is not a method of its own: it stands in for `hbo` where that is to follow the publication.
+# `hbo_reference` is what `hbo` with `reference: true` means; users do not write it.
 METHODS: Mapping[str, Callable[..., Method]] = {
     "hbo": Hbo,
+    "hbo_reference": HboReference,
     "proportional": partial(Static, temperature=1.0),
     "temperature": Static,
     "uniform": partial(Static, temperature=float("inf")),
 }
 
-__all__ = ["METHODS", "HboReference", "Method"]
+__all__ = ["METHODS", "Method"]
