@@ -1,8 +1,7 @@
 """The `hbo:` block: every key with its default and bounds, and the Axolotl options that cannot work with it."""
 
 import difflib
-import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,8 +23,9 @@ class HBOConfig(BaseModel):
         "Changes the defaults of `update_every` to 200 and of `temperature` to 1, as published.",
     )
     update_every: int = Field(default=100, ge=1, description="Optimizer steps between two updates of the weights.")
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=True)] = Field(
+    temperature: float = Field(
         default=3.0,
+        gt=0,
         description="The prior of a dataset is rows ** (1 / temperature): 1 is proportional, .inf is uniform.",
     )
     levels: int = Field(default=4, ge=1, description="Difficulty levels per dataset; 1 balances datasets only.")
@@ -68,9 +68,6 @@ class HBOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
-        if math.isnan(self.temperature):
-            msg = "`hbo.temperature: nan` was given; write a number above 0, or .inf for a uniform prior."
-            raise ValueError(msg)
         if self.names and len(set(self.names)) != len(self.names):
             msg = f"`hbo.names: {self.names}` holds a name twice; give every dataset a name of its own."
             raise ValueError(msg)

@@ -112,7 +112,7 @@ class Balancer:
         }
 
     def _by_dataset(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        return values.reshape(self._cells.sizes.shape).sum(1)
+        return np.add.reduceat(values, np.arange(0, values.size, self._cells.levels))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""

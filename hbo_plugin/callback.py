@@ -27,7 +27,9 @@ class HBOCallback(TrainerCallback):
         """Count the step's rows and update the weights when it is time."""
         self._run.after_step(state.global_step, last=state.global_step >= state.max_steps)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Close the trace and show what became of the mixture."""
         self._run.end(state.global_step)
         if state.is_world_process_zero:

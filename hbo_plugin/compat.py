@@ -77,7 +77,7 @@ def _supported_model_trainer_cls(cfg: Any) -> type | None:
     except AttributeError:  # before 0.21
         return None
     factory = None if profile is None else profile.strategies.trainer_cls
-    return None if factory is None else factory(cfg)  # type: ignore[no-any-return]
+    return None if factory is None else factory(cfg)
 
 
 class _KeepColumn:

@@ -45,8 +45,8 @@ class RunData:
 
     def steps(self, cfg: Any) -> int:
         """Optimizer steps of the run; an epoch is as many rows as the training set has."""
-        steps = math.ceil(len(self.train) * cfg.num_epochs / cfg.batch_size)
-        return min(steps, cfg.max_steps) if cfg.max_steps else steps
+        steps: int = math.ceil(len(self.train) * cfg.num_epochs / cfg.batch_size)
+        return min(steps, int(cfg.max_steps or steps))
 
 
 def load(cfg: Any, config: HBOConfig) -> RunData:
@@ -54,12 +54,13 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     tokenizer = compat.load_tokenizer(cfg)
     names = dataset_names(cfg.datasets, config.names)
     root = Path(cfg.dataset_prepared_path or compat.default_prepared_path()) / "hbo"
-    scorer = difficulty.Scorer(config.difficulty, cfg, tokenizer, root / "scores")
+    kind = config.difficulty if config.levels > 1 else "length"  # a single level needs no order
+    scorer = difficulty.Scorer(kind, cfg, tokenizer, root / "scores")
 
     def entries() -> list[tuple[Dataset, NDArray[np.float64]]]:
         parts = []
         for name, entry in zip(names, cfg.datasets, strict=True):
-            rows = _load_entry(cfg, tokenizer, entry, "train", root, config.difficulty)
+            rows = _load_entry(cfg, tokenizer, entry, "train", root, kind)
             parts.append((rows.select_columns(_COLUMNS), scorer.score(rows, name)))
         return parts
 
@@ -106,7 +107,9 @@ def dataset_names(entries: Iterable[Any], given: list[str] | None) -> list[str]:
         name = Path(path).name
         while name.endswith(_SUFFIXES):
             name = Path(name).stem
-        same = sum(other == name or other.startswith(f"{name}-") and other[len(name) + 1 :].isdigit() for other in names)
+        same = sum(
+            other == name or (other.startswith(f"{name}-") and other[len(name) + 1 :].isdigit()) for other in names
+        )
         names.append(f"{name}-{same + 1}" if same else name)
     return names
 

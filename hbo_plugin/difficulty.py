@@ -32,7 +32,7 @@ def lengths(dataset: Any) -> NDArray[np.int32]:
         pc.list_value_length(batch["input_ids"]).to_numpy()
         for batch in dataset.with_format("arrow").iter(batch_size=10_000)
     ]
-    return np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
+    return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
 
 
 def digest(dataset: Any) -> str:
@@ -141,7 +141,7 @@ class Scorer:
         LOG.info("hbo: loading `%s` to score the difficulty of the data", self._cfg.base_model)
         half = self._cfg.bf16 or self._cfg.fp16
         dtype = (torch.bfloat16 if self._cfg.bf16 else torch.float16) if half else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             self._cfg.base_model,
             revision=self._cfg.revision_of_model,
             trust_remote_code=bool(self._cfg.trust_remote_code),
@@ -154,7 +154,7 @@ class Scorer:
 def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
     sums, tokens = answer_loss(model, pad(rows))
     with np.errstate(invalid="ignore"):
-        return (sums / tokens).double().cpu().numpy()  # type: ignore[no-any-return]
+        return (sums / tokens).double().cpu().numpy()
 
 
 def _save(path: Path, scores: NDArray[np.float64]) -> None:

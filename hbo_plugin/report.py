@@ -1,11 +1,16 @@
-"""What the user sees: a banner at the start, and a table of weights and shares at the end."""
+"""What the user sees: a banner at the start, a table of weights and shares at the end, and a picture of both."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from hbo_plugin.run import Run
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hbo_plugin.run import Run
 
 
 def show(content: RenderableType) -> None:
@@ -73,3 +78,18 @@ def summary(trace: list[dict[str, Any]]) -> RenderableType:
 def _levels(weights: list[float]) -> str:
     """The levels' shares of their dataset, in percent."""
     return " ".join(f"{weight / max(1e-300, sum(weights)):.0%}" for weight in weights)
+
+
+def plot(trace: list[dict[str, Any]], path: Path) -> None:
+    """Draw the weight of each dataset over the steps of a run; needs matplotlib, from the extra `plot`."""
+    from matplotlib.figure import Figure
+
+    weighed = [record for record in trace if "weights" in record]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="optimizer step", ylabel="weight", ylim=(0, 1))
+    steps = [record["step"] for record in weighed]
+    names = list(weighed[0]["weights"])
+    shares = [[sum(record["weights"][name]) for record in weighed] for name in names]
+    axes.stackplot(steps, shares, labels=names, step="post")
+    figure.legend(loc="outside right upper", reverse=True)
+    figure.savefig(path)

@@ -16,13 +16,11 @@ from hbo_plugin.balancer import Balancer
 from hbo_plugin.data import RunData
 from hbo_plugin.sampler import StreamSampler
 from hbo_plugin.signals import Probes
-from hbo_plugin.trace import Trace
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
 
 LOG = logging.getLogger(__name__)
 
 STATE_FILE = "hbo_state.json"
-TRACE_FILE = "hbo_trace.jsonl"
-ROWS_FILE = "hbo_rows.jsonl"
 
 
 class Run:
@@ -111,9 +109,7 @@ class Run:
         self._signals = self._named(signals)
         if self._writes:
             record = self.balancer.record()
-            self.trace.append(
-                {"step": step, "event": "update", "head": head, **record, "signals": self._signals}
-            )
+            self.trace.append({"step": step, "event": "update", "head": head, **record, "signals": self._signals})
 
     def _named(self, signals: dict[str, NDArray[np.float64]]) -> dict[str, float]:
         """Signals as scalars; what was not measured is left out."""

@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+TRACE_FILE = "hbo_trace.jsonl"
+"""In the output folder: one line an update, and one for the start, each evaluation and the end."""
+
+ROWS_FILE = "hbo_rows.jsonl"
+"""In the output folder with `record_rows: true`: the rows of each step."""
+
 
 class Trace:
     """A file of JSON objects, one a line, each with the optimizer `step` it was written at."""
@@ -33,8 +39,5 @@ class Trace:
         """All records; a last line that a kill cut short is left out."""
         if not self._path.exists():
             return []
-        records = []
-        for line in self._path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                records.append(json.loads(line))
-        return records
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -38,7 +38,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     text = [line for task in TASKS.values() for row in task(20) for line in row.values() if isinstance(line, str)]
     special = ["<s>", "</s>", "<|user|>", "<|assistant|>"]
-    tokenizer.train_from_iterator(text, trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(text, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
     fast.chat_template = (
         "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -63,7 +67,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _sums(count: int) -> list[Config]:
     """Alpaca rows."""
     return [
-        {"instruction": f"Add {i % 23} and {i}.", "input": "", "output": f"{i % 23} + {i} = {i % 23 + i}", "hardness": i}
+        {
+            "instruction": f"Add {i % 23} and {i}.",
+            "input": "",
+            "output": f"{i % 23} + {i} = {i % 23 + i}",
+            "hardness": i,
+        }
         for i in range(count)
     ]
 
@@ -86,7 +95,10 @@ def _words(count: int) -> list[Config]:
 
 def _tales(count: int) -> list[Config]:
     """Completion rows."""
-    return [{"text": f"Once there were {i} stones by the river, and {i * 7 % 11} clouds.", "hardness": -i} for i in range(count)]
+    return [
+        {"text": f"Once there were {i} stones by the river, and {i * 7 % 11} clouds.", "hardness": -i}
+        for i in range(count)
+    ]
 
 
 TASKS: dict[str, Callable[[int], list[Config]]] = {"sums": _sums, "words": _words, "tales": _tales}
@@ -141,6 +153,8 @@ def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[...,
             "dataset_num_proc": 1,
             "dataloader_pin_memory": False,
             "gradient_checkpointing": False,
+            # They switch themselves on, and need a GPU.
+            **dict.fromkeys([f"lora_{part}_kernel" for part in ("qkv", "o", "mlp", "embedding")], False),
             "seed": 7,
             **changes,
         }

@@ -9,14 +9,14 @@ from transformers import TrainerCallback
 VARIABLE = "HBO_TEST_CRASH_AT"
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The run died."""
 
 
 class _CrashCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == int(os.environ.get(VARIABLE, "-1")):
-            raise Crash
+            raise CrashError
 
 
 class CrashPlugin(BasePlugin):

@@ -1,0 +1,131 @@
+"""The `hbo:` block: defaults, bounds, typos and refusals, each with its whole sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hbo_plugin.args import HBOArgs, HBOConfig
+
+
+def sentence(error: pytest.ExceptionInfo[ValidationError]) -> str:
+    return str(error.value.errors()[0]["msg"])
+
+
+def test_an_empty_block_is_enough() -> None:
+    config = HBOConfig.model_validate({})
+    assert (config.method, config.update_every, config.temperature, config.levels) == ("hbo", 100, 3.0, 4)
+
+
+def test_every_key_is_described() -> None:
+    assert all(field.description for field in HBOConfig.model_fields.values())
+
+
+def test_the_reference_has_the_published_defaults() -> None:
+    config = HBOConfig.model_validate({"reference": True})
+    assert (config.update_every, config.temperature) == (200, 1.0)
+    config = HBOConfig.model_validate({"reference": True, "update_every": 50, "temperature": 10})
+    assert (config.update_every, config.temperature) == (50, 10.0)
+    assert HBOConfig.model_validate(config.model_dump(exclude_none=True)) == config
+
+
+def test_a_typo_is_named_with_the_nearest_key() -> None:
+    with pytest.raises(ValidationError) as error:
+        HBOConfig.model_validate({"update_evry": 5})
+    assert sentence(error) == (
+        "Value error, `hbo:` has no key `update_evry`; the nearest is `update_every`. Its keys are "
+        + ", ".join(f"`{name}`" for name in HBOConfig.model_fields)
+        + "."
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (
+            True,
+            "`hbo: True` was given, but `hbo:` is a block of keys; leave it empty to use every default.",
+        ),
+        (
+            {"names": ["a", "a"]},
+            "`hbo.names: ['a', 'a']` holds a name twice; give every dataset a name of its own.",
+        ),
+        (
+            {"method": "uniform", "reference": True},
+            "`hbo.reference: true` goes with `method: hbo` only, not `uniform`; remove one of the two.",
+        ),
+    ],
+)
+def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        HBOConfig.model_validate(block)
+    assert sentence(error) == f"Value error, {expected}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("update_every", 0),
+        ("temperature", 0),
+        ("temperature", float("nan")),
+        ("levels", 0),
+        ("rate", 0),
+        ("floor", 1.1),
+        ("smoothing", 1),
+        ("seed", -1),
+    ],
+)
+def test_bounds(key: str, value: float) -> None:
+    with pytest.raises(ValidationError) as error:
+        HBOConfig.model_validate({key: value})
+    assert error.value.errors()[0]["loc"] == (key,)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "change"),
+    [
+        ("sample_packing", True, "set `sample_packing: false`"),
+        ("streaming", True, "remove it and let Axolotl prepare the datasets"),
+        ("pretraining_dataset", [{"path": "x"}], "list the data under `datasets:`"),
+        ("skip_prepare_dataset", True, "remove it"),
+        ("rl", "dpo", "remove it, or remove `hbo:`"),
+        ("reward_model", True, "remove it, or remove `hbo:`"),
+        ("process_reward_model", True, "remove it, or remove `hbo:`"),
+        ("curriculum_sampling", True, "remove it; `hbo.levels` orders by difficulty instead"),
+        ("group_by_length", True, "remove it"),
+        ("balance_labels", True, "remove it"),
+        ("use_dft", True, "remove it"),
+        ("diffusion_lm", {"steps": 2}, "remove it, or remove `hbo:`"),
+        ("auto_find_batch_size", True, "remove it and lower `micro_batch_size`"),
+        ("processor_type", "AutoProcessor", "remove it, or remove `hbo:`"),
+        ("deepspeed", "zero3.json", "train with DDP, or choose `method: temperature`"),
+        ("fsdp_config", {"a": 1}, "train with DDP, or choose `method: temperature`"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_with_the_line_to_change(option: str, value: Any, change: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        HBOArgs.model_validate({"hbo": {}, option: value})
+    assert sentence(error).startswith(f"Value error, `{option}")
+    assert sentence(error).endswith(f"{change}.")
+    HBOArgs.model_validate({option: value})  # nobody's business without `hbo:`
+    HBOArgs.model_validate({"hbo": {}, option: None})
+
+
+@pytest.mark.axolotl
+def test_axolotl_refuses_before_it_loads_anything(make_config: Any, tmp_path: Path) -> None:
+    from conftest import load
+
+    with pytest.raises(ValidationError, match="packs a whole epoch before the first step"):
+        load(make_config(sample_packing=True), tmp_path)
+    with pytest.raises(ValidationError, match="the nearest is `levels`"):
+        load(make_config(hbo={"level": 3}), tmp_path)
+
+
+@pytest.mark.axolotl
+def test_a_block_left_empty_means_every_default(make_config: Any, tmp_path: Path) -> None:
+    from conftest import load
+
+    config = make_config()
+    config["hbo"] = None
+    assert load(config, tmp_path).hbo.update_every == 100

@@ -1,0 +1,83 @@
+"""The plugin in Axolotl: found, loud when broken, polite to other plugins, and silent where it was not asked."""
+
+import importlib.metadata
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import history, load, train
+
+pytestmark = pytest.mark.axolotl
+
+
+def test_a_missing_extension_is_loud(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hbo_plugin._sampler", None)
+    with pytest.raises(RuntimeError) as error:
+        load(make_config(), tmp_path)
+    assert str(error.value) == (
+        "`hbo:` is set, but its compiled extension `hbo_plugin._sampler` cannot be loaded "
+        "(import of hbo_plugin._sampler halted; None in sys.modules): "
+        "install the wheel with `pip install axolotl-hbo`, or run `make build` in a checkout."
+    )
+
+
+def test_a_missing_extension_is_nobody_s_business_without_a_block(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hbo_plugin._sampler", None)
+    assert load(make_config(hbo=None), tmp_path).hbo is None
+
+
+def test_a_dataset_weight_is_explained(make_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    from hbo_plugin import HBOPlugin
+
+    config = make_config()
+    config["datasets"][1]["weight"] = 0.5
+    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
+        HBOPlugin().register(config)
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            f"`datasets[].weight: 0.5` of `{config['datasets'][1]['path']}` keeps that share of its rows, chosen once before "
+            "tokenising (and is ignored by Axolotl 0.19); it is not a mixing probability, which `hbo:` sets while training."
+        )
+    ]
+
+
+def test_an_unknown_axolotl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hbo_plugin import compat
+
+    monkeypatch.setattr(compat, "version", lambda _: "9.9")
+    with pytest.raises(RuntimeError) as error:
+        compat._axolotl("axolotl.loaders", "load_tokeniser")
+    assert str(error.value) == (
+        "`axolotl.loaders.load_tokeniser` was not found: hbo works with axolotl >=0.19,<0.22, and 9.9 is installed; "
+        "install a supported version."
+    )
+
+
+def test_another_plugin_s_trainer_is_extended(make_config: Any) -> None:
+    config = make_config(max_steps=4)
+    config["plugins"] = ["hbo_plugin.HBOPlugin", "other_trainer.OtherTrainerPlugin"]
+    folder = train(config)
+    assert history(folder, "other") == {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
+    assert history(folder, "hbo/weight/sums").keys() == {1, 2, 3, 4}
+
+
+def test_the_entry_point_names_the_class_that_users_write() -> None:
+    try:
+        entry_points = importlib.metadata.distribution("axolotl-hbo").entry_points
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the distribution is not installed here, only its folder is on the path")
+    (entry_point,) = entry_points.select(group="axolotl.plugins")
+    assert entry_point.value == "hbo_plugin:HBOPlugin"
+
+
+def test_a_block_alone_is_enough_where_axolotl_finds_plugins(make_config: Any, tmp_path: Path) -> None:
+    base = pytest.importorskip("axolotl.integrations.base")
+    if not hasattr(base, "get_builtin_plugins"):
+        pytest.skip("this Axolotl loads only the plugins that the configuration names")
+    cfg = load(make_config(plugins=None), tmp_path)
+    assert cfg.hbo.update_every == 3
+    assert [name for name in base.PluginManager.get_instance().plugins if "hbo" in name] == ["hbo_plugin.HBOPlugin"]
