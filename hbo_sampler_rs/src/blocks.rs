@@ -4,34 +4,38 @@
 //! are the van der Corput sequence with a random digital shift, so the draws of a cell in a block, and in any number of
 //! blocks, are its share rounded down or up; and how many there were is a closed form.
 
-use crate::line::Line;
+use crate::line::{Line, STRATA, STRATUM_BITS};
 use crate::philox::{Domain, Philox};
-use crate::shuffle::shuffle;
 
 /// Points (and positions) of a block.
-pub const BLOCK: usize = 256;
-/// Bits of a point below its stratum.
-const BITS: u32 = 45;
+pub const BLOCK: usize = STRATA;
+const BITS: u32 = STRATUM_BITS;
+
+/// Rounds after which no test of pairs and quadruples of positions tells the orders from independent shuffles.
+const ROUNDS: usize = 8;
 
 /// Counter words that tell the uses of the domain of points apart.
 const SHIFT: u64 = 1;
-const SHUFFLE: u64 = 2;
+const ORDER: u64 = 2;
 
 /// The points of one segment and the line that they fall on.
 pub struct Segment {
     start: u64,
     shift: u64,
     line: Line,
+    cut_strata: Vec<u8>,
     philox: Philox,
 }
 
 impl Segment {
-    pub fn new(seed: u64, start: u64, weights: &[f64]) -> Self {
+    pub fn new(seed: u64, start: u64, ends: &[u64]) -> Self {
         let philox = Philox::new(seed, Domain::Points);
+        let line = Line::new(ends);
         Self {
             start,
             shift: philox.words([0, start, SHIFT, 0])[0] >> (64 - BITS),
-            line: Line::new(weights),
+            cut_strata: line.cut_strata(),
+            line,
             philox,
         }
     }
@@ -43,10 +47,12 @@ impl Segment {
     /// The cells of a block's positions.
     pub fn cells(&self, block: u64) -> [u16; BLOCK] {
         let offset = reverse(block) ^ self.shift;
-        let mut cells = std::array::from_fn(|stratum| self.line.cell(((stratum as u64) << BITS) + offset) as u16);
+        let mut cells = *self.line.stratum_cells();
+        for &stratum in &self.cut_strata {
+            cells[usize::from(stratum)] = self.line.cell((u64::from(stratum) << BITS) + offset);
+        }
         let position = self.start + block * BLOCK as u64;
-        shuffle(&mut cells, self.philox, [position, SHUFFLE, 0]);
-        cells
+        order(self.philox.words([0, position, ORDER, 0])).map(|stratum| cells[usize::from(stratum)])
     }
 
     /// Adds to each cell its draws among the first `count` positions of the segment.
@@ -83,6 +89,20 @@ impl Segment {
         }
         below
     }
+}
+
+/// The strata of a block's positions in order: rounds of multiplying, adding and folding the upper half into the lower,
+/// each a bijection of the 256.
+fn order(words: [u64; 4]) -> [u8; BLOCK] {
+    let keys: [u16; ROUNDS] = std::array::from_fn(|round| (words[round / 4] >> (round % 4 * 16)) as u16);
+    std::array::from_fn(|position| {
+        let mut stratum = position as u16;
+        for key in keys {
+            stratum = stratum.wrapping_mul(key | 1).wrapping_add(key >> 8) & 0xFF;
+            stratum ^= stratum >> 4;
+        }
+        stratum as u8
+    })
 }
 
 /// The 45 digits of a block's number, reversed.

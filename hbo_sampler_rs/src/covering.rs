@@ -42,12 +42,13 @@ impl Covering {
         let mut rows = rows;
         while !rows.is_empty() {
             let (update, next) = schedule.at(position)?;
-            let block = self.block.take();
-            let segment = match block {
+            let block = match &mut self.block {
                 Some(block) if block.segment.start() == update.position => block,
-                _ => Block::new(Segment::new(self.seed, update.position, &update.weights), position),
+                stale => stale.insert(Block::new(
+                    Segment::new(self.seed, update.position, &update.ends),
+                    position,
+                )),
             };
-            let block = self.block.insert(segment);
             block.move_to(position);
             let inside = (position - update.position) as usize % BLOCK;
             let mut count = rows.len().min(BLOCK - inside);
@@ -71,7 +72,7 @@ impl Covering {
         let (update, _) = schedule.at(position)?;
         let mut drawn = update.drawn.clone();
         if position > update.position {
-            Segment::new(self.seed, update.position, &update.weights).add_drawn(position - update.position, &mut drawn);
+            Segment::new(self.seed, update.position, &update.ends).add_drawn(position - update.position, &mut drawn);
         }
         Ok(drawn)
     }

@@ -3,14 +3,16 @@
 use std::ops::Range;
 
 use crate::line::Line;
-use crate::philox::{Domain, Philox};
+use crate::philox::{Domain, Philox, wide_product};
 use crate::schedule::Schedule;
 use crate::{Error, LINE};
 
 /// Bits of a word that are not its point.
 const SPARE: u32 = u64::BITS - LINE.trailing_zeros();
 /// Words of a generator call.
-const WORDS: u64 = 4;
+const WORDS: usize = 4;
+/// Points that are computed together.
+const RUN: usize = 256;
 
 /// Independent rows.
 pub struct Independent {
@@ -30,61 +32,59 @@ impl Independent {
 
     /// Writes the rows at the positions from `position` on.
     pub fn fill(&mut self, schedule: &Schedule, position: u64, rows: &mut [i64]) -> Result<(), Error> {
-        let end = position + rows.len() as u64;
-        let mut rows = rows.iter_mut();
-        for_segments(schedule, position..end, |start, weights, range| {
-            if self.picker.as_ref().is_none_or(|picker| picker.start != start) {
-                self.picker = Some(Picker::new(start, weights, &self.sizes));
+        let mut rows = rows;
+        self.for_points(schedule, position..position + rows.len() as u64, |picker, points| {
+            let (now, later) = std::mem::take(&mut rows).split_at_mut(points.len());
+            for (row, &point) in now.iter_mut().zip(points) {
+                *row = picker.cells[usize::from(picker.line.cell(point))].row(point);
             }
-            let picker = self.picker.as_ref().expect("set just above");
-            for (point, row) in points(self.philox, range).zip(&mut rows) {
-                *row = picker.row(point);
-            }
+            rows = later;
         })
     }
 
     /// Draws of every cell at a range of positions.
-    pub fn counts(&self, schedule: &Schedule, range: Range<u64>) -> Result<Vec<u64>, Error> {
+    pub fn counts(&mut self, schedule: &Schedule, range: Range<u64>) -> Result<Vec<u64>, Error> {
         let mut counts = vec![0; self.sizes.len()];
-        for_segments(schedule, range, |_, weights, range| {
-            let line = Line::new(weights);
-            for point in points(self.philox, range) {
-                counts[line.cell(point)] += 1;
+        self.for_points(schedule, range, |picker, points| {
+            for &point in points {
+                counts[usize::from(picker.line.cell(point))] += 1;
             }
         })?;
         Ok(counts)
+    }
+
+    /// Visits the points of a range of positions in runs, with what turns them into rows.
+    fn for_points(
+        &mut self,
+        schedule: &Schedule,
+        range: Range<u64>,
+        mut visit: impl FnMut(&Picker, &[u64]),
+    ) -> Result<(), Error> {
+        let mut points = [0; RUN + WORDS];
+        let mut position = range.start;
+        while position < range.end {
+            let (update, next) = schedule.at(position)?;
+            let end = next.unwrap_or(range.end).min(range.end).min(position + RUN as u64);
+            let skip = (position % WORDS as u64) as usize;
+            let count = (end - position) as usize;
+            let (blocks, _) = points[..(skip + count).next_multiple_of(WORDS)].as_chunks_mut();
+            for (number, block) in (position / WORDS as u64..).zip(blocks) {
+                *block = self.philox.words([number, 0, 0, 0]).map(|word| word >> SPARE);
+            }
+            let picker = match &mut self.picker {
+                Some(picker) if picker.start == update.position => picker,
+                stale => stale.insert(Picker::new(update.position, &update.ends, &self.sizes)),
+            };
+            visit(picker, &points[skip..skip + count]);
+            position = end;
+        }
+        Ok(())
     }
 
     /// Takes notice of new weights.
     pub fn reweighted(&mut self) {
         self.picker = None;
     }
-}
-
-/// Splits a range of positions where weights change.
-fn for_segments(
-    schedule: &Schedule,
-    range: Range<u64>,
-    mut visit: impl FnMut(u64, &[f64], Range<u64>),
-) -> Result<(), Error> {
-    let mut position = range.start;
-    while position < range.end {
-        let (update, next) = schedule.at(position)?;
-        let end = next.map_or(range.end, |next| next.min(range.end));
-        visit(update.position, &update.weights, position..end);
-        position = end;
-    }
-    Ok(())
-}
-
-/// The points of a range of positions.
-fn points(philox: Philox, range: Range<u64>) -> impl Iterator<Item = u64> {
-    let Range { start, end } = range;
-    (start / WORDS..end.div_ceil(WORDS))
-        .flat_map(move |block| philox.words([block, 0, 0, 0]))
-        .skip((start % WORDS) as usize)
-        .take((end - start) as usize)
-        .map(|word| word >> SPARE)
 }
 
 /// The rows of one segment's points.
@@ -95,8 +95,8 @@ struct Picker {
 }
 
 impl Picker {
-    fn new(start: u64, weights: &[f64], sizes: &[u32]) -> Self {
-        let line = Line::new(weights);
+    fn new(start: u64, ends: &[u64], sizes: &[u32]) -> Self {
+        let line = Line::new(ends);
         let (mut begin, mut first) = (0, 0);
         let cells = line
             .ends()
@@ -111,37 +111,38 @@ impl Picker {
             .collect();
         Self { start, line, cells }
     }
-
-    fn row(&self, point: u64) -> i64 {
-        self.cells[self.line.cell(point)].row(point)
-    }
 }
 
 /// An interval of the line, cut into the rows of its cell.
 struct Cell {
     begin: u64,
     first: i64,
-    scale: u64,
+    /// Bits by which the interval's width would fill a word.
     shift: u32,
+    scale: u64,
 }
 
+/// Bits of a scale below one row.
+const SCALE_BITS: u32 = 31;
+
 impl Cell {
-    /// `scale` is `rows / width`, rounded down to 63 or 64 binary digits: so no point leads past the last row, and every
-    /// row has its share of the interval to within 2^-62.
+    /// The scale is rounded down: so no point leads past the last row, and every row has its share of the interval to
+    /// within 2^-31.
     fn new(begin: u64, end: u64, first: i64, rows: u32) -> Self {
         let width = (end - begin).max(1);
-        let shift = 63 + rows.leading_zeros() + 32 - width.leading_zeros();
-        let scale = ((u128::from(rows) << shift) / u128::from(width)) as u64;
+        let shift = width.leading_zeros();
+        let scale = (u128::from(rows) << (64 + SCALE_BITS)) / u128::from(width << shift);
         Self {
             begin,
             first,
-            scale,
             shift,
+            scale: scale as u64,
         }
     }
 
+    #[inline]
     fn row(&self, point: u64) -> i64 {
-        let row = (u128::from(point - self.begin) * u128::from(self.scale)) >> self.shift;
-        self.first + row as i64
+        let (high, _) = wide_product((point - self.begin) << self.shift, self.scale);
+        self.first + (high >> SCALE_BITS) as i64
     }
 }

@@ -90,10 +90,10 @@ impl Laps {
             lane.at = lane.begin + index;
             lane.end = lane.begin + size;
         } else {
-            let run = (size - index).min(RUN as u32);
-            Bijection::new(self.seed, cell, lap, size).rows(index, &mut self.ahead[begin..begin + run as usize]);
+            let run = self.ahead[begin..].first_chunk_mut().expect("room for a run");
+            Bijection::new(self.seed, cell, lap, size).run(index, run);
             lane.at = lane.begin;
-            lane.end = lane.begin + run;
+            lane.end = lane.begin + (size - index).min(RUN as u32);
         }
         lane.drawn += u64::from(lane.end - lane.at);
     }

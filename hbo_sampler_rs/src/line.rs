@@ -2,50 +2,101 @@
 
 use crate::{Error, LINE};
 
-/// The ends of the cells' intervals: cell `c` owns the points from `ends[c - 1]` up to, not including, `ends[c]`.
+/// Equal parts of the line: strata.
+pub const STRATA: usize = 256;
+/// Bits of a point below its stratum.
+pub const STRATUM_BITS: u32 = LINE.trailing_zeros() - STRATA.trailing_zeros();
+
+/// The intervals of the cells.
 pub struct Line {
+    /// Cell `c` owns the points from `ends[c - 1]` up to, not including, `ends[c]`.
     ends: Vec<u64>,
+    /// The cells of the strata's first points, and the last cell: so that few ends are left to search.
+    cells: [u16; STRATA + 1],
 }
 
 impl Line {
-    /// Cuts the line. A weight of 0 gives an empty interval, always.
-    pub fn new(weights: &[f64]) -> Self {
-        let (shares, total) = shares(weights);
-        let mut sum = 0.0;
-        let mut ends: Vec<u64> = shares
-            .map(|share| {
-                sum += share;
-                (sum / total * LINE as f64) as u64
-            })
-            .collect();
-        // The last sum divided by itself is 1 exactly, so the line is covered; this only says so to the reader.
-        debug_assert_eq!(ends.last(), Some(&LINE));
-        ends.shrink_to_fit();
-        Self { ends }
+    pub fn new(ends: &[u64]) -> Self {
+        // How many ends follow the first point of the stratum before, then how many come before a first point.
+        let mut cells = [0; STRATA + 1];
+        for end in ends {
+            cells[end.div_ceil(1 << STRATUM_BITS) as usize] += 1;
+        }
+        let mut sum = 0;
+        for cell in &mut cells[..STRATA] {
+            sum += *cell;
+            *cell = sum;
+        }
+        cells[STRATA] = (ends.len() - 1) as u16;
+        Self {
+            ends: ends.to_vec(),
+            cells,
+        }
     }
 
     pub fn ends(&self) -> &[u64] {
         &self.ends
     }
 
+    /// The cells of the strata's first points.
+    pub fn stratum_cells(&self) -> &[u16; STRATA] {
+        self.cells.first_chunk().expect("one more than the strata")
+    }
+
     /// The cell whose interval holds the point.
-    pub fn cell(&self, point: u64) -> usize {
-        self.ends.partition_point(|&end| end <= point)
+    #[inline]
+    pub fn cell(&self, point: u64) -> u16 {
+        let stratum = (point >> STRATUM_BITS) as usize;
+        let (first, last) = (self.cells[stratum], self.cells[stratum + 1]);
+        let ends = &self.ends[usize::from(first)..=usize::from(last)];
+        // Most strata have one or two cells, but no branch predicts which of the two.
+        match ends {
+            [end] | [end, _] => first + u16::from(*end <= point),
+            _ => first + ends.partition_point(|&end| end <= point) as u16,
+        }
+    }
+
+    /// The strata that have more than one cell, and perhaps others.
+    pub fn cut_strata(&self) -> Vec<u8> {
+        let mut strata: Vec<u8> = self
+            .ends
+            .iter()
+            .filter(|&&end| end < LINE)
+            .map(|end| (end >> STRATUM_BITS) as u8)
+            .collect();
+        strata.dedup();
+        strata
     }
 }
 
-/// Weights over their largest, and the sum of those: neither overflows, whatever finite weights are given.
-fn shares(weights: &[f64]) -> (impl Iterator<Item = f64>, f64) {
-    let largest = weights.iter().copied().fold(0.0, f64::max);
-    let shares = weights.iter().map(move |weight| weight / largest);
-    let total = shares.clone().fold(0.0, |sum, share| sum + share);
-    (shares, total)
+/// Cuts the line: the ends of the intervals. A weight of 0 gives an empty interval, always.
+pub fn ends(weights: &[f64]) -> Vec<u64> {
+    let sums = running_sums(weights);
+    let total = sums[sums.len() - 1];
+    // The last sum over itself is 1 exactly: every point has an owner.
+    sums.iter().map(|sum| (sum / total * LINE as f64) as u64).collect()
 }
 
 /// The weights as probabilities.
 pub fn normalised(weights: &[f64]) -> Vec<f64> {
-    let (shares, total) = shares(weights);
-    shares.map(|share| share / total).collect()
+    let sums = running_sums(weights);
+    let (largest, total) = (largest(weights), sums[sums.len() - 1]);
+    weights.iter().map(|weight| weight / largest / total).collect()
+}
+
+/// Running sums of the weights over their largest: no sum overflows, whatever finite weights are given.
+fn running_sums(weights: &[f64]) -> Vec<f64> {
+    let largest = largest(weights);
+    let mut sum = 0.0;
+    let add = |weight| {
+        sum += weight / largest;
+        sum
+    };
+    weights.iter().map(add).collect()
+}
+
+fn largest(weights: &[f64]) -> f64 {
+    weights.iter().copied().fold(0.0, f64::max)
 }
 
 /// Refuses weights that cut no line for cells of these sizes.

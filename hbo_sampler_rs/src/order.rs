@@ -16,7 +16,6 @@ pub const SHUFFLED: usize = 256;
 pub const RUN: usize = 64;
 
 const ROUNDS: usize = 8;
-const LANES: usize = 16;
 const MIX: u16 = 0x9E6D;
 
 /// Writes the whole order of a small cell's lap.
@@ -68,24 +67,26 @@ impl Bijection {
         }
     }
 
-    /// Writes the rows at `start`, `start + 1`, ... of the lap.
-    pub fn rows(&self, start: u32, rows: &mut [u32]) {
-        let mut index = start;
-        for chunk in rows.chunks_mut(LANES) {
-            let values: [u32; LANES] = self.lanes(std::array::from_fn(|lane| index + lane as u32));
-            for (row, mut value) in chunk.iter_mut().zip(values) {
-                while value >= self.rows {
-                    value = self.lanes([value; 1])[0];
+    /// Writes the rows at `start`, `start + 1`, ... of the lap; those beyond its end are of no meaning.
+    pub fn run(&self, start: u32, rows: &mut [u32; RUN]) {
+        *rows = self.pass(std::array::from_fn(|lane| start + lane as u32));
+        // One test for all: a value outside sets the sign.
+        let outside = rows
+            .iter()
+            .fold(0, |signs, &row| signs | (self.rows - 1).wrapping_sub(row));
+        if outside >> 31 == 1 {
+            let inside = rows.len().min((self.rows - start) as usize);
+            for row in &mut rows[..inside] {
+                while *row >= self.rows {
+                    [*row] = self.pass([*row]);
                 }
-                *row = value;
             }
-            index += LANES as u32;
         }
     }
 
     /// One pass through the network.
     #[inline]
-    fn lanes<const N: usize>(&self, values: [u32; N]) -> [u32; N] {
+    fn pass<const N: usize>(&self, values: [u32; N]) -> [u32; N] {
         let mask = ((1_u32 << self.bits) - 1) as u16;
         let mut left = values.map(|value| (value >> self.bits) as u16);
         let mut right = values.map(|value| value as u16 & mask);

@@ -28,7 +28,7 @@ impl Philox {
     }
 
     /// The four words at a counter.
-    #[inline]
+    #[inline(always)]
     pub fn words(self, counter: [u64; 4]) -> [u64; 4] {
         let [mut a, mut b, mut c, mut d] = counter;
         let [mut k, mut l] = self.key;

@@ -220,7 +220,9 @@ fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
             array.shape()
         )));
     }
-    Ok(array.as_array().iter().copied().collect())
+    Ok(array
+        .as_slice()
+        .map_or_else(|_| array.as_array().iter().copied().collect(), <[f64]>::to_vec))
 }
 
 /// Counts as NumPy's usual integers; they are below 2^53.

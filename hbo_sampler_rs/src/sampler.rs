@@ -2,7 +2,7 @@
 
 use crate::covering::Covering;
 use crate::independent::Independent;
-use crate::line::{self, Line};
+use crate::line;
 use crate::order::LARGEST;
 use crate::schedule::{Schedule, Update};
 use crate::{Error, LINE};
@@ -70,6 +70,7 @@ impl Sampler {
             sizes,
             schedule: Schedule::new(Update {
                 position,
+                ends: line::ends(&weights),
                 weights,
                 drawn,
             }),
@@ -118,7 +119,8 @@ impl Sampler {
                 newest: newest.position,
             });
         }
-        if Line::new(&weights).ends() == Line::new(&newest.weights).ends() {
+        let ends = line::ends(&weights);
+        if ends == newest.ends {
             return Ok(());
         }
         let drawn = match &mut self.rows {
@@ -135,6 +137,7 @@ impl Sampler {
         self.schedule.push(Update {
             position,
             weights,
+            ends,
             drawn,
         });
         Ok(())
@@ -144,9 +147,9 @@ impl Sampler {
     ///
     /// # Errors
     /// Positions outside the stream or before the oldest weights that are kept.
-    pub fn counts(&self, position: u64, count: u64) -> Result<Vec<u64>, Error> {
+    pub fn counts(&mut self, position: u64, count: u64) -> Result<Vec<u64>, Error> {
         check_range(position, count)?;
-        match &self.rows {
+        match &mut self.rows {
             Rows::Covering(rows) => {
                 let before = rows.drawn(&self.schedule, position)?;
                 let mut counts = rows.drawn(&self.schedule, position + count)?;

@@ -13,6 +13,8 @@ const KEPT_UPDATES: usize = 64;
 pub struct Update {
     pub position: u64,
     pub weights: Vec<f64>,
+    /// Where the weights cut the line.
+    pub ends: Vec<u64>,
     /// Draws of every cell before the position; empty when drawing with replacement, where nothing depends on them.
     pub drawn: Vec<u64>,
 }
@@ -55,6 +57,10 @@ impl Schedule {
 
     /// The update in force at a position, and where the next one takes over.
     pub fn at(&self, position: u64) -> Result<(&Update, Option<u64>), Error> {
+        let newest = self.newest();
+        if position >= newest.position {
+            return Ok((newest, None));
+        }
         let after = self.updates.partition_point(|update| update.position <= position);
         let Some(index) = after.checked_sub(1) else {
             return Err(Error::Forgotten {
