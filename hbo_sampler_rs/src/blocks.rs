@@ -109,3 +109,59 @@ fn order(words: [u64; 4]) -> [u8; BLOCK] {
 fn reverse(block: u64) -> u64 {
     block.reverse_bits() >> (64 - BITS)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::LINE;
+    use crate::line::ends;
+
+    proptest! {
+        #[test]
+        fn an_order_has_every_stratum(words: [u64; 4]) {
+            let mut strata = order(words);
+            strata.sort_unstable();
+            prop_assert!(strata.iter().enumerate().all(|(index, &stratum)| index == usize::from(stratum)));
+        }
+
+        #[test]
+        fn draws_are_the_share_rounded(
+            seed: u64,
+            start in 0..1_u64 << 50,
+            weights in prop::collection::vec(1e-9..1.0, 1..40),
+            count in 0..5_000_u64,
+        ) {
+            let ends = ends(&weights);
+            let segment = Segment::new(seed, start, &ends);
+            let mut counted = vec![0; weights.len()];
+            let cells = (0..=count / BLOCK as u64).flat_map(|block| segment.cells(block));
+            for cell in cells.take(count as usize) {
+                counted[usize::from(cell)] += 1;
+            }
+            let mut drawn = vec![0; weights.len()];
+            segment.add_drawn(count, &mut drawn);
+            prop_assert_eq!(&drawn, &counted);
+
+            let blocks = count / BLOCK as u64;
+            let mut whole = vec![0; weights.len()];
+            segment.add_drawn(blocks * BLOCK as u64, &mut whole);
+            let mut begin = 0;
+            for (&end, drawn) in ends.iter().zip(whole) {
+                let share = u128::from(end - begin) * u128::from(blocks);
+                begin = end;
+                // Van der Corput: the discrepancy of any interval grows with the digits of the number of blocks.
+                let slack = u128::from(blocks.checked_ilog2().map_or(0, |digits| digits + 1)) << BITS;
+                prop_assert!((u128::from(drawn) << BITS).abs_diff(share) <= slack);
+            }
+        }
+
+        #[test]
+        fn draws_add_up_wherever_they_are_asked_for(seed: u64, count in 0..LINE, weights in prop::collection::vec(0.01..1.0, 1..9)) {
+            let mut drawn = vec![0; weights.len()];
+            Segment::new(seed, 0, &ends(&weights)).add_drawn(count, &mut drawn);
+            prop_assert_eq!(drawn.iter().sum::<u64>(), count);
+        }
+    }
+}

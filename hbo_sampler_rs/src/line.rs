@@ -120,3 +120,57 @@ pub fn check(weights: &[f64], sizes: &[u32]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Weights from 0 to the largest and smallest that floats have.
+    fn any_weights() -> impl Strategy<Value = Vec<f64>> {
+        let weight = prop_oneof![
+            Just(0.0),
+            0.0..1.0,
+            Just(f64::MAX),
+            Just(f64::from_bits(1)),
+            0.0..f64::MAX
+        ];
+        prop::collection::vec(weight, 1..300)
+            .prop_filter("some weight", |weights| weights.iter().any(|&weight| weight > 0.0))
+    }
+
+    proptest! {
+        #[test]
+        fn every_point_has_one_cell(weights in any_weights(), points in prop::collection::vec(0..LINE, 100)) {
+            let ends = ends(&weights);
+            prop_assert!(ends.is_sorted());
+            prop_assert_eq!(ends.last(), Some(&LINE));
+            let line = Line::new(&ends);
+            let edges = ends.iter().flat_map(|&end| [end.saturating_sub(1), end]).filter(|&point| point < LINE);
+            for point in points.into_iter().chain(edges) {
+                let cell = usize::from(line.cell(point));
+                prop_assert!(point < ends[cell] && (cell == 0 || ends[cell - 1] <= point));
+                prop_assert!(weights[cell] > 0.0);
+            }
+        }
+
+        #[test]
+        fn strata_that_are_not_cut_have_one_cell(weights in any_weights()) {
+            let line = Line::new(&ends(&weights));
+            let cut = line.cut_strata();
+            for stratum in 0..STRATA {
+                let first = (stratum as u64) << STRATUM_BITS;
+                let cells = [first, first + (1 << STRATUM_BITS) - 1].map(|point| line.cell(point));
+                prop_assert_eq!(line.stratum_cells()[stratum], cells[0]);
+                prop_assert!(cells[0] == cells[1] || cut.contains(&(stratum as u8)));
+            }
+        }
+
+        #[test]
+        fn probabilities_sum_to_one(weights in any_weights()) {
+            let sum: f64 = normalised(&weights).iter().sum();
+            prop_assert!((sum - 1.0).abs() < 1e-12);
+        }
+    }
+}

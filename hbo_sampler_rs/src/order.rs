@@ -105,3 +105,68 @@ impl Bijection {
         std::array::from_fn(|lane| (u32::from(left[lane]) << self.bits) | u32::from(right[lane]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lap(bijection: &Bijection) -> Vec<u32> {
+        let mut rows = Vec::new();
+        let mut run = [0; RUN];
+        while rows.len() < bijection.rows as usize {
+            bijection.run(rows.len() as u32, &mut run);
+            let rest = bijection.rows as usize - rows.len();
+            rows.extend(&run[..rest.min(RUN)]);
+        }
+        rows
+    }
+
+    fn is_permutation(mut rows: Vec<u32>) -> bool {
+        rows.sort_unstable();
+        rows.iter().enumerate().all(|(index, &row)| index == row as usize)
+    }
+
+    proptest! {
+        #[test]
+        fn a_lap_has_every_row_once(seed: u64, cell in 0..9_usize, lap_number: u64, rows in SHUFFLED as u32 + 1..20_000) {
+            prop_assert!(is_permutation(lap(&Bijection::new(seed, cell, lap_number, rows))));
+        }
+
+        #[test]
+        fn a_small_lap_has_every_row_once(seed: u64, cell in 0..9_usize, lap_number: u64, rows in 1..=SHUFFLED) {
+            let mut order = vec![0; rows];
+            shuffled(seed, cell, lap_number, &mut order);
+            prop_assert!(is_permutation(order));
+        }
+
+        #[test]
+        fn runs_agree_wherever_they_start(seed: u64, rows in SHUFFLED as u32 + 1..=LARGEST as u32, start: u32) {
+            let bijection = Bijection::new(seed, 0, 0, rows);
+            let start = start % rows;
+            let [mut one, mut other] = [[0; RUN]; 2];
+            bijection.run(start, &mut one);
+            let inside = RUN.min((rows - start) as usize);
+            prop_assert!(one[..inside].iter().all(|&row| row < rows));
+            for skip in [1, inside / 2, inside - 1] {
+                if skip < inside {
+                    bijection.run(start + skip as u32, &mut other);
+                    prop_assert_eq!(&one[skip..inside], &other[..inside - skip]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_at_the_edges_of_the_network() {
+        for bits in 9..18 {
+            for rows in [(1 << bits) - 1, 1 << bits, (1 << bits) + 1] {
+                assert!(
+                    rows <= SHUFFLED as u32 || is_permutation(lap(&Bijection::new(1, 2, 3, rows))),
+                    "{rows} rows"
+                );
+            }
+        }
+    }
+}

@@ -81,11 +81,14 @@ impl MixtureSampler {
         let rows = self.with(py, |sampler| {
             check_range(position, count)?;
             let mut rows = Vec::new();
-            rows.try_reserve_exact(count as usize).map_err(|_| {
-                PyMemoryError::new_err(format!(
-                    "`count` is `{count}`, and there is no memory for so many rows; ask for fewer at a time."
-                ))
-            })?;
+            usize::try_from(count)
+                .ok()
+                .and_then(|count| rows.try_reserve_exact(count).ok())
+                .ok_or_else(|| {
+                    PyMemoryError::new_err(format!(
+                        "`count` is `{count}`, and there is no memory for so many rows; ask for fewer at a time."
+                    ))
+                })?;
             rows.resize(count as usize, 0);
             sampler.fill(position, &mut rows)?;
             Ok::<_, PyErr>(rows)
@@ -225,7 +228,7 @@ fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
         .map_or_else(|_| array.as_array().iter().copied().collect(), <[f64]>::to_vec))
 }
 
-/// Counts as NumPy's usual integers; they are below 2^53.
+/// Counts as the integers that arrays of rows have too; they are below 2^53.
 fn signed(counts: Vec<u64>) -> Vec<i64> {
     counts.into_iter().map(|count| count as i64).collect()
 }

@@ -21,7 +21,7 @@ pub struct Sampler {
 /// How rows are drawn.
 enum Rows {
     Covering(Box<Covering>),
-    Independent(Independent),
+    Independent(Box<Independent>),
 }
 
 impl Sampler {
@@ -63,7 +63,7 @@ impl Sampler {
         Ok(Self {
             seed,
             rows: if replacement {
-                Rows::Independent(Independent::new(seed, &sizes))
+                Rows::Independent(Box::new(Independent::new(seed, &sizes)))
             } else {
                 Rows::Covering(Box::new(Covering::new(seed, &sizes)))
             },
@@ -78,16 +78,19 @@ impl Sampler {
     }
 
     /// The seed.
+    #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     /// Whether rows are drawn with replacement.
+    #[must_use]
     pub fn replacement(&self) -> bool {
         matches!(self.rows, Rows::Independent(_))
     }
 
     /// Rows of every cell.
+    #[must_use]
     pub fn cell_sizes(&self) -> Vec<u64> {
         self.sizes.iter().copied().map(u64::from).collect()
     }

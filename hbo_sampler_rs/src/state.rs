@@ -20,6 +20,7 @@ pub struct State {
 
 impl Sampler {
     /// The state, from which `restore` makes an equal sampler.
+    #[must_use]
     pub fn state(&self) -> State {
         State {
             seed: self.seed(),

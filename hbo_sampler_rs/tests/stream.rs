@@ -1,0 +1,159 @@
+//! What the stream promises, for any mixture.
+
+use hbo_sampler_rs::{Error, Sampler};
+use proptest::prelude::*;
+
+/// A mixture with a schedule of a few updates.
+#[derive(Clone, Debug)]
+struct Mixture {
+    sizes: Vec<u64>,
+    updates: Vec<(u64, Vec<f64>)>,
+    seed: u64,
+    replacement: bool,
+}
+
+impl Mixture {
+    fn sampler(&self) -> Sampler {
+        let mut sampler =
+            Sampler::new(&self.sizes, self.updates[0].1.clone(), self.seed, self.replacement).expect("a mixture");
+        for (position, weights) in &self.updates[1..] {
+            sampler.reweight(*position, weights.clone()).expect("weights");
+        }
+        sampler
+    }
+
+    fn cell(&self, row: i64) -> usize {
+        let mut end = 0;
+        self.sizes
+            .iter()
+            .position(|&size| {
+                end += size;
+                row.cast_unsigned() < end
+            })
+            .expect("a row of the mixture")
+    }
+}
+
+fn mixtures() -> impl Strategy<Value = Mixture> {
+    (1..7_usize).prop_flat_map(|cells| {
+        let size = prop_oneof![1..20_u64, 200..400_u64, 1..1_000_000_u64];
+        let weight = prop_oneof![3 => 0.01..1.0, 1 => Just(0.0)];
+        let weights = prop::collection::vec(weight, cells).prop_map(|mut weights| {
+            weights[0] += 0.1;
+            weights
+        });
+        let updates = prop::collection::vec((1..400_u64, weights), 1..5);
+        (prop::collection::vec(size, cells), updates, any::<u64>(), any::<bool>()).prop_map(
+            |(sizes, mut updates, seed, replacement)| {
+                updates[0].0 = 0;
+                for index in 1..updates.len() {
+                    updates[index].0 += updates[index - 1].0;
+                }
+                Mixture {
+                    sizes,
+                    updates,
+                    seed,
+                    replacement,
+                }
+            },
+        )
+    })
+}
+
+fn rows(sampler: &mut Sampler, position: u64, count: usize) -> Vec<i64> {
+    let mut rows = vec![0; count];
+    sampler.fill(position, &mut rows).expect("rows");
+    rows
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_rows(mixture in mixtures(), parts in prop::collection::vec((0..1800_u64, 0..600_usize), 1..12)) {
+        let all = rows(&mut mixture.sampler(), 0, 2400);
+        let mut sampler = mixture.sampler();
+        for (position, count) in parts {
+            let part = rows(&mut sampler, position, count);
+            prop_assert_eq!(&part, &all[position as usize..position as usize + count]);
+            let mut restored = Sampler::restore(sampler.state()).expect("its own state");
+            prop_assert_eq!(rows(&mut restored, position, count), part);
+            prop_assert_eq!(restored.state(), sampler.state());
+        }
+    }
+
+    #[test]
+    fn weights_may_change_while_drawing(mixture in mixtures()) {
+        let all = rows(&mut mixture.sampler(), 0, 2400);
+        let mut sampler =
+            Sampler::new(&mixture.sizes, mixture.updates[0].1.clone(), mixture.seed, mixture.replacement).expect("a mixture");
+        let mut drawn = Vec::new();
+        for (position, weights) in &mixture.updates[1..] {
+            let count = *position as usize - drawn.len();
+            drawn.extend(rows(&mut sampler, drawn.len() as u64, count));
+            // What was drawn ahead of new weights is forgotten.
+            rows(&mut sampler, *position, 100);
+            sampler.reweight(*position, weights.clone()).expect("weights");
+        }
+        drawn.extend(rows(&mut sampler, drawn.len() as u64, 2400 - drawn.len()));
+        prop_assert_eq!(drawn, all);
+        prop_assert_eq!(sampler.state(), mixture.sampler().state());
+    }
+
+    #[test]
+    fn laps_cover_and_counts_count(mixture in mixtures(), position in 0..1800_u64, count in 0..600_u64) {
+        let mut sampler = mixture.sampler();
+        let all = rows(&mut sampler, 0, 2400);
+        let mut counts = vec![0; mixture.sizes.len()];
+        for &row in &all[position as usize..(position + count) as usize] {
+            counts[mixture.cell(row)] += 1;
+        }
+        prop_assert_eq!(sampler.counts(position, count).expect("counts"), counts);
+
+        let mut drawn = vec![Vec::new(); mixture.sizes.len()];
+        for &row in &all {
+            drawn[mixture.cell(row)].push(row);
+        }
+        for (cell, rows) in drawn.iter().enumerate().filter(|_| !mixture.replacement) {
+            for lap in rows.chunks(mixture.sizes[cell] as usize) {
+                let mut lap = lap.to_vec();
+                lap.sort_unstable();
+                prop_assert!(lap.is_sorted_by(|one, next| one < next));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_schedule_is_bounded_and_exact() {
+    let weights = |turn| (0..4096).map(|cell| 1.0 + (cell % (turn + 2)) as f64).collect();
+    let mut sampler = Sampler::new(&vec![1000; 4096], weights(0), 1, false).expect("a mixture");
+    for turn in 1..=300 {
+        sampler.reweight(turn * 1000, weights(turn)).expect("weights");
+    }
+    // 2^19 weights are kept: 128 updates of 4096 cells.
+    let state = sampler.state();
+    assert_eq!(state.updates.len(), 128);
+    assert_eq!(state.updates[0].0, 173_000);
+    assert_eq!(
+        sampler.fill(172_999, &mut [0; 2]),
+        Err(Error::Forgotten {
+            position: 172_999,
+            oldest: 173_000
+        })
+    );
+    let mut restored = Sampler::restore(state).expect("its own state");
+    assert_eq!(rows(&mut restored, 173_000, 2000), rows(&mut sampler, 173_000, 2000));
+    assert_eq!(rows(&mut restored, 400_000, 2000), rows(&mut sampler, 400_000, 2000));
+}
+
+#[test]
+fn weights_that_change_no_point_leave_the_stream_alone() {
+    let mut sampler = Sampler::new(&[100, 200], vec![1.0, 3.0], 1, false).expect("a mixture");
+    let before = rows(&mut sampler, 0, 1000);
+    sampler.reweight(77, vec![2.0, 6.0]).expect("weights");
+    assert_eq!(rows(&mut sampler, 0, 1000), before);
+    assert_eq!(sampler.state().updates.len(), 1);
+    sampler.reweight(77, vec![3.0, 1.0]).expect("weights");
+    assert_ne!(rows(&mut sampler, 77, 900), before[77..977]);
+    sampler.reweight(77, vec![1.0, 3.0]).expect("weights");
+    assert_eq!(sampler.state().updates.len(), 2);
+}
