@@ -13,6 +13,8 @@ export DO_NOT_TRACK := 1
 export WANDB_MODE := disabled
 export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := passive
+# Small data is prepared in the process that needs it: starting a worker takes longer than the work.
+export AXOLOTL_DATASET_NUM_PROC := 0
 # Rust's Python feature is compiled for one interpreter, or every change of it would compile it again.
 export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
 

@@ -58,17 +58,15 @@ def ranges(knob: str, *bounds: tuple[int, int]) -> list[dict[str, Any]]:
     return [{f"min_{knob}": low, f"max_{knob}": high} for low, high in bounds]
 
 
-# The sizes are as unequal as those of real mixtures: the largest has thirty times the rows of the smallest.
+# By reasoning-gym's own names. The sizes are as unequal as those of real mixtures: the largest has thirty times the rows of the smallest.
 TASKS = {
     "chain_sum": Task(1200, chat, ranges("digits", (1, 1), (2, 2), (3, 3), (4, 4))),
     "spell_backward": Task(600, chat, ranges("word_len", (3, 4), (5, 6), (7, 8), (9, 10))),
     "gcd": Task(300, alpaca, ranges("value", (1, 30), (30, 100), (100, 400), (400, 2000))),
     "number_sequence": Task(150, completion, [{"max_complexity": c} for c in (1, 2, 3, 4)]),
-    "word_reversal": Task(80, chat, ranges("words", (3, 3), (4, 5), (6, 7), (8, 10))),
+    "word_sequence_reversal": Task(80, chat, ranges("words", (3, 3), (4, 5), (6, 7), (8, 10))),
     "caesar_cipher": Task(40, chat, ranges("words", (2, 3), (4, 5), (6, 8), (9, 12))),
 }
-# Where reasoning-gym's own name is not the one above.
-GYM_NAMES = {"word_reversal": "word_sequence_reversal"}
 
 
 def rows_of(name: str, task: Task) -> Iterator[Row]:
@@ -81,9 +79,7 @@ def rows_of(name: str, task: Task) -> Iterator[Row]:
     seen: set[str] = set()
     per_setting = -(-(task.rows + TEST_ROWS) // len(task.settings))
     for difficulty, setting in enumerate(task.settings):
-        items = iter(
-            reasoning_gym.create_dataset(GYM_NAMES.get(name, name), seed=SEED, size=20 * per_setting, **setting)
-        )
+        items = iter(reasoning_gym.create_dataset(name, seed=SEED, size=20 * per_setting, **setting))
         kept = 0
         while kept < per_setting:
             item = next(items)
@@ -95,15 +91,16 @@ def rows_of(name: str, task: Task) -> Iterator[Row]:
 
 
 def make_data(name: str, task: Task) -> None:
-    """Write `demo/data/<name>.test.jsonl` and `<name>.train.jsonl`, which share no question."""
+    """Write `demo/data/test/<name>.jsonl` and `demo/data/train/<name>.jsonl`, which share no question."""
     rows = list(rows_of(name, task))
     random.Random(SEED).shuffle(rows)  # noqa: S311 - a reproducible cut, no secret
     for split, part in (("test", rows[:TEST_ROWS]), ("train", rows[TEST_ROWS : TEST_ROWS + task.rows])):
-        write_whole(DEMO / "data" / f"{name}.{split}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
+        write_whole(DEMO / "data" / split / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either complete or not there, whenever we are stopped."""
+    """Write a file, and its folder, so that it is either complete or not there, whenever we are stopped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
@@ -154,13 +151,13 @@ def missing() -> Iterator[tuple[str, Callable[[], None]]]:
         yield "reading its weights", make_model
     for name, task in TASKS.items():
         # The test half is written first, so the training half stands for both.
-        if not (DEMO / "data" / f"{name}.train.jsonl").exists():
+        if not (DEMO / "data" / "train" / f"{name}.jsonl").exists():
             yield f"making {name}", partial(make_data, name, task)
 
 
 def main() -> None:
     """Make what is missing, with a progress bar."""
-    (DEMO / "data").mkdir(parents=True, exist_ok=True)
+    DEMO.mkdir(exist_ok=True)
     steps = list(missing())
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=not steps) as progress:

@@ -1,0 +1,125 @@
+"""The package as others get it: built from the sdist, installed, and used from outside the checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+SITE_FILES = {"hbo_plugin/_sampler.abi3.so", "hbo_plugin/_sampler.pyi", "hbo_plugin/py.typed", "hbo_plugin/plugin.py"}
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """The output of a command; a failure shows all that it said."""
+    done = subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """Ours, but nothing is fetched, and Rust finds what it has compiled before."""
+    offline = {"UV_OFFLINE": "1", "CARGO_NET_OFFLINE": "true", "CARGO_TARGET_DIR": str(ROOT / "target")}
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | offline
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    run(BIN / "maturin", "sdist", "--out", folder, cwd=ROOT)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        content.extractall(folder)  # noqa: S202 we have just packed it
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the sdist as pip would, with the build tools that are already here."""
+    folder = tmp_path_factory.mktemp("wheel")
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    build = ["uv", "build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder)]
+    run("env", f"PATH={path}", *build, str(sdist), cwd=folder)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def pins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this environment holds, our own package apart."""
+    file = tmp_path_factory.mktemp("pins") / "pins.txt"
+    frozen = run(BIN / "uv", "pip", "freeze", "--exclude-editable", "--python", sys.executable, cwd=ROOT)
+    file.write_text(frozen)
+    return file
+
+
+def make_venv(folder: Path) -> Path:
+    """A new environment without anything in it; returns its Python."""
+    run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, folder, cwd=ROOT)
+    return folder / "bin" / "python"
+
+
+def test_the_sdist_is_complete(sdist: Path) -> None:
+    kept = ["LICENSE", "README.md", "Cargo.toml", "Cargo.lock", "hbo_sampler_rs/Cargo.toml", "pyproject.toml"]
+    for path in (
+        *kept,
+        "tests/test_wheel.py",
+        "axolotl_configs/quickstart.yml",
+        *SITE_FILES - {"hbo_plugin/_sampler.abi3.so"},
+    ):
+        assert (sdist / path).is_file(), path
+
+
+def test_the_wheel_is_complete_and_serves_every_python(wheel: Path) -> None:
+    assert "-cp310-abi3-" in wheel.name
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert names >= SITE_FILES
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not any(name.startswith(("tests/", "axolotl_configs/")) for name in names)
+
+
+def test_a_clean_environment_can_use_it(wheel: Path, pins: Path, tmp_path: Path) -> None:
+    """NumPy, pydantic and rich are enough for the sampler: no torch, no Axolotl."""
+    python = make_venv(tmp_path / "venv")
+    run(BIN / "uv", "pip", "install", "--python", python, "--constraint", pins, wheel, cwd=tmp_path)
+    program = (
+        "import importlib.util, json, hbo_plugin; from hbo_plugin import MixtureSampler;"
+        "rows = MixtureSampler([5, 3], [1.0, 1.0], seed=1).fill(0, 8).tolist();"
+        "absent = [name for name in ('torch', 'axolotl') if importlib.util.find_spec(name) is None];"
+        "print(json.dumps([hbo_plugin.__file__, sorted(set(rows) - set(range(8))), absent]))"
+    )
+    file, strange, absent = json.loads(run(python, "-c", program, cwd=tmp_path))
+    assert Path(file).is_relative_to(tmp_path)
+    assert strange == []
+    assert absent == ["torch", "axolotl"]
+
+
+@pytest.mark.axolotl
+def test_it_joins_an_axolotl_environment_without_moving_a_pin(wheel: Path, pins: Path, tmp_path: Path) -> None:
+    """A copy of this environment, so that ours is left alone."""
+    python = make_venv(tmp_path / "venv")
+    uv = [BIN / "uv", "pip"]
+    run(*uv, "install", "--python", python, "--no-deps", "--requirements", pins, cwd=tmp_path)
+    before = run(*uv, "freeze", "--python", python, cwd=tmp_path).splitlines()
+    checked = check(python, tmp_path)
+    run(*uv, "install", "--python", python, wheel, cwd=tmp_path)
+    after = run(*uv, "freeze", "--python", python, cwd=tmp_path).splitlines()
+    assert check(python, tmp_path) == checked
+    assert [line for line in after if not line.startswith("axolotl-hbo")] == before
+    assert len(after) == len(before) + 1
+    entry = "from importlib.metadata import entry_points; print(entry_points(group='axolotl.plugins')['hbo'].load())"
+    assert run(python, "-c", entry, cwd=tmp_path).strip().splitlines()[-1] == "<class 'hbo_plugin.plugin.HBOPlugin'>"
+    shutil.rmtree(tmp_path / "venv")  # gigabytes
+
+
+def check(python: Path, folder: Path) -> list[str]:
+    """What `pip check` finds wrong; the count of packages in its first lines does not matter here."""
+    command = [BIN / "uv", "pip", "check", "--python", python]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, env=environment())
+    return [line for line in done.stderr.splitlines() if "Checked" not in line]
