@@ -15,6 +15,8 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := passive
 # Small data is prepared in the process that needs it: starting a worker takes longer than the work.
 export AXOLOTL_DATASET_NUM_PROC := 0
+# Without its bytecode, which uv leaves to the first import, each start of Axolotl takes 20 s longer.
+unexport PYTHONDONTWRITEBYTECODE
 # Rust's Python feature is compiled for one interpreter, or every change of it would compile it again.
 export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
 
@@ -82,5 +84,6 @@ clean: ## Remove all that these commands made, environments and demo included
 	touch $@
 
 $(EXTENSION): .venv/installed $(RUST)
+	cargo fetch --locked # all of it, so that the tests can build a wheel without a network
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --uv
 	touch $@
