@@ -79,7 +79,7 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
         notes += _notes(name, scores[kept][order], levels)
         trained.append(rows.select(kept[order]))
         sizes.append(levels)
-        stamp = difficulty.digest(rows).encode() + kept[order].tobytes()
+        stamp = difficulty.digest(rows).encode() + kept[order].tobytes() + levels.tobytes()
         fingerprints.append(hashlib.blake2b(stamp, digest_size=16).hexdigest())
         if count:
             tested[name] = rows.select(out)

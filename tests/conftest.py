@@ -19,6 +19,7 @@ os.environ.update(
     WANDB_MODE="disabled",
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="passive",
+    AXOLOTL_DATASET_NUM_PROC="0",  # starting a worker takes longer than preparing such small data
 )
 sys.path.insert(0, str(Path(__file__).parent))  # Axolotl imports the tests' own plugins by name
 
@@ -153,7 +154,7 @@ def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[...,
             "fp16": False,
             "tf32": False,
             "attn_implementation": "sdpa",
-            "dataset_num_proc": 1,
+            "dataset_num_proc": 0,
             "dataloader_pin_memory": False,
             "gradient_checkpointing": False,
             # They switch themselves on, and need a GPU.

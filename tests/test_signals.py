@@ -1,0 +1,150 @@
+"""Signals: each against a calculation of its own, and no trace of the measuring left behind."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional  # noqa: E402
+
+from hbo_plugin.cells import Cells  # noqa: E402
+from hbo_plugin.signals import Probes, by_length, pad  # noqa: E402
+
+ROWS, LEVELS = 24, 2
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model)
+
+
+@pytest.fixture
+def trainer(model: Any) -> Any:
+    """As much of a Trainer as probes use, on two datasets of 16 and 8 rows."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for index in range(ROWS):
+        ids = rng.integers(4, 200, 3 + index % 5).tolist()
+        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100, *ids[1:]]})
+    return SimpleNamespace(
+        model=model,
+        train_dataset=rows,
+        args=SimpleNamespace(process_index=0, world_size=1, per_device_train_batch_size=2),
+        compute_loss_context_manager=nullcontext,
+    )
+
+
+@pytest.fixture
+def probes(trainer: Any) -> Probes:
+    lengths = np.array([len(row["input_ids"]) for row in trainer.train_dataset], np.int32)
+    cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), lengths, ("", ""))
+    return Probes(trainer, cells, gradient_rows=100, forward_rows=100, seed=3)
+
+
+def loss(model: Any, row: dict[str, Any]) -> Any:
+    """Summed loss of one row's answer, alone and unpadded."""
+    logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+    return functional.cross_entropy(logits, torch.tensor(row["labels"][1:]), reduction="sum")
+
+
+def test_gradient_norm(trainer: Any, probes: Probes) -> None:
+    norms = probes.measure(["gradient_norm"], step=1)["gradient_norm"]
+    for rows, norm in zip((range(16), range(16, 24)), norms, strict=True):
+        picked = [trainer.train_dataset[row] for row in rows]
+        total = sum(loss(trainer.model, row) for row in picked) / sum(len(row["input_ids"]) - 1 for row in picked)
+        gradients = torch.autograd.grad(total, list(trainer.model.parameters()))
+        assert norm == pytest.approx(float(sum(g.square().sum() for g in gradients)) ** 0.5, rel=1e-4)
+
+
+def test_perplexity_ratio(trainer: Any, probes: Probes) -> None:
+    probes.start()
+    with torch.no_grad():
+        before = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
+        for parameter in trainer.model.parameters():
+            parameter.mul_(1.1)
+        after = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
+    change = np.array(after) - np.array(before)
+    expected = np.exp([[change[:8].mean(), change[8:16].mean()], [change[16:20].mean(), change[20:].mean()]])
+    np.testing.assert_allclose(probes.measure(["perplexity_ratio"], 1)["perplexity_ratio"], expected, rtol=1e-4)
+
+
+def test_measuring_leaves_no_trace(trainer: Any, probes: Probes) -> None:
+    dropout = torch.nn.Dropout(0.5)
+    trainer.model.add_module("dropout", dropout)
+    trainer.model.train()
+    trainer.model.model.layers[0].eval()
+    modes = [module.training for module in trainer.model.modules()]
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    probes.start()
+    probes.measure(["gradient_norm", "perplexity_ratio"], 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in trainer.model.modules()] == modes
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert probes.seconds > 0
+
+
+def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Probes) -> None:
+    trainer.train_dataset[0]["labels"] = [-100] * len(trainer.train_dataset[0]["labels"])
+    probes.start()
+    ratio = probes.measure(["perplexity_ratio"], 1)["perplexity_ratio"]
+    np.testing.assert_allclose(ratio, 1)
+    assert probes.dropped == 1
+    with torch.no_grad():
+        trainer.model.lm_head.weight.fill_(float("nan"))
+    signals = probes.measure(["gradient_norm", "perplexity_ratio"], 2)
+    assert np.isnan(signals["gradient_norm"]).all()
+    assert np.isnan(signals["perplexity_ratio"]).all()
+    assert probes.dropped == 1 + 2 + ROWS
+
+
+def test_probes_resume(trainer: Any, probes: Probes) -> None:
+    probes.start()
+    state = probes.state_dict()
+    cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), probes._cells.lengths, ("", ""))
+    other = Probes(trainer, cells, gradient_rows=100, forward_rows=100, seed=3)
+    with pytest.raises(RuntimeError, match="before the start was measured"):
+        other.measure(["perplexity_ratio"], 1)
+    other.load_state_dict(state)
+    wanted = ["gradient_norm", "perplexity_ratio"]
+    for name, values in probes.measure(wanted, 7).items():
+        np.testing.assert_array_equal(values, other.measure(wanted, 7)[name])
+    fewer = Probes(trainer, cells, gradient_rows=100, forward_rows=2, seed=3)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        fewer.load_state_dict(state)
+    assert str(error.value) == (
+        "the checkpoint measured 24 rows at the start and this run samples 8: "
+        "set `hbo.forward_rows` as it was, or start afresh."
+    )
+
+
+def test_samples_change_with_the_step_and_the_seed_alone(trainer: Any, probes: Probes) -> None:
+    few = Probes(trainer, probes._cells, gradient_rows=3, forward_rows=2, seed=3)
+    first, again, later = (few.measure(["gradient_norm"], step)["gradient_norm"] for step in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != later).all()
+
+
+def test_batches_are_bounded_and_lose_nothing() -> None:
+    lengths = np.array([5, 1, 9, 30, 2, 2, 2], np.int32)
+    batches = list(by_length(lengths, 10))
+    assert sorted(np.concatenate(batches)) == list(range(7))
+    assert all(len(batch) * lengths[batch].max() <= 10 or len(batch) == 1 for batch in batches)
+    assert batches[0].tolist() == [3]
+
+
+def test_padding_is_masked() -> None:
+    rows = [
+        {"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1], "labels": [-100, 6, 7]},
+        {"input_ids": [8], "attention_mask": [1], "labels": [8]},
+    ]
+    batch = {name: values.tolist() for name, values in pad(rows).items()}
+    assert batch["attention_mask"] == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"] == [[-100, 6, 7], [8, -100, -100]]
