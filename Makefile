@@ -41,7 +41,7 @@ lint: $(EXTENSION) ## Check the form and the types of the Python code, and the e
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/stubtest hbo_plugin._sampler
+	$(BIN)/stubtest --mypy-config-file .ci/stubtest.ini hbo_plugin._sampler
 
 .PHONY: check-rust
 check-rust: .venv/installed ## Check and test the Rust code, with and without its Python feature

@@ -105,7 +105,7 @@ def test_a_clean_environment_can_use_it(wheel: Path, pins: Path, tmp_path: Path)
 def test_it_joins_an_axolotl_environment_without_moving_a_pin(wheel: Path, pins: Path, tmp_path: Path) -> None:
     """A copy of this environment, so that ours is left alone."""
     python = make_venv(tmp_path / "venv")
-    uv = [BIN / "uv", "pip"]
+    uv: list[str | Path] = [BIN / "uv", "pip"]
     run(*uv, "install", "--python", python, "--no-deps", "--requirements", pins, cwd=tmp_path)
     before = run(*uv, "freeze", "--python", python, cwd=tmp_path).splitlines()
     checked = check(python, tmp_path)
@@ -121,6 +121,6 @@ def test_it_joins_an_axolotl_environment_without_moving_a_pin(wheel: Path, pins:
 
 def check(python: Path, folder: Path) -> list[str]:
     """What `pip check` finds wrong; the count of packages in its first lines does not matter here."""
-    command = [BIN / "uv", "pip", "check", "--python", python]
+    command: list[str | Path] = [BIN / "uv", "pip", "check", "--python", python]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, env=environment())
     return [line for line in done.stderr.splitlines() if "Checked" not in line]
