@@ -6,8 +6,12 @@ a position is the interval that its point falls in.
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
+
+Schedule = list[tuple[int, list[float]]]  # positions, and the weights in force from there on
 
 LINE = 2**53
 BLOCK = 256  # positions, and strata of the line
@@ -17,13 +21,15 @@ SHIFT, ORDER = 1, 2  # uses of the domain of points, beside the independent poin
 MIX = 0x9E6D
 
 
-def words(seed, domain, a, b, c, count):
-    """Philox4x64-10 at the counters (0, a, b, c), (1, a, b, c), ...; NumPy counts up before it makes a block."""
-    counter = (a << 64 | b << 128 | c << 192) - 1
-    return np.random.Philox(key=seed | domain << 64, counter=counter % 2**256).random_raw(count).tolist()
+@cache
+def words(seed: int, domain: int, counter: tuple[int, int, int, int], count: int) -> list[int]:
+    """Philox4x64-10 from a counter on, which is counted up in its first word; NumPy counts before it makes a block."""
+    number = sum(word << 64 * place for place, word in enumerate(counter)) - 1
+    made: list[int] = np.random.Philox(key=seed | domain << 64, counter=number % 2**256).random_raw(count).tolist()
+    return made
 
 
-def shuffled(items, source):
+def shuffled(items: Iterable[int], source: Iterator[int]) -> list[int]:
     """Fisher-Yates from the end; every word serves four steps."""
     items = list(items)
     for step, last in enumerate(range(len(items) - 1, 0, -1)):
@@ -34,18 +40,18 @@ def shuffled(items, source):
     return items
 
 
-def ends(weights):
+def ends(weights: list[float]) -> list[int]:
     """The end of every cell's interval."""
     sums = np.cumsum(np.asarray(weights, float) / np.max(weights))
     return [int(share * LINE) for share in sums / sums[-1]]
 
 
-def reverse(number, bits=45):
+def reverse(number: int, bits: int = 45) -> int:
     """The number with its binary digits reversed."""
     return int(format(number, f"0{bits}b")[::-1], 2)
 
 
-def block_order(keys, inside):
+def block_order(keys: list[int], inside: int) -> int:
     """The stratum of a position inside its block: eight rounds of multiplying, adding and folding."""
     stratum = inside
     for number in range(8):
@@ -55,32 +61,33 @@ def block_order(keys, inside):
     return stratum
 
 
-def stratified(seed, start, position):
+def stratified(seed: int, start: int, position: int) -> int:
     """The point of a position without replacement, in the segment that starts at `start`."""
     block, inside = divmod(position - start, BLOCK)
-    shift = words(seed, POINTS, start, SHIFT, 0, 1)[0] >> 19
-    keys = words(seed, POINTS, start + block * BLOCK, ORDER, 0, 2)
+    shift = words(seed, POINTS, (0, start, SHIFT, 0), 1)[0] >> 19
+    keys = words(seed, POINTS, (0, start + block * BLOCK, ORDER, 0), 2)
     return block_order(keys, inside) * STRATUM + (reverse(block) ^ shift)
 
 
-def independent(seed, position):
+def independent(seed: int, position: int) -> int:
     """The point of a position with replacement."""
-    return words(seed, POINTS, 0, 0, 0, position + 1)[position] >> 11
+    return words(seed, POINTS, (position // 4, 0, 0, 0), 4)[position % 4] >> 11
 
 
-def lap_row(seed, cell, lap, index, size):
+@cache
+def lap_row(seed: int, cell: int, lap: int, index: int, size: int) -> int:
     """The row of a cell that a lap visits at an index."""
     if size <= 256:
-        return shuffled(range(size), iter(words(seed, ORDERS, lap, cell, 0, 64)))[index]
-    bits = size.bit_length() // 2
+        return shuffled(range(size), iter(words(seed, ORDERS, (0, lap, cell, 0), 64)))[index]
+    bits = (size.bit_length() + 1) // 2
     width = -(-size // 2**bits)
-    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, lap, cell, 0, 4) for half in (0, 32)]
+    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, (0, lap, cell, 0), 4) for half in (0, 32)]
 
-    def mix(key, value):
+    def mix(key: int, value: int) -> int:
         product = (value ^ key >> 16) * (key | 1) % 2**16
         return (product ^ product >> 7) * MIX % 2**16
 
-    row = index
+    row: int = index
     while True:
         left, right = divmod(row, 2**bits)
         for one, two in zip(keys[::2], keys[1::2], strict=True):
@@ -91,14 +98,17 @@ def lap_row(seed, cell, lap, index, size):
             return row
 
 
-def stream(sizes, schedule, seed, count, *, replacement=False):
-    """The first rows; `schedule` is a list of (position, weights), the first at position 0."""
+def stream(sizes: list[int], schedule: Schedule, seed: int, count: int, *, replacement: bool = False) -> list[int]:
+    """The first rows; `schedule` begins at position 0."""
     firsts = np.cumsum([0, *sizes]).tolist()
-    drawn = Counter()
-    rows = []
+    updates: list[tuple[int, list[int]]] = []
+    for position, weights in schedule:
+        if not updates or ends(weights) != updates[-1][1]:  # the same cuts would change nothing
+            updates.append((position, ends(weights)))
+    drawn: Counter[int] = Counter()
+    rows: list[int] = []
     for position in range(count):
-        start, weights = [update for update in schedule if update[0] <= position][-1]
-        cuts = ends(weights)
+        start, cuts = [update for update in updates if update[0] <= position][-1]
         point = independent(seed, position) if replacement else stratified(seed, start, position)
         cell = bisect_right(cuts, point)
         if replacement:

@@ -51,7 +51,7 @@ impl Key {
 
 impl Bijection {
     pub fn new(seed: u64, cell: usize, lap: u64, rows: u32) -> Self {
-        let bits = (32 - rows.leading_zeros()) / 2;
+        let bits = (u32::BITS - rows.leading_zeros()).div_ceil(2);
         let words = Philox::new(seed, Domain::Orders).words([0, lap, cell as u64, 0]);
         Self {
             rows,
