@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hbo_plugin._sampler import MixtureSampler, __version__
+    from hbo_plugin.packing import PackedBatchSampler
     from hbo_plugin.plugin import HBOPlugin
 
-__all__ = ["HBOPlugin", "MixtureSampler", "__version__"]
+__all__ = ["HBOPlugin", "MixtureSampler", "PackedBatchSampler", "__version__"]
 
 _HOMES = {
     "HBOPlugin": "hbo_plugin.plugin",
     "MixtureSampler": "hbo_plugin._sampler",
+    "PackedBatchSampler": "hbo_plugin.packing",
     "__version__": "hbo_plugin._sampler",
 }
 

@@ -91,3 +91,38 @@ class MixtureSampler:
     @property
     def replacement(self) -> bool:
         """Whether rows are drawn independently."""
+
+@final
+class Packer:
+    """What packs a stream, without epochs: see `hbo_plugin.PackedBatchSampler`."""
+
+    def __new__(
+        cls,
+        mixture: MixtureSampler,
+        lengths: NDArray[np.int32],
+        *,
+        capacity: SupportsIndex,
+        bins_per_batch: SupportsIndex,
+        window: SupportsIndex,
+    ) -> Self: ...
+    def batch(self, mixture: MixtureSampler) -> list[list[int]]:
+        """Return the rows of every bin of the next batch. Other Python threads run meanwhile.
+
+        Raises:
+            ValueError: as `MixtureSampler.fill`, or lengths that were changed; the packer stays where it was.
+        """
+
+    def seek(self, state: dict[str, Any]) -> None:
+        """Go to the ``head`` and the rows ``waiting`` of a state.
+
+        Raises:
+            ValueError: a place where no packer with this window and these lengths can be.
+        """
+
+    @property
+    def head(self) -> int:
+        """Position of the next draw."""
+
+    @property
+    def waiting(self) -> list[int]:
+        """Rows that were drawn and are in no bin yet, oldest first."""

@@ -20,6 +20,12 @@ mod independent;
 mod laps;
 mod line;
 mod order;
+mod packing;
+mod packing_bin;
+mod packing_error;
+#[cfg(feature = "python")]
+mod packing_python;
+mod packing_subset;
 mod philox;
 #[cfg(feature = "python")]
 mod python;
@@ -29,6 +35,8 @@ mod shuffle;
 mod state;
 
 pub use error::Error;
+pub use packing::Packer;
+pub use packing_error::PackingError;
 pub use sampler::Sampler;
 pub use state::State;
 

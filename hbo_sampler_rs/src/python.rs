@@ -27,6 +27,9 @@ mod _sampler {
     use super::MixtureSampler;
 
     #[pymodule_export]
+    use crate::packing_python::Packer;
+
+    #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the Python name")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
@@ -37,11 +40,11 @@ mod _sampler {
 
 /// See the stub.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
-struct MixtureSampler(Mutex<Sampler>);
+pub(crate) struct MixtureSampler(Mutex<Sampler>);
 
 impl MixtureSampler {
     /// Runs something on the sampler while other Python threads go on.
-    fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
+    pub(crate) fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
         // Every method leaves the sampler whole, and none panics; so a poisoned lock would still guard a good sampler.
         py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -182,7 +185,7 @@ impl MixtureSampler {
 }
 
 /// What a dictionary of a state holds under a key.
-fn item<'py, T: FromPyObjectOwned<'py>>(dict: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
+pub(crate) fn item<'py, T: FromPyObjectOwned<'py>>(dict: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
     let Some(value) = dict.get_item(key)? else {
         return Err(PyValueError::new_err(format!(
             "`state` has no key `{key}`; give a state that `state_dict` returned."

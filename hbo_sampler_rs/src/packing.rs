@@ -1,0 +1,231 @@
+//! Packing: the draws of the stream, in bins of so many tokens.
+//!
+//! Nothing here is random, and nothing is planned: what is in a bin follows from the draws that wait and those after
+//! them, and no draw is made before it is needed, so that new weights find few draws made under the old ones.
+
+use std::collections::VecDeque;
+
+use crate::packing_bin::{Bin, Draw};
+use crate::packing_error::PackingError;
+use crate::packing_subset::Subset;
+use crate::{LINE, Sampler};
+
+/// Tokens that a bin can hold.
+pub(crate) const MOST_TOKENS: u64 = 1 << 20;
+/// Draws that can wait.
+pub(crate) const MOST_WAITING: u64 = 1 << 10;
+/// Bins that a batch can have.
+pub(crate) const MOST_BINS: u64 = 1 << 16;
+/// What packs the stream, and where it stands.
+#[derive(Debug)]
+pub struct Packer {
+    capacity: u32,
+    bins: usize,
+    window: usize,
+    /// Draws before it are in a bin or wait.
+    head: u64,
+    /// Draws that are in no bin yet, oldest first; at most `window`.
+    waiting: VecDeque<Draw>,
+    subset: Subset,
+}
+
+impl Packer {
+    /// A packer of batches of `bins` bins of `capacity` tokens, at the start of the stream.
+    ///
+    /// # Errors
+    /// Numbers out of bounds, or lengths that do not fit the rows of the sampler or a bin.
+    pub fn new(
+        sampler: &Sampler,
+        lengths: &[i32],
+        capacity: u64,
+        bins_per_batch: u64,
+        window: u64,
+    ) -> Result<Self, PackingError> {
+        for (name, value, most) in [
+            ("capacity", capacity, MOST_TOKENS),
+            ("bins_per_batch", bins_per_batch, MOST_BINS),
+            ("window", window, MOST_WAITING),
+        ] {
+            if value == 0 || value > most {
+                let value = value.to_string();
+                return Err(PackingError::Setting { name, value, most });
+            }
+        }
+        let capacity = capacity as u32;
+        let rows: u64 = sampler.cell_sizes().iter().sum();
+        if rows != lengths.len() as u64 {
+            return Err(PackingError::LengthCount {
+                lengths: lengths.len(),
+                rows,
+            });
+        }
+        // Two bounds first, which the compiler vectorises; which row it is matters only when there is one.
+        let (least, most) = lengths.iter().fold((i32::MAX, i32::MIN), |(least, most), &tokens| {
+            (least.min(tokens), most.max(tokens))
+        });
+        if least < 1 || most > capacity as i32 {
+            for (row, &tokens) in (0..).zip(lengths) {
+                Draw::new(row, tokens, capacity)?;
+            }
+        }
+        Ok(Self {
+            capacity,
+            bins: bins_per_batch as usize,
+            window: window as usize,
+            head: 0,
+            waiting: VecDeque::new(),
+            subset: Subset::default(),
+        })
+    }
+
+    /// Position of the next draw.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Rows that were drawn and are in no bin yet, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = i64> {
+        self.waiting.iter().map(|draw| draw.row)
+    }
+
+    /// Goes to where these rows waited and the next draw was at `head`.
+    ///
+    /// # Errors
+    /// A place where no packer with this window and these lengths can be.
+    pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), PackingError> {
+        if head > LINE {
+            return Err(PackingError::Head { head });
+        }
+        let most = head.min(self.window as u64);
+        if waiting.len() as u64 > most {
+            return Err(PackingError::Waiting {
+                waiting: waiting.len(),
+                most,
+            });
+        }
+        self.waiting = waiting
+            .iter()
+            .map(|&row| Draw::of(row, lengths, self.capacity))
+            .collect::<Result<_, _>>()?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// The rows of every bin of the next batch.
+    ///
+    /// # Errors
+    /// Those of the sampler, and lengths that were changed; the packer stays where it was.
+    pub fn batch(&mut self, sampler: &mut Sampler, lengths: &[i32]) -> Result<Vec<Vec<i64>>, PackingError> {
+        let mut bin = Bin {
+            capacity: self.capacity,
+            window: self.window,
+            head: self.head,
+            waiting: self.waiting.clone(),
+            subset: &mut self.subset,
+            sampler,
+            lengths,
+        };
+        let batch = (0..self.bins).map(|_| bin.fill()).collect::<Result<_, _>>()?;
+        (self.head, self.waiting) = (bin.head, bin.waiting);
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_draw_is_in_one_of_the_next_window_bins(
+            lengths in prop::collection::vec(1..=300i32, 1..200),
+            capacity in 300..1000u64,
+            window in 1..40u64,
+            bins in 1..4u64,
+        ) {
+            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&sampler, &lengths, capacity, bins, window)?;
+            let mut waiting: VecDeque<(usize, i64)> = VecDeque::new();
+            let mut drawn = 0;
+            for number in (0..60).step_by(bins as usize) {
+                let batch = packer.batch(&mut sampler, &lengths)?;
+                let mut fresh = vec![0; (packer.head() - drawn) as usize];
+                sampler.fill(drawn, &mut fresh)?;
+                drawn = packer.head();
+                waiting.extend(fresh.into_iter().map(|row| (number, row)));
+                for (number, bin) in (number..).zip(batch) {
+                    let tokens: u64 = bin.iter().map(|&row| lengths[row as usize] as u64).sum();
+                    prop_assert!(!bin.is_empty() && tokens <= capacity);
+                    for row in bin {
+                        // Rows of several laps can wait together: the oldest is taken first, or they are interchangeable.
+                        let index = waiting.iter().position(|&(_, other)| other == row);
+                        let (since, _) = waiting.remove(index.expect("a draw that waits")).expect("just found");
+                        prop_assert!(number - since < window as usize + bins as usize);
+                    }
+                }
+                prop_assert!(packer.waiting().eq(waiting.iter().map(|&(_, row)| row)));
+                prop_assert!(waiting.len() as u64 <= window);
+            }
+        }
+
+        #[test]
+        fn a_bin_with_room_is_closed_only_when_a_window_full_waits_and_none_fits(
+            lengths in prop::collection::vec(1..=100i32, 1..50),
+            capacity in 100..300u64,
+            window in 1..20u64,
+        ) {
+            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, true)?;
+            let mut packer = Packer::new(&sampler, &lengths, capacity, 1, window)?;
+            for _ in 0..30 {
+                let bins = packer.batch(&mut sampler, &lengths)?;
+                let room = capacity - bins[0].iter().map(|&row| lengths[row as usize] as u64).sum::<u64>();
+                if room > 0 {
+                    prop_assert_eq!(packer.waiting().count() as u64, window);
+                    prop_assert!(packer.waiting().all(|row| lengths[row as usize] as u64 > room));
+                }
+            }
+        }
+
+        #[test]
+        fn a_packer_goes_on_from_where_another_stood(
+            lengths in prop::collection::vec(1..=100i32, 1..50),
+            before in 0..20,
+            window in 1..20u64,
+        ) {
+            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            for _ in 0..before {
+                packer.batch(&mut sampler, &lengths)?;
+            }
+            let mut other = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            other.seek(&lengths, packer.head(), &packer.waiting().collect::<Vec<_>>())?;
+            for _ in 0..10 {
+                prop_assert_eq!(packer.batch(&mut sampler, &lengths)?, other.batch(&mut sampler, &lengths)?);
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_leaves_the_packer_where_it_was() -> Result<(), PackingError> {
+        let lengths: Vec<i32> = (1..=20).collect();
+        let mut sampler = Sampler::new(&[20], vec![1.0], 7, false)?;
+        let mut packer = Packer::new(&sampler, &lengths, 64, 2, 8)?;
+        packer.batch(&mut sampler, &lengths)?;
+        let (head, waiting) = (packer.head(), packer.waiting().collect::<HashSet<_>>());
+        assert!(matches!(
+            packer.batch(&mut sampler, &[0; 20]),
+            Err(PackingError::Short { tokens: 0, .. })
+        ));
+        assert!(matches!(
+            packer.batch(&mut sampler, &[]),
+            Err(PackingError::NoLength { lengths: 0, .. })
+        ));
+        assert_eq!((packer.head(), packer.waiting().collect()), (head, waiting));
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Filling one bin.
+//!
+//! A bin takes the oldest draw that waits, and goes on in the order of the stream while the next `AHEAD` draws fit
+//! together. Then it takes the fullest subset of the draws that wait, making more until one fills the bin or a window
+//! full of them waits. So every draw is in one of the `window` bins that are filled next, and a bin that has room left is
+//! closed only when `window` draws wait and none of them fits.
+
+use std::collections::VecDeque;
+
+use crate::Sampler;
+use crate::packing_error::PackingError;
+use crate::packing_subset::Subset;
+
+/// Draws that the last of the room is chosen from, at least. Twice as many cost four times the work and fill no more.
+const AHEAD: usize = 8;
+
+/// A row that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    pub row: i64,
+    pub tokens: u32,
+}
+
+impl Draw {
+    /// A draw of a row with these many tokens, if a bin can hold it.
+    pub fn new(row: i64, tokens: i32, capacity: u32) -> Result<Self, PackingError> {
+        match u32::try_from(tokens) {
+            Ok(fitting) if (1..=capacity).contains(&fitting) => Ok(Self { row, tokens: fitting }),
+            Ok(long) if long > capacity => Err(PackingError::Long { row, tokens, capacity }),
+            _ => Err(PackingError::Short { row, tokens }),
+        }
+    }
+
+    /// A draw of a row of a mixture, whose lengths these are.
+    pub fn of(row: i64, lengths: &[i32], capacity: u32) -> Result<Self, PackingError> {
+        let tokens = usize::try_from(row).ok().and_then(|row| lengths.get(row));
+        let &tokens = tokens.ok_or(PackingError::NoLength {
+            row,
+            lengths: lengths.len(),
+        })?;
+        Self::new(row, tokens, capacity)
+    }
+}
+
+/// What it takes to fill one bin after another.
+pub struct Bin<'a> {
+    pub capacity: u32,
+    pub window: usize,
+    pub head: u64,
+    pub waiting: VecDeque<Draw>,
+    pub subset: &'a mut Subset,
+    pub sampler: &'a mut Sampler,
+    pub lengths: &'a [i32],
+}
+
+impl Bin<'_> {
+    /// The rows of the next bin.
+    pub fn fill(&mut self) -> Result<Vec<i64>, PackingError> {
+        let mut rows = Vec::new();
+        let mut room = self.capacity;
+        self.draw(1)?;
+        self.take_oldest(&mut rows, &mut room);
+        let ahead = AHEAD.min(self.window);
+        while room > 0 {
+            self.draw(ahead)?;
+            let next: u64 = self.waiting.iter().take(ahead).map(|draw| u64::from(draw.tokens)).sum();
+            if next <= u64::from(room) {
+                self.take_oldest(&mut rows, &mut room);
+            } else if self.choose(room)? {
+                self.take_chosen(&mut rows, &mut room);
+            } else {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Makes draws until so many wait.
+    fn draw(&mut self, count: usize) -> Result<(), PackingError> {
+        let mut rows = [0; AHEAD];
+        let rows = &mut rows[..count.saturating_sub(self.waiting.len())];
+        if !rows.is_empty() {
+            self.sampler.fill(self.head, rows)?;
+            self.head += rows.len() as u64;
+            for &mut row in rows {
+                self.waiting.push_back(Draw::of(row, self.lengths, self.capacity)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_oldest(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
+        if let Some(draw) = self.waiting.pop_front() {
+            rows.push(draw.row);
+            *room -= draw.tokens;
+        }
+    }
+
+    /// Looks for the fullest subset, and says whether it has any draw in it.
+    fn choose(&mut self, room: u32) -> Result<bool, PackingError> {
+        self.subset.empty(room);
+        for index in 0..self.window {
+            self.draw(index + 1)?;
+            self.subset.add(index, self.waiting[index].tokens);
+            if self.subset.fills() {
+                break;
+            }
+        }
+        self.subset.choose();
+        Ok(!self.subset.chosen.is_empty())
+    }
+
+    fn take_chosen(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
+        for &index in &self.subset.chosen {
+            rows.push(self.waiting[index].row);
+            *room -= self.waiting[index].tokens;
+        }
+        let (mut index, mut chosen) = (0, self.subset.chosen.iter().copied().peekable());
+        self.waiting.retain(|_| {
+            index += 1;
+            chosen.next_if_eq(&(index - 1)).is_none()
+        });
+    }
+}

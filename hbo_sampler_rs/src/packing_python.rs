@@ -1,0 +1,119 @@
+//! The Python face of packing: `hbo_plugin._sampler.Packer`.
+
+use std::sync::{Mutex, PoisonError};
+
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::packing::{MOST_BINS, MOST_TOKENS, MOST_WAITING, Packer as Core};
+use crate::packing_error::PackingError;
+use crate::python::{MixtureSampler, item};
+
+impl From<PackingError> for PyErr {
+    fn from(error: PackingError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+/// See the stub.
+#[pyclass(frozen, module = "hbo_plugin._sampler")]
+pub struct Packer {
+    core: Mutex<Core>,
+    /// Borrowed from the caller at every call: they can be hundreds of megabytes.
+    lengths: Py<PyArray1<i32>>,
+}
+
+impl Packer {
+    /// Runs something on the packer. Other threads wait for it, so what it does must not need Python's lock.
+    fn with<T>(&self, run: impl FnOnce(&mut Core) -> T) -> T {
+        run(&mut self.core.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lengths<'py>(&self, py: Python<'py>) -> PyResult<PyReadonlyArray1<'py, i32>> {
+        Ok(self.lengths.bind(py).try_readonly()?)
+    }
+}
+
+#[pymethods]
+impl Packer {
+    #[new]
+    #[pyo3(signature = (mixture, lengths, *, capacity, bins_per_batch, window))]
+    fn new(
+        py: Python<'_>,
+        mixture: &Bound<'_, MixtureSampler>,
+        lengths: &Bound<'_, PyAny>,
+        capacity: &Bound<'_, PyAny>,
+        bins_per_batch: &Bound<'_, PyAny>,
+        window: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let capacity = setting("capacity", capacity, MOST_TOKENS)?;
+        let bins = setting("bins_per_batch", bins_per_batch, MOST_BINS)?;
+        let window = setting("window", window, MOST_WAITING)?;
+        let array = match lengths.cast::<PyArray1<i32>>() {
+            Ok(array) if array.is_c_contiguous() => array,
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "`lengths` is a `{}`, and it must be a flat contiguous array of int32, which is shared and not copied; give `numpy.ascontiguousarray(lengths, numpy.int32)`.",
+                    described(lengths)?
+                )));
+            }
+        };
+        let view = array.try_readonly()?;
+        let tokens = view.as_slice()?;
+        let core = mixture
+            .get()
+            .with(py, |sampler| Core::new(sampler, tokens, capacity, bins, window))?;
+        Ok(Self {
+            core: Mutex::new(core),
+            lengths: array.clone().unbind(),
+        })
+    }
+
+    fn batch(&self, py: Python<'_>, mixture: &Bound<'_, MixtureSampler>) -> PyResult<Vec<Vec<i64>>> {
+        let lengths = self.lengths(py)?;
+        let lengths = lengths.as_slice()?;
+        Ok(mixture
+            .get()
+            .with(py, |sampler| self.with(|core| core.batch(sampler, lengths)))?)
+    }
+
+    #[getter]
+    fn head(&self) -> u64 {
+        self.with(|core| core.head())
+    }
+
+    #[getter]
+    fn waiting(&self) -> Vec<i64> {
+        self.with(|core| core.waiting().collect())
+    }
+
+    fn seek(&self, py: Python<'_>, state: &Bound<'_, PyDict>) -> PyResult<()> {
+        let head = item(state, "head")?;
+        let waiting: Vec<i64> = item(state, "waiting")?;
+        let lengths = self.lengths(py)?;
+        let lengths = lengths.as_slice()?;
+        Ok(self.with(|core| core.seek(lengths, head, &waiting))?)
+    }
+}
+
+/// A whole number that the packer may refuse; `TypeError` from what is not a whole number.
+fn setting(name: &'static str, value: &Bound<'_, PyAny>, most: u64) -> PyResult<u64> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            let value = value.to_string();
+            PackingError::Setting { name, value, most }.into()
+        } else {
+            error
+        }
+    })
+}
+
+/// What somebody gave for an array.
+fn described(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(match value.cast::<PyUntypedArray>() {
+        Ok(array) => format!("{} array of shape {:?}", array.dtype(), array.shape()),
+        Err(_) => value.get_type().name()?.to_string(),
+    })
+}

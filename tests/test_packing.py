@@ -1,0 +1,275 @@
+"""Packing: what is in every bin, that nothing is lost or doubled, and that a run can stop after any batch."""
+
+import json
+import re
+import tracemalloc
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from packing_reference import ReferencePacker
+
+from hbo_plugin import MixtureSampler, PackedBatchSampler
+
+SIZES = [5, 0, 40, 200]
+ROWS = sum(SIZES)
+
+
+def mixture(*, seed: int = 3, replacement: bool = False) -> MixtureSampler:
+    return MixtureSampler(SIZES, [1, 0, 2, 1], seed=seed, replacement=replacement)
+
+
+def random_lengths(most: int = 100, seed: int = 0) -> NDArray[np.int32]:
+    return np.random.default_rng(seed).integers(1, most + 1, ROWS, np.int32)
+
+
+def flat(batches: Iterable[list[list[int]]]) -> list[int]:
+    return [row for batch in batches for rows in batch for row in rows]
+
+
+packings = st.fixed_dictionaries(
+    {
+        "capacity": st.integers(100, 400),
+        "bins_per_batch": st.integers(1, 4),
+        "window": st.integers(1, 80),
+    }
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(given=packings, most=st.integers(10, 100), seed=st.integers(0, 9), replacement=st.booleans())
+def test_every_bin_is_the_references(given: dict[str, int], most: int, seed: int, *, replacement: bool) -> None:
+    lengths = random_lengths(most, seed)
+    stream = mixture(seed=seed, replacement=replacement)
+    sampler = PackedBatchSampler(stream, lengths, **given)
+    rows = mixture(seed=seed, replacement=replacement).fill(0, 5_000).tolist()
+    reference = ReferencePacker(rows.__getitem__, lengths, given["capacity"], given["window"])
+    for batch in islice(sampler, 12):
+        assert batch == [reference.fill() for _ in range(given["bins_per_batch"])]
+        assert (sampler.head, sampler.waiting) == (reference.head, len(reference.waiting))
+
+
+@settings(max_examples=50, deadline=None)
+@given(packings)
+def test_nothing_is_lost_or_doubled_late_or_too_long(given: dict[str, int]) -> None:
+    lengths = random_lengths()
+    sampler = PackedBatchSampler(mixture(), lengths, **given)
+    drawn_in: dict[int, int] = {}
+    positions: dict[int, list[int]] = {}
+    bins = head = 0
+    stream = mixture()
+    for batch in islice(sampler, 40):
+        for position, row in enumerate(stream.fill(head, sampler.head - head).tolist(), head):
+            drawn_in[position] = bins
+            positions.setdefault(row, []).append(position)
+        head = sampler.head
+        for rows in batch:
+            assert 0 < lengths[rows].sum() <= given["capacity"]
+            for row in rows:
+                # `drawn_in` is the first bin of the batch, in which the draw was made or in one of those after it.
+                assert bins - drawn_in.pop(positions[row].pop(0)) < given["window"] + given["bins_per_batch"]
+            bins += 1
+    assert len(drawn_in) == sampler.waiting <= given["window"]
+
+
+def test_laps_stay_exact() -> None:
+    sampler = PackedBatchSampler(MixtureSampler([ROWS], [1], seed=0), random_lengths(), capacity=256, window=16)
+    taken = np.zeros(ROWS, int)
+    for batch in islice(sampler, 200):
+        np.add.at(taken, batch[0], 1)
+    waiting = np.bincount(sampler.state_dict()["waiting"], minlength=ROWS)
+    laps, rest = divmod(sampler.head, ROWS)
+    assert laps >= 2
+    assert set(taken + waiting) == {laps, laps + (rest > 0)}
+
+
+@settings(max_examples=50, deadline=None)
+@given(packings, st.integers(0, 30))
+def test_a_state_taken_after_any_batch_goes_on_as_the_sampler_did(given: dict[str, int], batches: int) -> None:
+    sampler = PackedBatchSampler(mixture(), random_lengths(), **given)
+    list(islice(sampler, batches))
+    state = json.loads(json.dumps(sampler.state_dict()))
+    expected = list(islice(sampler, 10))
+    restored = PackedBatchSampler(mixture(), random_lengths(), **given)
+    restored.load_state_dict(state)
+    assert restored.state_dict() == state
+    assert list(islice(restored, 10)) == expected
+    assert restored.state_dict() == sampler.state_dict()
+
+
+def test_a_loader_that_looks_ahead_can_save_the_batch_before() -> None:
+    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=2)
+    states, batches = [], []
+    for batch in islice(sampler, 8):
+        states.append(sampler.state_dict())
+        batches.append(batch)
+    for done in range(7):
+        restored = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=2)
+        restored.load_state_dict(states[done])
+        assert next(iter(restored)) == batches[done + 1]
+
+
+def test_an_epoch_has_so_many_batches_and_the_next_goes_on() -> None:
+    packed = {"capacity": 300, "window": 20}
+    endless = list(islice(PackedBatchSampler(mixture(), random_lengths(), **packed), 15))
+    sampler = PackedBatchSampler(mixture(), random_lengths(), batches_per_epoch=5, **packed)
+    assert len(sampler) == 5
+    assert [list(sampler) for _ in range(3)] == [endless[:5], endless[5:10], endless[10:]]
+    assert sampler.batches == 15
+    list(islice(sampler, 2))
+    resumed = PackedBatchSampler(mixture(), random_lengths(), batches_per_epoch=5, **packed)
+    resumed.load_state_dict(sampler.state_dict())
+    assert len(list(resumed)) == 3
+
+
+def test_new_weights_act_on_all_later_draws_and_on_no_earlier() -> None:
+    stream = mixture()
+    lengths = random_lengths(60)
+    sampler = PackedBatchSampler(stream, lengths, capacity=256, window=64)
+    before = list(islice(sampler, 30))
+    head, waiting = sampler.head, sampler.state_dict()["waiting"]
+    stream.reweight(head, [0, 0, 0, 1])
+    after = flat(islice(sampler, 30))
+    assert before == list(islice(PackedBatchSampler(mixture(), lengths, capacity=256, window=64), 30))
+    for row in waiting:
+        after.remove(row)
+    assert after
+    assert min(after) >= SIZES[0] + SIZES[2]
+    assert sorted([*after, *sampler.state_dict()["waiting"]]) == sorted(stream.fill(head, sampler.head - head).tolist())
+
+
+def test_a_restored_mixture_takes_the_place_of_the_first() -> None:
+    sampler = PackedBatchSampler(mixture(seed=1), random_lengths(), capacity=256)
+    sampler.mixture = mixture(seed=2)
+    expected = PackedBatchSampler(mixture(seed=2), random_lengths(), capacity=256)
+    assert list(islice(sampler, 5)) == list(islice(expected, 5))
+
+
+def test_rows_as_long_as_the_capacity_have_a_bin_each() -> None:
+    sampler = PackedBatchSampler(mixture(), np.full(ROWS, 64, np.int32), capacity=64, bins_per_batch=3, window=1)
+    assert flat(islice(sampler, 5)) == mixture().fill(0, 15).tolist()
+
+
+def test_lengths_are_shared() -> None:
+    lengths = np.ones(10**6, np.int32)
+    stream = MixtureSampler([10**6], [1], seed=0)
+    tracemalloc.start()
+    sampler = PackedBatchSampler(stream, lengths, capacity=4)
+    next(iter(sampler))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**5
+    lengths[:] = 2
+    assert {len(rows) for (rows,) in islice(sampler, 20)} >= {2}
+
+
+def test_what_accelerate_asks_a_batch_sampler() -> None:
+    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=3)
+    assert sampler.batch_size == 3 == len(next(iter(sampler)))
+    assert sampler.drop_last
+
+
+GIVE_STATE = "give a state that `state_dict` returned."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"capacity": 0}, "`capacity` is `0`, and it is a whole number from 1 to 1048576; give such a number."),
+        ({"capacity": -1}, "`capacity` is `-1`, and it is a whole number from 1 to 1048576; give such a number."),
+        (
+            {"bins_per_batch": 0},
+            "`bins_per_batch` is `0`, and it is a whole number from 1 to 65536; give such a number.",
+        ),
+        ({"window": 1025}, "`window` is `1025`, and it is a whole number from 1 to 1024; give such a number."),
+        (
+            {"batches_per_epoch": 0},
+            "`batches_per_epoch` is `0`, and an epoch has at least 1 batch; give such a number, or None for an epoch without an end.",
+        ),
+        (
+            {"lengths": np.ones(3, np.int32)},
+            "`lengths` has `3` numbers, and the mixture has 245 rows; give one length for each row.",
+        ),
+        (
+            {"lengths": np.arange(ROWS, dtype=np.int32)},
+            "The length of row 0 is `0`, and a row that is packed has at least 1 token; drop such rows.",
+        ),
+        (
+            {"lengths": np.arange(99, 99 + ROWS, dtype=np.int32)},
+            "The length of row 202 is `301`, and a bin holds 300 tokens; drop or truncate such rows, or give a larger `capacity`.",
+        ),
+        *(
+            (
+                {"lengths": lengths},
+                f"`lengths` is a `{described}`, and it must be a flat contiguous array of int32, which is shared and not copied; give `numpy.ascontiguousarray(lengths, numpy.int32)`.",
+            )
+            for lengths, described in [
+                (np.ones(ROWS, np.int64), "int64 array of shape [245]"),
+                (np.ones((ROWS, 1), np.int32), "int32 array of shape [245, 1]"),
+                (np.ones(2 * ROWS, np.int32)[::2], "int32 array of shape [245]"),
+                ([1, 2], "list"),
+            ]
+        ),
+    ],
+)
+def test_what_makes_no_sampler(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PackedBatchSampler(mixture(), **{"lengths": random_lengths(), "capacity": 300, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"version": 2},
+            '`state["version"]` is `2`, and here it is 1; pack as the run did that wrote the state, or start afresh.',
+        ),
+        (
+            {"capacity": 299},
+            '`state["capacity"]` is `299`, and here it is 300; pack as the run did that wrote the state, or start afresh.',
+        ),
+        (
+            {"window": 65},
+            '`state["window"]` is `65`, and here it is 64; pack as the run did that wrote the state, or start afresh.',
+        ),
+        ({"batches": -1}, f'`state["batches"]` is `-1`, and it is a whole number from 0 on; {GIVE_STATE}'),
+        (
+            {"head": 2**53 + 1},
+            f'`state["head"]` is `{2**53 + 1}`, and the stream ends at position {2**53}; {GIVE_STATE}',
+        ),
+        ({"head": "x"}, f"`state` has `x` under `head`, which is not what belongs there; {GIVE_STATE}"),
+        ({"head": 2}, f'`state["waiting"]` has `3` rows, and at most 2 can wait there; {GIVE_STATE}'),
+        ({"waiting": [1] * 65}, f'`state["waiting"]` has `65` rows, and at most 64 can wait there; {GIVE_STATE}'),
+        (
+            {"waiting": [-1]},
+            "Row `-1` has no length, as `lengths` has 245 numbers; give the lengths and the state of one mixture.",
+        ),
+    ],
+)
+def test_what_is_no_state(changes: dict[str, Any], message: str) -> None:
+    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
+    list(islice(sampler, 2))
+    before = sampler.state_dict()
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        sampler.load_state_dict({**before, "head": 100, "waiting": [1, 2, 3], **changes})
+    assert sampler.state_dict() == before
+
+
+@pytest.mark.parametrize("key", ["version", "capacity", "bins_per_batch", "window", "batches", "head", "waiting"])
+def test_no_key_of_a_state_may_be_missing(key: str) -> None:
+    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
+    state = sampler.state_dict()
+    del state[key]
+    with pytest.raises(ValueError, match=f"`{key}`|{key}"):
+        sampler.load_state_dict(state)
+
+
+def test_an_endless_sampler_has_no_length() -> None:
+    message = "a sampler of packed batches has no length while `batches_per_epoch` is `None`; give it a number."
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        len(PackedBatchSampler(mixture(), random_lengths(), capacity=300))
