@@ -1,0 +1,1 @@
+"""The benchmark: the sampler against named peers, measured in one run."""
