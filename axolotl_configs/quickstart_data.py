@@ -64,8 +64,8 @@ TASKS = {
     "spell_backward": Task(600, chat, ranges("word_len", (3, 4), (5, 6), (7, 8), (9, 10))),
     "gcd": Task(300, alpaca, ranges("value", (1, 30), (30, 100), (100, 400), (400, 2000))),
     "number_sequence": Task(150, completion, [{"max_complexity": c} for c in (1, 2, 3, 4)]),
-    "word_sequence_reversal": Task(80, chat, ranges("words", (3, 3), (4, 5), (6, 7), (8, 10))),
-    "caesar_cipher": Task(40, chat, ranges("words", (2, 3), (4, 5), (6, 8), (9, 12))),
+    "word_sequence_reversal": Task(80, chat, ranges("words", (3, 3), (4, 4), (5, 5), (6, 7))),
+    "caesar_cipher": Task(40, chat, ranges("words", (2, 2), (3, 3), (4, 5), (6, 7))),
 }
 
 
