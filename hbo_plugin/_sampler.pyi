@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
+__all__ = ["MixtureSampler", "Packer", "__version__", "build_profile"]
+
 __version__: Final[str]
 build_profile: Final[str]  # "release" or "debug"
 
@@ -30,7 +32,12 @@ class MixtureSampler:
     """
 
     def __new__(
-        cls, cell_sizes: Sequence[int] | NDArray[np.integer[Any]], weights: ArrayLike, *, seed: SupportsIndex, replacement: bool = False
+        cls,
+        cell_sizes: Sequence[int] | NDArray[np.integer[Any]],
+        weights: ArrayLike,
+        *,
+        seed: SupportsIndex,
+        replacement: bool = False,
     ) -> Self: ...
     def fill(self, position: SupportsIndex, count: SupportsIndex) -> NDArray[np.int64]:
         """Return the rows at ``[position, position + count)``, shape (count,). Other Python threads run meanwhile.

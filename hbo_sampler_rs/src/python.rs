@@ -13,6 +13,8 @@ use crate::{Error, Sampler, State};
 
 /// Version of the dictionaries of `state_dict`.
 const STATE_VERSION: u64 = 1;
+/// The last position, in words.
+const END: &str = "2^53";
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -67,7 +69,7 @@ impl MixtureSampler {
         let sampler = Sampler::new(
             &whole_numbers("cell_sizes", cell_sizes)?,
             numbers("weights", weights)?,
-            whole_number("seed", seed)?,
+            whole_number("seed", seed, "2^64 - 1")?,
             replacement,
         )?;
         Ok(Self::wrap(sampler))
@@ -79,8 +81,8 @@ impl MixtureSampler {
         position: &Bound<'py, PyAny>,
         count: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let position = whole_number("position", position)?;
-        let count = whole_number("count", count)?;
+        let position = whole_number("position", position, END)?;
+        let count = whole_number("count", count, END)?;
         let rows = self.with(py, |sampler| {
             check_range(position, count)?;
             let mut rows = Vec::new();
@@ -100,13 +102,13 @@ impl MixtureSampler {
     }
 
     fn reweight(&self, py: Python<'_>, position: &Bound<'_, PyAny>, weights: &Bound<'_, PyAny>) -> PyResult<()> {
-        let position = whole_number("position", position)?;
+        let position = whole_number("position", position, END)?;
         let weights = numbers("weights", weights)?;
         Ok(self.with(py, |sampler| sampler.reweight(position, weights))?)
     }
 
     fn weights<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let position = whole_number("position", position)?;
+        let position = whole_number("position", position, END)?;
         Ok(self.with(py, |sampler| sampler.weights(position))?.into_pyarray(py))
     }
 
@@ -116,8 +118,8 @@ impl MixtureSampler {
         position: &Bound<'py, PyAny>,
         count: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let position = whole_number("position", position)?;
-        let count = whole_number("count", count)?;
+        let position = whole_number("position", position, END)?;
+        let count = whole_number("count", count, END)?;
         let counts = self.with(py, |sampler| sampler.counts(position, count))?;
         Ok(signed(counts).into_pyarray(py))
     }
@@ -198,12 +200,12 @@ pub(crate) fn item<'py, T: FromPyObjectOwned<'py>>(dict: &Bound<'py, PyDict>, ke
     })
 }
 
-/// A whole number from 0 to 2^64 - 1; `TypeError` from what is not a whole number.
-fn whole_number(name: impl Display, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+/// A whole number that may be allowed; `TypeError` from what is not a whole number.
+fn whole_number(name: impl Display, value: &Bound<'_, PyAny>, most: &str) -> PyResult<u64> {
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(value.py()) {
             PyValueError::new_err(format!(
-                "`{name}` is `{value}`, and it is a whole number from 0 to 2^64 - 1; give such a number."
+                "`{name}` is `{value}`, and it is a whole number from 0 to {most}; give such a number."
             ))
         } else {
             error
@@ -214,7 +216,7 @@ fn whole_number(name: impl Display, value: &Bound<'_, PyAny>) -> PyResult<u64> {
 fn whole_numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     (0..)
         .zip(values.try_iter()?)
-        .map(|(index, value)| whole_number(format_args!("{name}[{index}]"), &value?))
+        .map(|(index, value)| whole_number(format_args!("{name}[{index}]"), &value?, "2^31"))
         .collect()
 }
 
