@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hbo_plugin import _sampler
 from hbo_plugin.bench.measure import Plan, Row, measure
 from hbo_plugin.bench.memory import memory
+from hbo_plugin.bench.packing_cases import packing
 from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.plot import plot as draw_picture
 from hbo_plugin.bench.report import as_json, environment, tables
@@ -40,6 +41,9 @@ def main(context: click.Context, *, quick: bool, json_to: str | None, plot_to: s
     if context.invoked_subcommand is None:
         _check_outputs(json_to, plot_to)
         publish(_run(quick=quick), json_to, plot_to)
+
+
+main.add_command(packing)
 
 
 def _run(*, quick: bool) -> list[Row]:

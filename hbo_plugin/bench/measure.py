@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import signal
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from hbo_plugin.bench.contender import Contender, Mixture, UnableError
+from hbo_plugin.bench.limit import limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,7 +87,7 @@ class _Runner:
     @classmethod
     def of(cls, case: Case, contender: type[Contender], plan: Plan) -> _Runner:
         """Make the task, and find how many calls last as long as a repeat should."""
-        with nullcontext() if contender.ours else _limit(plan.patience, case.rows):
+        with nullcontext() if contender.ours else limit(plan.patience, case.rows):
             task = case.make(contender)
             task.run()
         loops, spent = 1, 0.0
@@ -169,30 +169,6 @@ def _missing(contender: type[Contender]) -> str:
             raise
         return f"not installed: {error.name}"
     return ""
-
-
-class _OutOfTime(BaseException):
-    # Not an Exception, because peers catch those.
-    pass
-
-
-@contextmanager
-def _limit(seconds: float, rows: int) -> Iterator[None]:
-    """Break off what takes longer, in the main thread of a Unix process."""
-
-    def stop(_signal: int, _frame: object) -> None:
-        raise _OutOfTime
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    except _OutOfTime:
-        msg = f"too slow: {seconds:g} s were not enough to make it and call it once at {rows:,} rows"
-        raise UnableError(msg) from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, left)
-        signal.signal(signal.SIGALRM, handler)
 
 
 def _reason(error: Exception) -> str:

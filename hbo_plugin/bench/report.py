@@ -92,6 +92,8 @@ def tables(rows: Sequence[Row], where: dict[str, Any]) -> Iterator[RenderableTyp
     for case, ratio in headline(rows).items():
         table.add_row(case, _times(ratio))
     yield table
+    if (where["load"] or 0) > where["cores"]:
+        yield "The machine was busy with other work: trust the column by CPU time."
     yield ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
 
 
