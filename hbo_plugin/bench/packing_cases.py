@@ -51,7 +51,7 @@ def packing_rows(rows: int, repeats: int) -> Iterator[PackingRow]:
     for name, (_, sequence_len) in SETS.items():
         tokens = lengths(name, rows)
         if not len(tokens):
-            yield PackingRow(name, "", "", note=f"no data: `{DEMO}` does not exist here; `make demo` makes it")
+            yield PackingRow(name, "", "", note=f"there are no rows in `{DEMO}` here; `make demo` makes them")
             continue
         for bins, capacity in ((1, MICRO_BATCH * sequence_len), (MICRO_BATCH, sequence_len)):
             data, shape = f"{name}, mean {tokens.mean():.0f}", f"{bins} x {capacity:,}"
