@@ -40,7 +40,7 @@ class MixtureSampler:
         replacement: bool = False,
     ) -> Self: ...
     def fill(self, position: SupportsIndex, count: SupportsIndex) -> NDArray[np.int64]:
-        """Return the rows at ``[position, position + count)``, shape (count,). Other Python threads run meanwhile.
+        """Return the rows at ``[position, position + count)``, shape (count,). Other Python threads run meanwhile, but for a few rows.
 
         Going on where the last call ended is fastest; any other position costs O(cells) first, never a replay.
 

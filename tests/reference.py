@@ -43,7 +43,8 @@ def shuffled(items: Iterable[int], source: Iterator[int]) -> list[int]:
 def ends(weights: list[float]) -> list[int]:
     """The end of every cell's interval."""
     sums = np.cumsum(np.asarray(weights, float) / np.max(weights))
-    return [int(share * LINE) for share in sums / sums[-1]]
+    scale = LINE / sums[-1]
+    return [min(int(total * scale), LINE) if total < sums[-1] else LINE for total in sums]
 
 
 def reverse(number: int, bits: int = 45) -> int:
@@ -77,11 +78,11 @@ def independent(seed: int, position: int) -> int:
 @cache
 def lap_row(seed: int, cell: int, lap: int, index: int, size: int) -> int:
     """The row of a cell that a lap visits at an index."""
-    if size <= 256:
-        return shuffled(range(size), iter(words(seed, ORDERS, (0, lap, cell, 0), 64)))[index]
+    if size <= 1024:
+        return shuffled(range(size), iter(words(seed, ORDERS, (0, lap, cell, 0), 256)))[index]
     bits = (size.bit_length() + 1) // 2
     width = -(-size // 2**bits)
-    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, (0, lap, cell, 0), 4) for half in (0, 32)]
+    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, (0, lap, cell, 0), 3) for half in (0, 32)]
 
     def mix(key: int, value: int) -> int:
         product = (value ^ key >> 16) * (key | 1) % 2**16

@@ -26,7 +26,7 @@ Mixture = dict[str, Any]  # sizes, schedule, seed, replacement
 def mixtures(draw: st.DrawFn, *, most_rows: int = 100_000) -> Mixture:
     """A mixture with a schedule of up to four updates in its first 900 positions."""
     cells = draw(st.integers(1, 6))
-    size = st.one_of(st.integers(1, 20), st.integers(250, 300), st.integers(1, most_rows))
+    size = st.one_of(st.integers(1, 20), st.integers(1000, 1100), st.integers(1, most_rows))
     weight = st.one_of(st.just(0.0), st.floats(1e-6, 1.0))
     weights = st.lists(weight, min_size=cells, max_size=cells).filter(any)
     later = draw(st.sets(st.integers(1, 900), max_size=3))
@@ -95,7 +95,7 @@ def test_a_cell_of_weight_0_is_never_drawn(mixture: Mixture) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(mixtures(most_rows=500))
+@given(mixtures(most_rows=2000))
 def test_laps_cover_their_cell_and_differ(mixture: Mixture) -> None:
     mixture["replacement"] = False
     rows = make(mixture).fill(0, 20_000)

@@ -73,8 +73,16 @@ impl Line {
 pub fn ends(weights: &[f64]) -> Vec<u64> {
     let sums = running_sums(weights);
     let total = sums[sums.len() - 1];
-    // The last sum over itself is 1 exactly: every point has an owner.
-    sums.iter().map(|sum| (sum / total * LINE as f64) as u64).collect()
+    // A product may round up to the whole line and beyond; the last sum must reach it, for every point has an owner.
+    let scale = LINE as f64 / total;
+    let end = |sum| {
+        if sum < total {
+            ((sum * scale) as u64).min(LINE)
+        } else {
+            LINE
+        }
+    };
+    sums.into_iter().map(end).collect()
 }
 
 /// The weights as probabilities.
@@ -87,12 +95,14 @@ pub fn normalised(weights: &[f64]) -> Vec<f64> {
 /// Running sums of the weights over their largest: no sum overflows, whatever finite weights are given.
 fn running_sums(weights: &[f64]) -> Vec<f64> {
     let largest = largest(weights);
+    // Two loops, because the first takes several cells at a time.
+    let mut sums: Vec<f64> = weights.iter().map(|weight| weight / largest).collect();
     let mut sum = 0.0;
-    let add = |weight| {
-        sum += weight / largest;
-        sum
-    };
-    weights.iter().map(add).collect()
+    for share in &mut sums {
+        sum += *share;
+        *share = sum;
+    }
+    sums
 }
 
 fn largest(weights: &[f64]) -> f64 {

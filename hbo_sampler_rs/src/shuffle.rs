@@ -2,10 +2,10 @@
 
 use crate::philox::{Philox, wide_product};
 
-/// Steps that one word serves: each takes at most 8 bits of it, so that 32 are left to keep the last one even.
+/// Steps that one word serves: each takes at most 10 bits of it, so that 24 are left to keep the last one even.
 const STEPS: usize = 4;
 
-/// Shuffles at most 256 items: every order has the same probability to within 2^-32. The counter's first word is
+/// Shuffles at most 1024 items: every order has the same probability to within 2^-24 a step. The counter's first word is
 /// counted up from 0; the others say what is shuffled.
 pub fn shuffle<T>(items: &mut [T], philox: Philox, counter: [u64; 3]) {
     let [x, y, z] = counter;

@@ -36,7 +36,7 @@ impl Mixture {
 
 fn mixtures() -> impl Strategy<Value = Mixture> {
     (1..7_usize).prop_flat_map(|cells| {
-        let size = prop_oneof![1..20_u64, 200..400_u64, 1..1_000_000_u64];
+        let size = prop_oneof![1..20_u64, 1000..1100_u64, 1..1_000_000_u64];
         let weight = prop_oneof![3 => 0.01..1.0, 1 => Just(0.0)];
         let weights = prop::collection::vec(weight, cells).prop_map(|mut weights| {
             weights[0] += 0.1;
