@@ -77,10 +77,10 @@ clean: ## Remove all that these commands made, environments and demo included
 	$(BIN)/uv pip install --python .venv -r pyproject.toml --extra axolotl --group demo --group test --group lint
 	touch $@
 
-# The package itself needs no install here: the tests import it from the checkout, and its extension is stable ABI.
-.venv-compat/installed: pyproject.toml .ci/python
+.venv-compat/installed: pyproject.toml .ci/python $(EXTENSION)
 	test -x $(COMPAT)/python || "$$(.ci/python other)" -m venv .venv-compat
 	$(BIN)/uv pip install --python .venv-compat -r pyproject.toml --extra axolotl --group test
+	VIRTUAL_ENV=$(CURDIR)/.venv-compat $(BIN)/maturin develop --release --uv
 	touch $@
 
 $(EXTENSION): .venv/installed $(RUST)
