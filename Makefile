@@ -74,12 +74,12 @@ clean: ## Remove all that these commands made, environments and demo included
 # uv because it installs Axolotl's 270 packages seven times as fast as pip.
 .venv/installed: pyproject.toml .ci/python
 	test -x $(BIN)/uv || { "$$(.ci/python newest)" -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip install --python .venv -r pyproject.toml --extra axolotl --group demo --group test --group lint
+	$(BIN)/uv pip install --python .venv -r pyproject.toml --extra axolotl --extra plot --group demo --group test --group lint
 	touch $@
 
 .venv-compat/installed: pyproject.toml .ci/python $(EXTENSION)
 	test -x $(COMPAT)/python || "$$(.ci/python other)" -m venv .venv-compat
-	$(BIN)/uv pip install --python .venv-compat -r pyproject.toml --extra axolotl --group test
+	$(BIN)/uv pip install --python .venv-compat -r pyproject.toml --extra axolotl --extra plot --group test
 	VIRTUAL_ENV=$(CURDIR)/.venv-compat $(BIN)/maturin develop --release --uv
 	touch $@
 
