@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 _EXTENSION = "hbo_plugin._sampler"
 
 
-class HBOPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl is untyped
+class HBOPlugin(BasePlugin):
     """`plugins: [hbo_plugin.HBOPlugin]`."""
 
     def __init__(self) -> None:

@@ -33,8 +33,9 @@ def test_the_keys_are_the_schema_s() -> None:
 
 def commands() -> list[str]:
     """Every command line of the README's code blocks that are not YAML or a tree."""
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if line.startswith(("axolotl ", "pip ", "python "))]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("axolotl ", "pip ", "python "))]
 
 
 def test_the_commands_are_those_that_are_tested() -> None:
@@ -45,6 +46,7 @@ def test_the_commands_are_those_that_are_tested() -> None:
         ["axolotl", "preprocess"],
         ["axolotl", "train"],
         ["axolotl", "hbo-report"],
+        ["python", "-m"],
         ["python", "-m"],
     ]
 

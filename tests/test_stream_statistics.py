@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from hbo_plugin._sampler import MixtureSampler
 

@@ -77,7 +77,7 @@ def check_setting(name: str, value: float, allowed: str, *, ok: bool) -> None:
 
 def check_rows(rows: NDArray[np.int64]) -> None:
     """Raise ValueError unless `rows` is [datasets, levels], nowhere negative, and no dataset is empty."""
-    if rows.ndim != 2 or rows.size == 0:  # noqa: PLR2004
+    if rows.ndim != 2 or rows.size == 0:
         message = f"The rows of the cells have shape `{rows.shape}`, but it must be [datasets, levels]: reshape them."
         raise ValueError(message)
     if (rows < 0).any():

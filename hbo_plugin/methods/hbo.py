@@ -47,7 +47,7 @@ class Hbo(Hierarchy):
     Raises ValueError for anything else.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         rows: NDArray[np.int64],
         *,
