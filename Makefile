@@ -60,7 +60,12 @@ compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axo
 .PHONY: demo
 demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores
 	$(BIN)/python axolotl_configs/quickstart_data.py
-	$(BIN)/axolotl train axolotl_configs/quickstart.yml --launcher python
+	@# A finished run is only shown: resumed, the Trainer would make one more step.
+	if [ -e demo/with_hbo/adapter_model.safetensors ]; then \
+		$(BIN)/axolotl hbo-report demo/with_hbo; \
+	else \
+		$(BIN)/axolotl train axolotl_configs/quickstart.yml --launcher python; \
+	fi
 
 .PHONY: bench
 bench: $(EXTENSION) ## Measure the sampler against named baselines

@@ -182,8 +182,12 @@ def train(config: Config) -> Path:
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.cli.train import do_train
 
+    from transformers import set_seed
+
     folder = Path(config["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
+    # As in a process of its own: before 0.21, Axolotl draws a new adapter from whatever state the generators are in.
+    set_seed(0)
     do_train(load(config, folder.parent), TrainerCliArgs())
     return folder
 
