@@ -181,7 +181,6 @@ def train(config: Config) -> Path:
     """`axolotl train` on a configuration, in this process; returns the output folder."""
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.cli.train import do_train
-
     from transformers import set_seed
 
     folder = Path(config["output_dir"])
