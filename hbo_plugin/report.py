@@ -17,7 +17,7 @@ def show(content: RenderableType) -> None:
     """Print to the terminal, or as plain text to a file, where a line must not be cut."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=120)
+        console = Console(width=200)
     console.print(content)
 
 
