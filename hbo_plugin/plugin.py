@@ -41,6 +41,11 @@ class HBOPlugin(BasePlugin):
             raise RuntimeError(msg) from error
         if cfg["hbo"] is None:  # `hbo:` with nothing under it: every default
             cfg["hbo"] = {}
+        if cfg.get("dataloader_num_workers"):
+            LOG.warning(
+                "`dataloader_num_workers: %s` becomes 0: workers would draw rows long before these are trained on.",
+                cfg["dataloader_num_workers"],
+            )
         for entry in cfg.get("datasets") or []:
             if entry.get("weight") is not None:
                 LOG.warning(
@@ -77,7 +82,7 @@ class HBOPlugin(BasePlugin):
         return type(f"HBO{base.__name__}", (HBOTrainerMixin, base), {})
 
     def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
-        """No loader workers: they would draw rows long before these are trained on, under weights that are past."""
+        """No loader workers: the rows that they draw ahead would be drawn under weights that are past."""
         if self._data is None:
             return None
         return {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}

@@ -45,6 +45,16 @@ def test_a_dataset_weight_is_explained(make_config: Any, caplog: pytest.LogCaptu
     ]
 
 
+def test_loader_workers_are_turned_off_with_a_word(make_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    from hbo_plugin import HBOPlugin
+
+    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
+        HBOPlugin().register(make_config(dataloader_num_workers=4))
+    assert [record.getMessage() for record in caplog.records] == [
+        "`dataloader_num_workers: 4` becomes 0: workers would draw rows long before these are trained on."
+    ]
+
+
 def test_an_unknown_axolotl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from hbo_plugin import compat
 
