@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 from hbo_plugin import compat, difficulty
 from hbo_plugin.args import MODEL_SCORES, HBOConfig
 from hbo_plugin.cells import Cells, cut_levels
-
-LOG = logging.getLogger(__name__)
 
 _COLUMNS = ["input_ids", "attention_mask", "labels"]
 _SUFFIXES = (".gz", ".zst", ".jsonl", ".json", ".parquet", ".arrow", ".csv", ".txt")

@@ -38,7 +38,6 @@ class Run:
         args = trainer.args
         self.data = data
         self.config = config
-        self._trainer = trainer
         self._micro_batch: int = args.train_batch_size
         self._rows_per_step: int = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.balancer = Balancer(data.cells, config, seed=seed, total_rows=args.max_steps * self._rows_per_step)
@@ -129,10 +128,10 @@ class Run:
     def held_out_losses(self, step: int) -> dict[str, float]:
         """Mean loss a token of the held-out rows of each dataset, in nats; empty without held-out rows."""
         losses = {}
+        lengths = difficulty.lengths(self.data.held_out) if self.data.held_out is not None else np.empty(0, np.int32)
         for name, picked in self.data.held_out_rows.items():
             rows = np.arange(picked.start, picked.stop)
-            lengths = difficulty.lengths(self.data.held_out)[rows]
-            sums, tokens = self.probes.losses(self.data.held_out, rows, lengths)
+            sums, tokens = self.probes.losses(self.data.held_out, rows, lengths[rows])
             losses[name] = float(sums.sum() / tokens.sum()) if tokens.sum() else float("nan")
         if losses and self._writes:
             self.trace.append({"step": step, "event": "evaluate", "held_out": losses})
