@@ -21,8 +21,14 @@ def test_two_ranks_share_one_stream(make_config: Any, tmp_path: Path) -> None:
     alone = train({**config, "output_dir": str(tmp_path / "alone")})
     shared = {**config, "output_dir": str(tmp_path / "shared"), "micro_batch_size": 1}
     (tmp_path / "shared.yml").write_text(yaml.safe_dump(shared))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [str(Path(sys.executable).parent / "axolotl"), "train", "shared.yml", "--launcher", "torchrun"]
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # Axolotl looks for `torchrun` there
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    command = [str(programs / "axolotl"), "train", "shared.yml", "--launcher", "torchrun"]
     done = subprocess.run(
         [*command, "--", "--nproc_per_node", "2"],
         cwd=tmp_path,
