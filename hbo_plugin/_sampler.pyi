@@ -77,11 +77,17 @@ class MixtureSampler:
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the stream depends on, as JSON-safe numbers and lists: seed, sizes and the weights kept."""
+        """Return what the stream depends on from its newest weights on, as JSON-safe numbers and lists.
+
+        These are the seed, the sizes, the newest 64 weights (fewer where the cells are more than 1,024, but two), and how
+        many rows each cell had given before the oldest of them: nothing that grows with the length of a run.
+        """
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Self:
-        """Return a sampler whose stream goes on as that of the sampler which the state is from.
+        """Return a sampler whose stream goes on as that of the sampler which the state is from, in O(cells).
+
+        Positions before the oldest weights of the state can no longer be asked for.
 
         Raises:
             ValueError: a state that no sampler has.

@@ -1,7 +1,7 @@
 """Who takes part: the sampler in its two modes, and its peers."""
 
 from hbo_plugin.bench.contender import Contender
-from hbo_plugin.bench.numpy_peers import NumPyCounts, NumPyTwoStep, NumPyWithoutReplacement, Published
+from hbo_plugin.bench.numpy_peers import NumPyCounts, NumPyLookUp, NumPyTwoStep, NumPyWithoutReplacement, Published
 from hbo_plugin.bench.ours import WithoutReplacement, WithReplacement
 from hbo_plugin.bench.torch_peers import (
     Interleave,
@@ -15,6 +15,7 @@ CONTENDERS: tuple[type[Contender], ...] = (
     WithoutReplacement,
     WithReplacement,
     NumPyTwoStep,
+    NumPyLookUp,
     NumPyCounts,
     NumPyWithoutReplacement,
     TorchTwoStep,

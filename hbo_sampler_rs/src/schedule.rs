@@ -31,12 +31,10 @@ impl Schedule {
         }
     }
 
-    pub fn updates(&self) -> impl Iterator<Item = &Update> {
-        self.updates.iter()
-    }
-
-    pub fn oldest(&self) -> &Update {
-        &self.updates[0]
+    /// The newest updates, at most so many, oldest first.
+    pub fn newest_of(&self, most: usize) -> Vec<&Update> {
+        let older = self.updates.len().saturating_sub(most);
+        self.updates.range(older..).collect()
     }
 
     pub fn newest(&self) -> &Update {
@@ -65,7 +63,7 @@ impl Schedule {
         let Some(index) = after.checked_sub(1) else {
             return Err(Error::Forgotten {
                 position,
-                oldest: self.oldest().position,
+                oldest: self.updates[0].position,
             });
         };
         Ok((&self.updates[index], self.updates.get(after).map(|next| next.position)))

@@ -3,7 +3,12 @@
 use crate::Error;
 use crate::sampler::Sampler;
 
-/// Everything that the stream depends on.
+/// Updates that a state has, however few their cells: what is drawn ahead of the training reaches back one or two.
+const MOST_UPDATES: usize = 64;
+/// Weights of all updates together that a state has, but for the newest two updates.
+const MOST_WEIGHTS: usize = 1 << 16;
+
+/// Everything that the stream depends on from the oldest of a few updates on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The seed.
@@ -12,26 +17,27 @@ pub struct State {
     pub replacement: bool,
     /// Rows of every cell.
     pub cell_sizes: Vec<u64>,
-    /// Positions and weights of the updates that are kept, oldest first.
+    /// Positions and weights of the newest updates, oldest first.
     pub updates: Vec<(u64, Vec<f64>)>,
     /// Draws of every cell before the oldest of them; empty with replacement. Those before the others follow.
     pub drawn: Vec<u64>,
 }
 
 impl Sampler {
-    /// The state, from which `restore` makes an equal sampler.
+    /// The state, from which `restore` makes a sampler whose stream goes on as this one's.
     #[must_use]
     pub fn state(&self) -> State {
+        let most = (MOST_WEIGHTS / self.schedule().newest().weights.len()).clamp(2, MOST_UPDATES);
+        let updates = self.schedule().newest_of(most);
         State {
             seed: self.seed(),
             replacement: self.replacement(),
             cell_sizes: self.cell_sizes(),
-            updates: self
-                .schedule()
-                .updates()
+            drawn: updates[0].drawn.clone(),
+            updates: updates
+                .into_iter()
                 .map(|update| (update.position, update.weights.clone()))
                 .collect(),
-            drawn: self.schedule().oldest().drawn.clone(),
         }
     }
 

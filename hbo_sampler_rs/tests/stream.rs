@@ -129,10 +129,11 @@ fn a_long_schedule_is_bounded_and_exact() {
     for turn in 1..=300 {
         sampler.reweight(turn * 1000, weights(turn)).expect("weights");
     }
-    // 2^19 weights are kept: 128 updates of 4096 cells.
+    // 2^19 weights are kept, 128 updates of 4096 cells; a state has 2^16.
     let state = sampler.state();
-    assert_eq!(state.updates.len(), 128);
-    assert_eq!(state.updates[0].0, 173_000);
+    assert_eq!(state.updates.len(), 16);
+    assert_eq!(state.updates[0].0, 285_000);
+    assert!(sampler.fill(173_000, &mut [0; 2]).is_ok());
     assert_eq!(
         sampler.fill(172_999, &mut [0; 2]),
         Err(Error::Forgotten {
@@ -141,7 +142,14 @@ fn a_long_schedule_is_bounded_and_exact() {
         })
     );
     let mut restored = Sampler::restore(state).expect("its own state");
-    assert_eq!(rows(&mut restored, 173_000, 2000), rows(&mut sampler, 173_000, 2000));
+    assert_eq!(rows(&mut restored, 285_000, 2000), rows(&mut sampler, 285_000, 2000));
+    assert_eq!(
+        restored.fill(284_999, &mut [0; 2]),
+        Err(Error::Forgotten {
+            position: 284_999,
+            oldest: 285_000
+        })
+    );
     assert_eq!(rows(&mut restored, 400_000, 2000), rows(&mut sampler, 400_000, 2000));
 }
 
