@@ -1,12 +1,24 @@
 """The `hbo:` block: every key with its default and bounds, and the Axolotl options that cannot work with it."""
 
 import difflib
+import inspect
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hbo_plugin.methods import Method, find_method
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
+
+_METHOD_KEYS = ("reference", "temperature", "rate", "floor", "smoothing", "strength", "reward")
+"""Keys of the block that go to the method, where they are set; what they mean is alike in all methods that have them."""
+_FROM_THE_RUN = ("names", "seed")
+"""Parameters of a method that the run fills in."""
 
 
 class HBOConfig(BaseModel):
@@ -14,19 +26,24 @@ class HBOConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    method: Literal["hbo", "proportional", "temperature", "uniform"] = Field(
-        default="hbo", description="The rule that turns signals into weights."
+    method: str = Field(
+        default="hbo",
+        description="The rule that turns signals into weights: a name in docs/methods.md, or the import path of a class.",
     )
-    reference: bool = Field(
-        default=False,
-        description="With `method: hbo`: the update rule of the published code, to the number. "
-        "Changes the defaults of `update_every` to 200 and of `temperature` to 1, as published.",
+    reference: bool | None = Field(
+        default=None,
+        description="The update rule of the published code, to the number. With `method: hbo` it changes the defaults "
+        "of `update_every` to 200 and of `temperature` to 1, as published.",
     )
     update_every: int = Field(default=100, ge=1, description="Optimizer steps between two updates of the weights.")
-    temperature: float = Field(
-        default=3.0,
+    temperature: float | None = Field(
+        default=None,
         gt=0,
-        description="The prior of a dataset is rows ** (1 / temperature): 1 is proportional, .inf is uniform.",
+        description="The prior of a dataset is rows ** (1 / temperature): 1 is proportional, .inf is uniform. "
+        "`hbo` takes 3 if unset.",
+    )
+    unit: Literal["sample", "token"] = Field(
+        default="sample", description="What weights are shares of: rows, as in the paper, or tokens."
     )
     levels: int = Field(default=4, ge=1, description="Difficulty levels per dataset; 1 balances datasets only.")
     difficulty: str = Field(
@@ -34,12 +51,28 @@ class HBOConfig(BaseModel):
         min_length=1,
         description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
     )
-    rate: float = Field(default=0.5, gt=0, le=1, description="How far one update goes towards its target.")
-    floor: float = Field(default=0.05, ge=0, le=1, description="Share of the prior that is always kept in the weights.")
-    smoothing: float = Field(default=0.5, ge=0, lt=1, description="Share of the old average that a new signal keeps.")
-    strength: float = Field(default=0.5, ge=0, le=10, description="Exponent of a signal in the target.")
-    max_laps: float | None = Field(
-        default=10.0, gt=0, description="How often a row may be repeated in the run; null lifts the cap."
+    rate: float | None = Field(
+        default=None, gt=0, le=1, description="How far one update goes towards its target; 0.5 if unset."
+    )
+    floor: float | None = Field(
+        default=None, ge=0, le=1, description="Share of the prior that is always kept in the weights; 0.05 if unset."
+    )
+    smoothing: float | None = Field(
+        default=None, ge=0, lt=1, description="Share of the old average that a new signal keeps; 0.5 if unset."
+    )
+    strength: float | None = Field(
+        default=None, ge=0, le=10, description="Exponent of a signal in the target; 0.5 if unset."
+    )
+    reward: dict[str, str] | str | None = Field(
+        default=None,
+        description="The signals that reward the actors; for `hbo`, "
+        "{global: gradient_norm, local: perplexity_ratio} if unset.",
+    )
+    settings: dict[str, Any] | None = Field(
+        default=None, description="Settings of one method alone: docs/methods.md names them."
+    )
+    max_laps: float = Field(
+        default=10.0, gt=0, description="How often a row may be repeated in the run; null or .inf lifts the cap."
     )
     gradient_rows: int = Field(default=32, ge=1, description="Rows of a dataset that one gradient norm is measured on.")
     forward_rows: int = Field(default=16, ge=1, description="Rows of a cell that one perplexity ratio is measured on.")
@@ -64,23 +97,60 @@ class HBOConfig(BaseModel):
                     f"Its keys are {', '.join(f'`{name}`' for name in cls.model_fields)}."
                 )
                 raise ValueError(msg)
-        return data
+        # Axolotl drops a key whose value is None, and with it the user's wish.
+        return {**data, "max_laps": math.inf} if data.get("max_laps", 0) is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
         if self.names and len(set(self.names)) != len(self.names):
             msg = f"`hbo.names: {self.names}` holds a name twice; give every dataset a name of its own."
             raise ValueError(msg)
-        if self.reference:
-            if self.method != "hbo":
-                msg = f"`hbo.reference: true` goes with `method: hbo` only, not `{self.method}`; remove one of the two."
-                raise ValueError(msg)
-            # Straight into __dict__: an assignment would mark the keys as set by the user.
-            if "update_every" not in self.model_fields_set:
-                self.__dict__["update_every"] = 200
-            if "temperature" not in self.model_fields_set:
-                self.__dict__["temperature"] = 1.0
+        if self.method_name == "hbo_reference" and "update_every" not in self.model_fields_set:
+            # Straight into __dict__: an assignment would mark the key as set by the user.
+            self.__dict__["update_every"] = 200
+        self.method_settings()
         return self
+
+    @property
+    def method_name(self) -> str:
+        """The name of the method among all that there are."""
+        return "hbo_reference" if self.method == "hbo" and self.reference else self.method
+
+    def method_settings(self) -> dict[str, Any]:
+        """What the block says to its method; a ValueError for what that method does not have."""
+        known = list(inspect.signature(find_method(self.method_name)).parameters)[1:]
+        given = {key: value for key in _METHOD_KEYS if (value := getattr(self, key)) is not None}
+        if self.method == "hbo" or not self.reference:
+            given.pop("reference", None)
+        own = self.settings or {}
+        for key in (*given, *own):
+            if key not in known or key in _FROM_THE_RUN:
+                where = "hbo" if key in given else "hbo.settings"
+                known = [key for key in known if key not in _FROM_THE_RUN]
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+                msg = f"`{where}.{key}` is no setting of the method `{self.method}`" + (
+                    f", whose nearest is `{near[0]}`; it has {', '.join(f'`{name}`' for name in known)}."
+                    if near
+                    else ", which has none; remove it."
+                )
+                raise ValueError(msg)
+        return given | own
+
+    def make_method(self, rows: NDArray[np.int64], names: Sequence[str], seed: int) -> Method:
+        """The method of a run.
+
+        Args:
+            rows: of each cell, int64[datasets, levels].
+            names: of the datasets.
+            seed: of the run.
+
+        Raises:
+            ValueError: a setting that the method refuses.
+        """
+        make = find_method(self.method_name)
+        run = {"names": tuple(names), "seed": seed}
+        wanted = {key: value for key, value in run.items() if key in inspect.signature(make).parameters}
+        return make(rows, **self.method_settings(), **wanted)
 
 
 class HBOArgs(BaseModel):
@@ -97,7 +167,7 @@ class HBOArgs(BaseModel):
 
 
 _REFUSED = {
-    "sample_packing": "packs a whole epoch before the first step, so that no weight could act: set `sample_packing: false`",
+    "sample_packing_sequentially": "packs rows in the order of the data, and the weights choose another: remove it",
     "streaming": "has no rows to draw by number: remove it and let Axolotl prepare the datasets",
     "pretraining_dataset": "is streamed and has no rows to draw by number: list the data under `datasets:`",
     "skip_prepare_dataset": "leaves rows without tokens to count: remove it",

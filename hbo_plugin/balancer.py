@@ -8,52 +8,50 @@ from numpy.typing import NDArray
 from hbo_plugin._sampler import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.methods import METHODS
 from hbo_plugin.methods.caps import cap_weights
 
 STATE_VERSION = 1
 
 
-_SETTINGS = {
-    "hbo": ("temperature", "rate", "floor", "smoothing", "strength"),
-    "hbo_reference": ("temperature",),
-    "temperature": ("temperature",),
-}
-"""The keys of the `hbo:` block that a method takes."""
-
-
 class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
 
-    def __init__(self, cells: Cells, config: HBOConfig, *, seed: int, total_rows: int) -> None:
+    def __init__(self, cells: Cells, config: HBOConfig, *, seed: int, total: int, packed: bool = False) -> None:
         """Start at the method's first weights.
 
         Args:
             cells: the layout of the training set.
             config: the `hbo:` block.
             seed: of the stream.
-            total_rows: rows that the whole run trains on, for the repetition cap.
+            total: rows that the whole run trains on, for the repetition cap; or tokens, where rows are packed.
+            packed: whether they are.
         """
         self._cells = cells
         self._config = config
-        self._total_rows = total_rows
         self._sizes = cells.sizes.ravel()
-        self.method_name = "hbo_reference" if config.reference else config.method
-        settings = {key: getattr(config, key) for key in _SETTINGS.get(self.method_name, ())}
-        self.method = METHODS[self.method_name](cells.sizes, **settings)
+        self._total = total
+        self._cost = cells.mean_lengths if packed else np.ones(self._sizes.size)
+        """What a row of each cell takes of the total, float64[datasets * levels]."""
+        self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
+        """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
+        self.method_name = config.method_name
+        self.method = config.make_method(cells.sizes, cells.names, seed)
         self.samples = np.zeros(self._sizes.size, np.int64)
         """Rows trained on, int64[datasets * levels]."""
         self.tokens = np.zeros(self._sizes.size, np.int64)
         """Tokens trained on, int64[datasets * levels]."""
         self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
         """Cells whose weight the repetition cap holds down, bool[datasets * levels]."""
+        self.packer: dict[str, Any] | None = None
+        """The state of the packer after what was trained on; None where rows are not packed, or none was yet."""
         self._in_force_from = 0
-        weights = self._capped(head=0)
-        self.mixture = MixtureSampler(self._sizes, weights, seed=seed, replacement=config.replacement)
+        self._drawn = np.zeros(self._sizes.size, np.int64)
+        """Rows drawn before `_in_force_from`, int64[datasets * levels]."""
+        self.mixture = MixtureSampler(self._sizes, self._capped(), seed=seed, replacement=config.replacement)
 
     @property
     def trained(self) -> int:
-        """Rows trained on: the position up to which the stream was used."""
+        """Rows trained on; without packing, the position up to which the stream was used."""
         return int(self.samples.sum())
 
     def count(self, rows: NDArray[np.int64]) -> None:
@@ -66,24 +64,25 @@ class Balancer:
     def update(self, signals: dict[str, NDArray[np.float64]], head: int) -> None:
         """Give signals to the method; its new weights take force at the position `head`."""
         self.method.update(signals)
-        self.mixture.reweight(head, self._capped(head))
+        self._drawn += self.mixture.counts(self._in_force_from, head - self._in_force_from)
         self._in_force_from = head
+        self.mixture.reweight(head, self._capped())
 
-    def _capped(self, head: int) -> NDArray[np.float64]:
-        """The method's weights, held down where a row would be repeated more than `max_laps` times by the end."""
-        weights = self.method.weights().ravel()
-        if self._config.max_laps is None or head >= self._total_rows:
-            return weights
-        drawn = self.samples.copy()
-        if head > self.trained:
-            drawn += self.mixture.counts(self.trained, head - self.trained)
-        allowance = np.maximum(self._config.max_laps * self._sizes - drawn, 0.0)
-        weights, self.capped = cap_weights(weights, allowance, self._total_rows - head)
-        return weights
+    def _capped(self) -> NDArray[np.float64]:
+        """The method's weights as shares of rows, held down where a row would be repeated too often by the end."""
+        shares = self.method.weights().ravel() / self._unit * self._cost
+        shares /= shares.sum()
+        left = self._total - float(self._drawn @ self._cost)
+        if left > 0:
+            allowance = np.maximum(self._config.max_laps * self._sizes - self._drawn, 0.0)
+            shares, self.capped = cap_weights(shares, allowance * self._cost, left)
+        return shares / self._cost
 
     def weights(self) -> NDArray[np.float64]:
-        """The newest weights, float64[datasets, levels]."""
-        return self.mixture.weights(self._in_force_from).reshape(self._cells.sizes.shape)
+        """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""
+        shares = self.mixture.weights(self._in_force_from) * self._unit
+        shares /= shares.sum()
+        return shares.reshape(self._cells.sizes.shape)
 
     def scalars(self) -> dict[str, float]:
         """What is logged: weights, realised shares and laps of every dataset, and the weights of its levels."""
@@ -126,7 +125,9 @@ class Balancer:
             "samples": self.samples.tolist(),
             "tokens": self.tokens.tolist(),
             "capped": self.capped.tolist(),
+            "packer": self.packer,
             "in_force_from": self._in_force_from,
+            "drawn": self._drawn.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -161,7 +162,9 @@ class Balancer:
         self.samples = np.array(state["samples"], np.int64)
         self.tokens = np.array(state["tokens"], np.int64)
         self.capped = np.array(state["capped"], np.bool_)
+        self.packer = state["packer"]
         self._in_force_from = state["in_force_from"]
+        self._drawn = np.array(state["drawn"], np.int64)
 
 
 def _named(cells: Cells, values: NDArray[Any]) -> dict[str, list[Any]]:

@@ -33,6 +33,13 @@ class Cells:
         """One past the last row of each cell, int64[datasets * levels]."""
         return np.cumsum(self.sizes.ravel())
 
+    @cached_property
+    def mean_lengths(self) -> NDArray[np.float64]:
+        """Mean tokens of the rows of each cell, float64[datasets * levels]; 1 for a cell without rows."""
+        tokens = np.concatenate([[0], self.lengths.cumsum(dtype=np.int64)])
+        sizes = self.sizes.ravel()
+        return np.where(sizes, (tokens[self.ends] - tokens[self.ends - sizes]) / np.maximum(sizes, 1), 1.0)
+
     def rows(self, cell: int) -> range:
         """The rows of a cell, numbered as in the training set."""
         return range(int(self.ends[cell] - self.sizes.ravel()[cell]), int(self.ends[cell]))

@@ -19,6 +19,7 @@ from hbo_plugin.args import MODEL_SCORES, HBOConfig
 from hbo_plugin.cells import Cells, cut_levels
 
 _COLUMNS = ["input_ids", "attention_mask", "labels"]
+_PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
 _SUFFIXES = (".gz", ".zst", ".jsonl", ".json", ".parquet", ".arrow", ".csv", ".txt")
 
 
@@ -41,8 +42,12 @@ class RunData:
     notes: list[str] = field(default_factory=list)
 
     def steps(self, cfg: Any) -> int:
-        """Optimizer steps of the run; an epoch is as many rows as the training set has."""
-        steps: int = math.ceil(len(self.train) * cfg.num_epochs / cfg.batch_size)
+        """Optimizer steps of the run; an epoch is as many rows as the training set has, or tokens when they are packed."""
+        if cfg.sample_packing:
+            epoch = int(self.cells.lengths.sum()) / (cfg.batch_size * cfg.sequence_len)
+        else:
+            epoch = len(self.train) / cfg.batch_size
+        steps: int = math.ceil(epoch * cfg.num_epochs)
         return min(steps, int(cfg.max_steps or steps))
 
 
@@ -58,7 +63,7 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
         parts = []
         for name, entry in zip(names, cfg.datasets, strict=True):
             rows = _load_entry(cfg, tokenizer, entry, "train", root, kind)
-            parts.append((rows.select_columns(_COLUMNS), scorer.score(rows, name)))
+            parts.append((_columns(rows, packed=bool(cfg.sample_packing)), scorer.score(rows, name)))
         return parts
 
     parts = compat.with_prepare_lock(cfg, entries)
@@ -79,16 +84,19 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
         stamp = difficulty.digest(rows).encode() + kept[order].tobytes() + levels.tobytes()
         fingerprints.append(hashlib.blake2b(stamp, digest_size=16).hexdigest())
         if count:
-            tested[name] = rows.select(out)
+            tested[name] = _columns(rows.select(out), packed=bool(cfg.eval_sample_packing))
     if cfg.test_datasets:
         tested = _test_sets(cfg, tokenizer, root)
     train = _concatenate(trained)
     cells = Cells(tuple(names), np.array(sizes), difficulty.lengths(train), tuple(fingerprints))
     ends = np.cumsum([0, *map(len, tested.values())]).tolist()
     ranges = {name: range(first, last) for name, first, last in zip(tested, ends, ends[1:], strict=False)}
+    held_out = _concatenate(list(tested.values())) if tested else None
+    if held_out is not None and cfg.eval_sample_packing:
+        _check_packed_evaluation(cfg, int(difficulty.lengths(held_out).sum()))
     if cfg.dataset_exact_deduplication and len(names) > 1:
         notes.append("duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both")
-    return RunData(train, cells, _concatenate(list(tested.values())) if tested else None, ranges, notes)
+    return RunData(train, cells, held_out, ranges, notes)
 
 
 def dataset_names(entries: Iterable[Any], given: list[str] | None) -> list[str]:
@@ -141,13 +149,31 @@ def _test_sets(cfg: Any, tokenizer: Any, root: Path) -> dict[str, Dataset]:
         return [_load_entry(cfg, tokenizer, entry, "test", root, "length") for entry in cfg.test_datasets]
 
     parts = compat.with_prepare_lock(cfg, entries)
-    return {name: rows.select_columns(_COLUMNS) for name, rows in zip(names, parts, strict=True)}
+    packed = bool(cfg.eval_sample_packing)
+    return {name: _columns(rows, packed=packed) for name, rows in zip(names, parts, strict=True)}
+
+
+def _columns(rows: Dataset, *, packed: bool) -> Dataset:
+    """The columns that a model is fed with; Axolotl leaves out the mask for models that it does not suit."""
+    wanted = [*_COLUMNS, _PACKED_COLUMN] if packed else _COLUMNS
+    return rows.select_columns([name for name in wanted if name in rows.column_names])
 
 
 def _held_out_counts(val_set_size: float, rows: list[int]) -> list[int]:
     """Rows that each dataset holds out: a share of its own, or its share of an absolute number."""
     share = val_set_size if val_set_size < 1 else val_set_size / sum(rows)
     return [min(count - 1, round(share * count)) if count else 0 for count in rows]
+
+
+def _check_packed_evaluation(cfg: Any, tokens: int) -> None:
+    """Axolotl drops a packed batch that is not full, and would evaluate on none."""
+    batch = (cfg.eval_batch_size or cfg.micro_batch_size) * cfg.sequence_len * max(1, cfg.world_size or 1)
+    if tokens < batch:
+        msg = (
+            f"the held-out rows have {tokens} tokens, and a packed batch of the evaluation takes {batch}: "
+            f"hold out more rows, or set `eval_sample_packing: false`."
+        )
+        raise ValueError(msg)
 
 
 def _split(rows: int, held: int, seed: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -46,6 +46,9 @@ class HBOPlugin(BasePlugin):
                 "`dataloader_num_workers: %s` becomes 0: workers would draw rows long before these are trained on.",
                 cfg["dataloader_num_workers"],
             )
+        for key in ("sample_packing_bin_size", "sample_packing_group_size"):
+            if cfg.get(key) is not None:
+                LOG.warning("`%s: %s` has no effect: hbo packs the stream with a window of its own.", key, cfg[key])
         for entry in cfg.get("datasets") or []:
             if entry.get("weight") is not None:
                 LOG.warning(

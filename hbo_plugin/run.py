@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,37 @@ from hbo_plugin import difficulty
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.data import RunData
-from hbo_plugin.sampler import StreamSampler
+from hbo_plugin.packing import WINDOW, PackedBatchSampler
+from hbo_plugin.sampler import PackedStreamSampler, Sampler, StreamSampler
 from hbo_plugin.signals import Probes
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
 
 LOG = logging.getLogger(__name__)
 
 STATE_FILE = "hbo_state.json"
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The shape of a packed batch, as `PackedBatchSampler` takes it."""
+
+    capacity: int
+    bins_per_batch: int
+    window: int
+
+    @classmethod
+    def of(cls, args: Any) -> "Bins":
+        """The shape that Axolotl's trainer asks for.
+
+        Args:
+            args: of the trainer. `multipack_real_batches` is set where attention cannot tell packed rows apart in one
+                long bin, and the rows of a batch are bins.
+        """
+        rows, tokens = args.train_batch_size, args.max_seq_length
+        capacity, bins = (tokens, rows) if args.multipack_real_batches else (tokens * rows, 1)
+        # No row waits much longer than for 4 steps; the bound below keeps bins full where a step has few of them.
+        window = 4 * bins * args.gradient_accumulation_steps * args.world_size
+        return cls(capacity, bins, min(max(window, WINDOW // 4), WINDOW))
 
 
 class Run:
@@ -39,31 +64,51 @@ class Run:
         self.data = data
         self.config = config
         self._micro_batch: int = args.train_batch_size
-        self._rows_per_step: int = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.balancer = Balancer(data.cells, config, seed=seed, total_rows=args.max_steps * self._rows_per_step)
+        self._batches_per_step: int = args.gradient_accumulation_steps * args.world_size
+        self.bins = Bins.of(args) if args.sample_packing else None
+        """The shape of a packed batch; None where rows are not packed."""
+        batch = self._micro_batch if self.bins is None else self.bins.bins_per_batch * self.bins.capacity
+        total = args.max_steps * self._batches_per_step * batch
+        self.balancer = Balancer(data.cells, config, seed=seed, total=total, packed=self.bins is not None)
         self.probes = Probes(
             trainer, data.cells, gradient_rows=config.gradient_rows, forward_rows=config.forward_rows, seed=seed
         )
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
         self._rows = Trace(Path(args.output_dir) / ROWS_FILE)
         self._writes: bool = args.should_save
-        self._sampler: StreamSampler | None = None
+        self._sampler: Sampler | None = None
         self._begun = False
         self._signals: dict[str, float] = {}
+        self._delay: dict[str, float] = {}
         self._elapsed = 0.0
         self._started = time.perf_counter()
 
-    def new_sampler(self) -> StreamSampler:
+    @property
+    def _step(self) -> str:
+        """What an optimizer step is made of, on all ranks together."""
+        batches = self._batches_per_step
+        return f"{batches * self._micro_batch} rows" if self.bins is None else f"{batches} packed batches"
+
+    def new_sampler(self) -> Sampler:
         """A sampler for a training DataLoader."""
-        sampler = StreamSampler(
-            self.balancer,
-            micro_batch=self._micro_batch,
-            rows_per_epoch=math.ceil(len(self.data.train) / self._rows_per_step) * self._rows_per_step,
-        )
+        sampler = self._rows_sampler() if self.bins is None else self._batches_sampler(self.bins)
         # Callbacks may build more loaders during the training; the one that is trained on is built before it begins.
         if not self._begun:
             self._sampler = sampler
         return sampler
+
+    def _rows_sampler(self) -> StreamSampler:
+        step = self._micro_batch * self._batches_per_step
+        epoch = math.ceil(len(self.data.train) / step) * step
+        return StreamSampler(self.balancer, micro_batch=self._micro_batch, rows_per_step=step, rows_per_epoch=epoch)
+
+    def _batches_sampler(self, bins: Bins) -> PackedStreamSampler:
+        """An epoch is as many batches as the tokens of the training set fill."""
+        lengths = self.data.cells.lengths
+        step = bins.capacity * bins.bins_per_batch * self._batches_per_step
+        epoch = math.ceil(int(lengths.sum()) / step) * self._batches_per_step
+        batches = PackedBatchSampler(self.balancer.mixture, lengths, **asdict(bins), batches_per_epoch=epoch)
+        return PackedStreamSampler(self.balancer, batches, batches_per_step=self._batches_per_step)
 
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
@@ -86,7 +131,7 @@ class Run:
         if self._sampler is None:
             msg = "a step was made on rows that hbo did not draw: another plugin replaced the training DataLoader"
             raise RuntimeError(msg)
-        rows = self._sampler.take(self._rows_per_step)
+        rows = self._sampler.take()
         self.balancer.count(rows)
         if self.config.record_rows and self._writes:
             self._rows.append({"step": step, "rows": rows.tolist()})
@@ -106,9 +151,11 @@ class Run:
             )
         self.balancer.update(signals, head)
         self._signals = self._named(signals)
+        rows = head - self.balancer.trained
+        self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self.balancer.trained}
         if self._writes:
-            record = self.balancer.record()
-            self.trace.append({"step": step, "event": "update", "head": head, **record, "signals": self._signals})
+            record = {**self.balancer.record(), "signals": self._signals, "delay": self._delay}
+            self.trace.append({"step": step, "event": "update", "head": head, **record})
 
     def _named(self, signals: dict[str, NDArray[np.float64]]) -> dict[str, float]:
         """Signals as scalars; what was not measured is left out."""
@@ -142,9 +189,18 @@ class Run:
         return {
             **self.balancer.scalars(),
             **self._signals,
+            **self._delay,
+            **self._efficiency(),
             "hbo/overhead/seconds": self.probes.seconds,
             "hbo/overhead/share": self.probes.seconds / max(1e-9, self._total_seconds()),
         }
+
+    def _efficiency(self) -> dict[str, float]:
+        """How full the packed batches were that were trained on."""
+        if self.bins is None or self.balancer.packer is None:
+            return {}
+        bins = self.balancer.packer["batches"] * self.bins.bins_per_batch
+        return {"hbo/packing/efficiency": float(self.balancer.tokens.sum()) / (bins * self.bins.capacity)}
 
     def _total_seconds(self) -> float:
         return self._elapsed + time.perf_counter() - self._started
@@ -153,9 +209,10 @@ class Run:
         """Write the state into a checkpoint, as a whole or not at all."""
         state = {
             **self.balancer.state_dict(),
-            "rows_per_step": self._rows_per_step,
+            "step": self._step,
             "probes": self.probes.state_dict(),
             "signals": self._signals,
+            "delay": self._delay,
             "elapsed": self._total_seconds(),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,13 +231,14 @@ class Run:
             raise ValueError(msg)
         state = json.loads(path.read_text(encoding="utf-8"))
         self.balancer.load_state_dict(state)
-        if state["rows_per_step"] != self._rows_per_step:
+        if state["step"] != self._step:
             msg = (
-                f"the checkpoint trained on {state['rows_per_step']} rows a step and this run would on "
-                f"{self._rows_per_step}: keep micro_batch_size * gradient_accumulation_steps * ranks as it was, "
+                f"the checkpoint trained on {state['step']} a step and this run would on {self._step}: keep "
+                f"`sample_packing` and micro_batch_size * gradient_accumulation_steps * ranks as they were, "
                 f"or start afresh."
             )
             raise ValueError(msg)
         self.probes.load_state_dict(state["probes"])
         self._signals = state["signals"]
+        self._delay = state["delay"]
         self._elapsed = state["elapsed"]

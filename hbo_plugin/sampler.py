@@ -1,36 +1,53 @@
-"""The torch-shaped face of the stream: an iterable of rows for a DataLoader."""
+"""The torch-shaped face of the stream: rows or packed batches for a DataLoader, and which of them were trained on."""
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import BatchSampler
 
 from hbo_plugin.balancer import Balancer
+from hbo_plugin.packing import PackedBatchSampler
+
+
+class Sampler(Protocol):
+    """What a run asks of either sampler. Neither has a `set_epoch`: where an epoch begins follows from the training."""
+
+    @property
+    def head(self) -> int:
+        """Position of the next draw. New weights take force here."""
+        ...
+
+    def take(self) -> NDArray[np.int64]:
+        """The rows of the oldest optimizer step that were drawn and not taken yet, int64[rows]."""
+        ...
 
 
 class StreamSampler:
     """The rows of one epoch, in the order of the stream, for `DataLoader(sampler=...)`.
 
     Every rank iterates the whole stream, and accelerate hands each its share of the batches. An epoch is a whole number
-    of optimizer steps, so that none ends in a partial accumulation. Deliberately without `set_epoch`: where an epoch
-    begins follows from what was trained on.
+    of optimizer steps, so that none ends in a partial accumulation.
     """
 
-    def __init__(self, balancer: Balancer, *, micro_batch: int, rows_per_epoch: int) -> None:
+    def __init__(self, balancer: Balancer, *, micro_batch: int, rows_per_step: int, rows_per_epoch: int) -> None:
         """Draw nothing yet.
 
         Args:
             balancer: whose stream is drawn from; it also knows how much of the stream was trained on.
-            micro_batch: rows that the loader takes at once; `rows_per_epoch` is a multiple of it.
-            rows_per_epoch: length of an epoch in rows.
+            micro_batch: rows that the loader takes at once.
+            rows_per_step: rows of an optimizer step on all ranks, a multiple of `micro_batch`.
+            rows_per_epoch: length of an epoch in rows, a multiple of `rows_per_step`.
         """
         self._balancer = balancer
         self._micro_batch = micro_batch
+        self._rows_per_step = rows_per_step
         self._rows_per_epoch = rows_per_epoch
         self._drawn: deque[NDArray[np.int64]] = deque()
         self.head = 0
-        """Position of the next draw. New weights take force here."""
 
     def __len__(self) -> int:
         return self._rows_per_epoch
@@ -51,6 +68,50 @@ class StreamSampler:
             self._drawn.append(rows)
             yield from rows.tolist()
 
-    def take(self, count: int) -> NDArray[np.int64]:
-        """The oldest `count` rows that were drawn and not taken yet, int64[count]; a multiple of the micro-batch."""
-        return np.concatenate([self._drawn.popleft() for _ in range(count // self._micro_batch)])
+    def take(self) -> NDArray[np.int64]:
+        """See `Sampler`."""
+        return np.concatenate([self._drawn.popleft() for _ in range(self._rows_per_step // self._micro_batch)])
+
+
+class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by this type
+    """The packed batches of one epoch, for `DataLoader(batch_sampler=...)`; ranks and epochs are as in `StreamSampler`."""
+
+    def __init__(self, balancer: Balancer, batches: PackedBatchSampler, *, batches_per_step: int) -> None:
+        """Draw nothing yet.
+
+        Args:
+            balancer: whose stream is packed; it also keeps where the packer stood after what was trained on.
+            batches: of that stream, in epochs of a multiple of `batches_per_step`.
+            batches_per_step: batches of an optimizer step on all ranks.
+        """
+        self._balancer = balancer
+        self._batches = batches
+        self._batches_per_step = batches_per_step
+        self._drawn: deque[tuple[list[list[int]], dict[str, Any]]] = deque()
+        self._start = batches.state_dict()
+        self.batch_size = batches.batch_size
+        self.drop_last = batches.drop_last
+
+    @property
+    def head(self) -> int:
+        """See `Sampler`."""
+        return self._batches.head
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[list[int]]]:  # type: ignore[override]  # torch knows rows only
+        self._batches.mixture = self._balancer.mixture
+        self._batches.load_state_dict(self._balancer.packer or self._start)
+        self._drawn.clear()
+        for _ in range(self._batches.batches % len(self)):  # trained on, and thrown away by a resumed Trainer
+            yield [[0]] * self.batch_size
+        for batch in self._batches:
+            self._drawn.append((batch, self._batches.state_dict()))
+            yield batch
+
+    def take(self) -> NDArray[np.int64]:
+        """See `Sampler`; within a batch, bin after bin, as their segments follow each other."""
+        taken = [self._drawn.popleft() for _ in range(self._batches_per_step)]
+        self._balancer.packer = taken[-1][1]
+        return np.fromiter(chain.from_iterable(bin_ for batch, _ in taken for bin_ in batch), np.int64)

@@ -26,9 +26,10 @@ def pad(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=fill)
 
     # Any id serves as padding: it is masked, and its label is ignored.
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
     return {
         "input_ids": column("input_ids", 0),
-        "attention_mask": column("attention_mask", 0),
+        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
         "labels": column("labels", _IGNORED),
     }
 

@@ -15,7 +15,7 @@ def sentence(error: pytest.ExceptionInfo[ValidationError]) -> str:
 
 def test_an_empty_block_is_enough() -> None:
     config = HBOConfig.model_validate({})
-    assert (config.method, config.update_every, config.temperature, config.levels) == ("hbo", 100, 3.0, 4)
+    assert (config.method, config.update_every, config.method_settings(), config.levels) == ("hbo", 100, {}, 4)
 
 
 def test_every_key_is_described() -> None:
@@ -24,9 +24,9 @@ def test_every_key_is_described() -> None:
 
 def test_the_reference_has_the_published_defaults() -> None:
     config = HBOConfig.model_validate({"reference": True})
-    assert (config.update_every, config.temperature) == (200, 1.0)
+    assert (config.update_every, config.method_name) == (200, "hbo_reference")
     config = HBOConfig.model_validate({"reference": True, "update_every": 50, "temperature": 10})
-    assert (config.update_every, config.temperature) == (50, 10.0)
+    assert (config.update_every, config.method_settings()) == (50, {"temperature": 10.0})
     assert HBOConfig.model_validate(config.model_dump(exclude_none=True)) == config
 
 
@@ -53,7 +53,15 @@ def test_a_typo_is_named_with_the_nearest_key() -> None:
         ),
         (
             {"method": "uniform", "reference": True},
-            "`hbo.reference: true` goes with `method: hbo` only, not `uniform`; remove one of the two.",
+            "`hbo.reference` is no setting of the method `uniform`, which has none; remove it.",
+        ),
+        (
+            {"method": "capped", "settings": {"limits": 3}},
+            "`hbo.settings.limits` is no setting of the method `capped`, whose nearest is `limit`; it has `limit`.",
+        ),
+        (
+            {"method": "replay", "settings": {"names": ["a"]}},
+            "`hbo.settings.names` is no setting of the method `replay`, whose nearest is `trace`; it has `trace`.",
         ),
     ],
 )
@@ -85,7 +93,7 @@ def test_bounds(key: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "change"),
     [
-        ("sample_packing", True, "set `sample_packing: false`"),
+        ("sample_packing_sequentially", True, "remove it"),
         ("streaming", True, "remove it and let Axolotl prepare the datasets"),
         ("pretraining_dataset", [{"path": "x"}], "list the data under `datasets:`"),
         ("skip_prepare_dataset", True, "remove it"),
@@ -116,8 +124,8 @@ def test_options_that_cannot_work_are_refused_with_the_line_to_change(option: st
 def test_axolotl_refuses_before_it_loads_anything(make_config: Any, tmp_path: Path) -> None:
     from conftest import load
 
-    with pytest.raises(ValidationError, match="packs a whole epoch before the first step"):
-        load(make_config(sample_packing=True), tmp_path)
+    with pytest.raises(ValidationError, match="packs rows in the order of the data"):
+        load(make_config(sample_packing=True, sample_packing_sequentially=True), tmp_path)
     with pytest.raises(ValidationError, match="the nearest is `levels`"):
         load(make_config(hbo={"level": 3}), tmp_path)
 
@@ -129,3 +137,11 @@ def test_a_block_left_empty_means_every_default(make_config: Any, tmp_path: Path
     config = make_config()
     config["hbo"] = None
     assert load(config, tmp_path).hbo.update_every == 100
+
+
+@pytest.mark.axolotl
+def test_a_lifted_cap_stays_lifted(make_config: Any, tmp_path: Path) -> None:
+    """Axolotl drops a key whose value is None."""
+    from conftest import load
+
+    assert load(make_config(hbo={"max_laps": None}), tmp_path).hbo.max_laps == float("inf")

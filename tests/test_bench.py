@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hbo_plugin import MixtureSampler
-from hbo_plugin.bench import cli, memory, report
+from hbo_plugin.bench import cli, memory, packing_data, report
 from hbo_plugin.bench.contender import Contender, Mixture
 from hbo_plugin.bench.measure import Case, Plan, Row, Task, measure
 from hbo_plugin.bench.numpy_peers import NumPyTwoStep, NumPyWithoutReplacement, Published
@@ -272,3 +272,21 @@ def test_axolotl_finds_the_command() -> None:
     target = text.split("hbo-bench = ", 1)[1].splitlines()[0].strip('"')
     module, attribute = target.split(":")
     assert isinstance(getattr(importlib.import_module(module), attribute), click.Command)
+
+
+def test_packing_is_reported_in_the_same_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(packing_data.SETS, "documents")
+    monkeypatch.setitem(packing_data.SETS, "instructions", (lambda: iter(range(1, 300)), 128))
+    monkeypatch.setitem(packing_data.SETS, "demo", (lambda: iter(()), 128))
+    cli.main(["packing", "--quick", "--json", "-"], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {"rows", "headline", "environment"}
+    units = {(row["case"].split(",")[0], row["unit"]) for row in result["rows"]}
+    assert units == {("efficiency", "share"), ("speed", "rows/s"), ("delay of a row", "batches"), ("first batch", "s")}
+    for row in result["rows"]:
+        if row["value"] is None:
+            assert "make demo" in row["note"] or "not installed" in row["note"]
+        elif row["unit"] == "share":
+            assert 0.9 < row["value"] <= 1

@@ -55,6 +55,19 @@ def test_loader_workers_are_turned_off_with_a_word(make_config: Any, caplog: pyt
     ]
 
 
+@pytest.mark.parametrize("key", ["sample_packing_bin_size", "sample_packing_group_size"])
+def test_what_steers_another_packer_has_no_effect_and_says_so(
+    make_config: Any, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    from hbo_plugin import HBOPlugin
+
+    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
+        HBOPlugin().register(make_config(sample_packing=True, **{key: 100}))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"`{key}: 100` has no effect: hbo packs the stream with a window of its own."
+    ]
+
+
 def test_an_unknown_axolotl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from hbo_plugin import compat
 

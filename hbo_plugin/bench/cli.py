@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from hbo_plugin.bench.memory import memory
 from hbo_plugin.bench.packing_cases import packing
 from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.plot import plot as draw_picture
-from hbo_plugin.bench.report import as_json, environment, tables
+from hbo_plugin.bench.report import publish
 from hbo_plugin.bench.sampler_cases import sampler_cases
 
 FULL = Plan(repeats=7, seconds=0.2, patience=10, memory=6e9)
@@ -40,7 +39,10 @@ def main(context: click.Context, *, quick: bool, json_to: str | None, plot_to: s
         raise click.ClickException(msg)
     if context.invoked_subcommand is None:
         _check_outputs(json_to, plot_to)
-        publish(_run(quick=quick), json_to, plot_to)
+        rows = _run(quick=quick)
+        publish(rows, json_to)
+        if plot_to:
+            draw_picture(rows, Path(plot_to))
 
 
 main.add_command(packing)
@@ -72,18 +74,3 @@ def _check_outputs(json_to: str | None, plot_to: str | None) -> None:
     if plot_to and find_spec("matplotlib") is None:
         msg = "`--plot` needs matplotlib, which is not installed; install it with `pip install 'axolotl-hbo[plot]'`."
         raise click.ClickException(msg)
-
-
-def publish(rows: list[Row], json_to: str | None, plot_to: str | None) -> None:
-    """Print the tables, and write what was asked for; with the JSON on stdout, nothing else goes there."""
-    where = environment()
-    if json_to != "-":
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=160)
-        console.print(*tables(rows, where), sep="\n")
-    if json_to:
-        with click.open_file(json_to, "w") as file:
-            file.write(json.dumps(as_json(rows, where), indent=1) + "\n")
-    if plot_to:
-        draw_picture(rows, Path(plot_to))

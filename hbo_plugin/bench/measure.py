@@ -15,7 +15,7 @@ from hbo_plugin.bench.limit import limit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-Unit = Literal["draws/s", "s", "MB"]
+Unit = Literal["draws/s", "rows/s", "share", "s", "MB", "batches"]
 
 
 @dataclass(frozen=True)

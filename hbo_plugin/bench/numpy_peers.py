@@ -81,7 +81,7 @@ class NumPyTwoStep(Contender):
         self.bits.state, weights = state
         self.reweight(weights)
 
-    def rows_at(self, position: int, weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    def rows_at(self, position: int, weights: NDArray[np.float64], count: int) -> Any:
         self.bits.state = self.start
         self.bits.advance(position)
         self.reweight(weights)
@@ -98,7 +98,7 @@ class NumPyLookUp(NumPyTwoStep):
         super().__init__(mixture, window)
         self.order = np.arange(mixture.rows, dtype=np.int32)  # which row it leads to makes no difference to the time
 
-    def draw(self, count: int) -> NDArray[np.int64]:
+    def draw(self, count: int) -> Any:
         return self.order.take(super().draw(count))
 
 

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
 """A word, a digit or a sign: on the demo's rows, 54 of them where its model's tokenizer has 59 tokens."""
-DEMO = Path("demo/data")
+DEMO = Path("demo/data/train")
 
 
 def demo() -> Iterator[int]:
     """Rows of the demo: short puzzles of six kinds. None before `make demo`."""
-    for path in sorted(DEMO.glob("*.train.jsonl")):
+    for path in sorted(DEMO.glob("*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
-            yield sum(_tokens(row[key]) for key in ("instruction", "input", "output"))
+            chat = [message["content"] for message in row.get("messages", ())]
+            yield sum(map(_tokens, [*chat, *(row.get(key, "") for key in ("instruction", "input", "output", "text"))]))
 
 
 def instructions() -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from dataclasses import asdict
@@ -11,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+from rich.console import Console
 from rich.table import Table
 
 from hbo_plugin._sampler import __version__, build_profile
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from hbo_plugin.bench.measure import Row, Unit
 
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
-_LIBRARIES = ("numpy", "torch", "torchdata", "datasets")
+_LIBRARIES = ("numpy", "torch", "torchdata", "datasets", "axolotl")
+_MORE_IS_BETTER = {"draws/s", "rows/s", "share"}
 
 
 def environment() -> dict[str, Any]:
@@ -97,6 +101,19 @@ def tables(rows: Sequence[Row], where: dict[str, Any]) -> Iterator[RenderableTyp
     yield ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
 
 
+def publish(rows: Sequence[Row], json_to: str | None) -> None:
+    """Print the tables, and write what was asked for; with the JSON on stdout, nothing else goes there."""
+    where = environment()
+    if json_to != "-":
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=160)
+        console.print(*tables(rows, where), sep="\n")
+    if json_to:
+        with click.open_file(json_to, "w") as file:
+            file.write(json.dumps(as_json(rows, where), indent=1) + "\n")
+
+
 def _cells(row: Row, best: float | None) -> tuple[str, ...]:
     spread = " .. ".join(_human(value, row.unit) for value in row.spread or ())
     value, cpu = ("" if number is None else _human(number, row.unit) for number in (row.value, row.cpu))
@@ -112,12 +129,12 @@ def _best_peer(group: Sequence[Row]) -> float | None:
     values = [row.value for row in group if row.value is not None and not row.ours]
     if not values:
         return None
-    return max(values) if group[0].unit == "draws/s" else min(values)
+    return max(values) if group[0].unit in _MORE_IS_BETTER else min(values)
 
 
 def _ratio(value: float, best: float, unit: Unit) -> float:
     """Above 1 where the value is better than the best."""
-    return value / best if unit == "draws/s" else best / value
+    return value / best if unit in _MORE_IS_BETTER else best / value
 
 
 def _times(ratio: float) -> str:
@@ -128,5 +145,9 @@ def _human(value: float, unit: Unit) -> str:
     """Three digits, with a prefix."""
     if unit == "MB":
         return f"{value:,.0f} MB"
+    if unit == "share":
+        return f"{value:.2%}"
+    if unit == "batches":
+        return f"{value:.2f}"
     scale, prefix = next((pair for pair in _PREFIXES if value >= pair[0]), _PREFIXES[-1])
-    return f"{value / scale:.3g} {prefix}{unit.removeprefix('draws')}"
+    return f"{value / scale:.3g} {prefix}{unit.removeprefix('draws').removeprefix('rows')}"
