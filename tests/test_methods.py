@@ -1,8 +1,11 @@
-"""The methods against calculations of their own, and the behaviours that their docstrings promise."""
+"""What holds for every method in the table; and finding one by its name."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,303 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from method_cases import ROWS, build, column, random_signals
 
-from hbo_plugin.methods import METHODS
+from hbo_plugin.methods import METHODS, SIGNALS, find_method
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.reference import HboReference
-from hbo_plugin.methods.static import Static
+from hbo_plugin.methods.signals import by_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from hbo_plugin.methods import Method
 
-ROWS = np.array([[25, 25, 26], [300, 300, 301], [4, 0, 4]])
-
-
-def gradient_norm(*datasets: float) -> dict[str, NDArray[np.float64]]:
-    """Rewards for the global actor over datasets of one level each; the local actors have nothing to learn."""
-    return {"gradient_norm": np.array(datasets), "perplexity_ratio": np.ones((len(datasets), 1))}
-
-
-def perplexity_ratio(*levels: float) -> dict[str, NDArray[np.float64]]:
-    """Rewards for the local actor of a single dataset."""
-    return {"gradient_norm": np.ones(1), "perplexity_ratio": np.array([levels])}
-
-
-def column(*rows: int) -> NDArray[np.int64]:
-    """Datasets of one level each."""
-    return np.array(rows)[:, None]
-
-
-def logits(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The logarithms of weights, centred: what moves when an actor learns."""
-    values = np.log(weights.ravel())
-    return np.asarray(values - values.mean())
-
-
-# Static methods
-
-
-@pytest.mark.parametrize(
-    ("method", "datasets"),
-    [
-        (METHODS["proportional"](ROWS), [76 / 985, 901 / 985, 8 / 985]),
-        (METHODS["uniform"](ROWS), [1 / 3, 1 / 3, 1 / 3]),
-        (METHODS["temperature"](np.array([[8, 0], [13, 14], [64, 61]]), temperature=3.0), [0.2, 0.3, 0.5]),
-    ],
-)
-def test_static_weights_of_datasets(method: Method, datasets: list[float]) -> None:
-    np.testing.assert_allclose(method.weights().sum(axis=1), datasets, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["proportional", "temperature", "uniform"])
-def test_static_levels_follow_their_rows_and_updates_change_nothing(name: str) -> None:
-    method = METHODS[name](ROWS)
-    before = method.weights()
-    shares = before / before.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(shares, ROWS / ROWS.sum(axis=1, keepdims=True), rtol=1e-12)
-    assert method.signals == ()
-    method.update({})
-    method.load_state_dict(method.state_dict())
-    np.testing.assert_array_equal(method.weights(), before)
-
-
-# The corrected update
-
-
-def test_hbo_starts_at_the_tempered_prior_with_uniform_levels() -> None:
-    # Cube roots of 8, 27 and 1 row.
-    expected = np.array([[2 / 6 / 2, 2 / 6 / 2], [3 / 6 / 2, 3 / 6 / 2], [1 / 6, 0]])
-    np.testing.assert_allclose(Hbo(np.array([[4, 4], [14, 13], [1, 0]])).weights(), expected, rtol=1e-12)
-
-
-def test_hbo_two_updates_by_hand() -> None:
-    method = Hbo(column(1, 8), temperature=3.0, rate=0.5, floor=0.1, smoothing=0.25, strength=0.5)
-    # Prior (1, 2)/3. Averages are the first rewards: target ~ (1 * sqrt(16), 2 * sqrt(1)) = (4, 2).
-    # moved ~ sqrt((1, 2) * (4, 2)) = (2, 2), so one half each.
-    method.update(gradient_norm(16, 1))
-    first = 0.9 * np.array([1 / 2, 1 / 2]) + 0.1 * np.array([1 / 3, 2 / 3])
-    np.testing.assert_allclose(method.weights()[:, 0], first, rtol=1e-12)
-    # Averages: 0.25 * 16 + 0.75 * 28 = 25, and 1 still, since the second was not measured: target ~ (5, 2).
-    method.update(gradient_norm(28, np.nan))
-    moved = np.sqrt(first * [5, 2])
-    second = 0.9 * moved / moved.sum() + 0.1 * np.array([1 / 3, 2 / 3])
-    np.testing.assert_allclose(method.weights()[:, 0], second, rtol=1e-12)
-
-
-def test_hbo_counts_an_arm_never_measured_as_the_mean_of_the_others() -> None:
-    three, told = (Hbo(column(5, 9, 2)) for _ in range(2))
-    three.update(gradient_norm(1, 5, np.nan))
-    told.update(gradient_norm(1, 5, 3))
-    np.testing.assert_allclose(three.weights(), told.weights(), rtol=1e-12)
-
-
-def test_hbo_with_strength_1_and_a_uniform_prior_rests_where_the_published_update_does() -> None:
-    method = Hbo(np.array([[7, 7, 7, 7]]), floor=0.0, strength=1.0)
-    for _ in range(60):
-        method.update(perplexity_ratio(1, 2, 3, 4))
-    np.testing.assert_allclose(method.weights()[0], [0.1, 0.2, 0.3, 0.4], rtol=1e-12)
-
-
-def test_hbo_rests_at_prior_times_reward_to_the_strength() -> None:
-    method = Hbo(column(1, 8, 27), temperature=3.0, floor=0.0, strength=0.5)
-    for _ in range(60):
-        method.update(gradient_norm(4, 1, 9))
-    np.testing.assert_allclose(method.weights()[:, 0], np.array([2, 2, 9]) / 13, rtol=1e-12)
-
-
-@pytest.mark.parametrize("rewards", [(3, 3, 3), (0, 0, 0), (-1, -2, -3)])
-def test_hbo_stays_at_the_prior_where_no_reward_stands_out(rewards: tuple[float, ...]) -> None:
-    method = Hbo(column(1, 8, 27))
-    for _ in range(3):
-        method.update(gradient_norm(*rewards))
-    np.testing.assert_allclose(method.weights()[:, 0], np.array([1, 2, 3]) / 6, rtol=1e-12)
-
-
-@pytest.mark.parametrize("scale", [1e-90, 1e-3, 1e90])
-def test_hbo_sees_only_ratios_of_rewards(scale: float) -> None:
-    plain, scaled = (Hbo(column(5, 9, 2)) for _ in range(2))
-    for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
-        plain.update(gradient_norm(*rewards))
-        scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
-    np.testing.assert_allclose(scaled.weights(), plain.weights(), rtol=1e-9)
-
-
-def test_hbo_floor_holds_and_an_arm_comes_back_from_it() -> None:
-    method = Hbo(column(50, 50), rate=1.0, floor=0.2, smoothing=0.0, strength=1.0)
-    method.update(gradient_norm(0, 1))
-    np.testing.assert_allclose(method.weights()[:, 0], [0.1, 0.9], rtol=1e-12)
-    method.update(gradient_norm(1, 0))
-    np.testing.assert_allclose(method.weights()[:, 0], [0.9, 0.1], rtol=1e-12)
-
-
-def test_hbo_without_a_floor_never_loses_an_arm() -> None:
-    method = Hbo(np.array([[5, 5], [5, 5]]), floor=0.0, strength=50.0)
-    worst = {"gradient_norm": np.array([0.0, 1e300]), "perplexity_ratio": np.array([[0.0, 1.0], [0.0, 1.0]])}
-    best = {name: values[..., ::-1] for name, values in worst.items()}
-    for _ in range(100):
-        method.update(worst)
-    assert method.weights().min() > 0
-    for _ in range(100):
-        method.update(best)
-    assert method.weights()[0, 0] > 0.99
-
-
-def test_hbo_of_absurd_strength_follows_the_largest_reward() -> None:
-    method = Hbo(column(5, 5), floor=0.0, strength=1e308)
-    with np.errstate(over="ignore"):
-        method.update(gradient_norm(1e100, 1e99))
-    np.testing.assert_allclose(method.weights()[:, 0], [1, 0], atol=1e-12)
-
-
-# The published update
-
-
-def published(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
-    """Logits after updates of 200 Adam steps each, arm by arm, from the formulas of the two papers."""
-    arms = range(len(first))
-    a, m, v, t = list(first), [0.0 for _ in arms], [0.0 for _ in arms], 0
-    for r in rewards:
-        for _ in range(200):
-            t += 1
-            total = sum(np.exp(a[k]) for k in arms)
-            gradient = [np.exp(a[k]) / total * sum(r) - r[k] for k in arms]
-            for k in arms:
-                m[k] = 0.9 * m[k] + 0.1 * gradient[k]
-                v[k] = 0.999 * v[k] + 0.001 * gradient[k] ** 2
-                a[k] -= 1e-4 * (m[k] / (1 - 0.9**t)) / (np.sqrt(v[k] / (1 - 0.999**t)) + 1e-8)
-    return np.asarray(np.array(a) - np.mean(a))
-
-
-def published_with_torch(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
-    """The same from torch's own Adam and its own gradients."""
-    torch = pytest.importorskip("torch")
-    a = torch.tensor(first, dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([a], lr=1e-4)
-    for r in rewards:
-        for _ in range(200):
-            adam.zero_grad()
-            (-torch.tensor(r, dtype=torch.float64) @ torch.log_softmax(a, dim=0)).backward()
-            adam.step()
-    return np.asarray((a - a.mean()).detach().numpy())
-
-
-REWARDS = [[2.0, 0.3, 7.0, 1.0], [1.0, 0.9, 3.0, 4.0], [5.0, 5.0, 0.1, 2.0]]
-
-
-@pytest.mark.parametrize("witness", [published, published_with_torch])
-def test_reference_global_actor_is_the_published_update(witness: Callable[..., NDArray[np.float64]]) -> None:
-    method = HboReference(column(900, 60, 30, 10))
-    for rewards in REWARDS:
-        method.update(gradient_norm(*rewards))
-    expected = witness([float(np.log(share)) for share in (0.9, 0.06, 0.03, 0.01)], REWARDS)
-    np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("witness", [published, published_with_torch])
-def test_reference_local_actor_starts_uniform_with_relative_rewards(
-    witness: Callable[..., NDArray[np.float64]],
-) -> None:
-    method = HboReference(np.array([[9, 10, 10, 10]]))
-    # Rewards small enough that Adam's epsilon tells relative rewards from raw ones.
-    rewards = [[1e-9 * reward for reward in levels] for levels in REWARDS]
-    for levels in rewards:
-        method.update(perplexity_ratio(*levels))
-    expected = witness([0.0] * 4, [[level / np.mean(levels) for level in levels] for levels in rewards])
-    np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
-
-
-def test_reference_first_update_moves_a_logit_by_200_times_the_learning_rate() -> None:
-    method = HboReference(column(10, 10, 10, 10))
-    method.update(gradient_norm(1, 1, 1, 300))
-    moved = np.log(method.weights()[:, 0] / 0.25)
-    assert moved[3] - moved[0] == pytest.approx(0.04, rel=0.01)
-
-
-@pytest.mark.parametrize("scale", [1e-3, 300.0, 1e90])
-def test_reference_is_blind_to_the_scale_of_rewards(scale: float) -> None:
-    plain, scaled = (HboReference(column(5, 9, 2)) for _ in range(2))
-    for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
-        plain.update(gradient_norm(*rewards))
-        scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
-    # Adam's epsilon is all that sees the scale.
-    np.testing.assert_allclose(scaled.weights(), plain.weights(), rtol=1e-5)
-
-
-def test_reference_rests_at_rewards_over_their_sum_whatever_the_prior() -> None:
-    method = HboReference(column(16, 1, 3))
-    for _ in range(120):
-        method.update(gradient_norm(0.5, 0.8, 0.7))
-    np.testing.assert_allclose(method.weights()[:, 0], [0.25, 0.4, 0.35], atol=1e-3)
-
-
-def test_reference_waits_for_every_arm_then_keeps_last_rewards() -> None:
-    method, told = (HboReference(column(6, 3, 3)) for _ in range(2))
-    before = method.weights()
-    method.update(gradient_norm(2, np.nan, 3))
-    np.testing.assert_array_equal(method.weights(), before)
-    method.update(gradient_norm(np.inf, 1, np.nan))
-    told.update(gradient_norm(2, 1, 3))
-    np.testing.assert_array_equal(method.weights(), told.weights())
-    assert not np.array_equal(method.weights(), before)
-
-
-# All methods
-
-
-def signals_for(rows: NDArray[np.int64], random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-    """Rewards of ordinary size, a quarter of them not measured."""
-    signals: dict[str, NDArray[np.float64]] = {
-        "gradient_norm": random.gamma(2, size=len(rows)),
-        "perplexity_ratio": random.gamma(2, size=rows.shape),
-    }
-    for values in signals.values():
-        values[random.random(values.shape) < 0.25] = np.nan
-    return signals
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_state_goes_through_json_and_continues_bit_for_bit(name: str) -> None:
-    random = np.random.default_rng(5)
-    stream = [signals_for(ROWS, random) for _ in range(8)]
-    for stop in (0, 1, 4):
-        method, restored = METHODS[name](ROWS), METHODS[name](ROWS)
-        for signals in stream[:stop]:
-            method.update(signals)
-        restored.load_state_dict(json.loads(json.dumps(method.state_dict(), allow_nan=False)))
-        np.testing.assert_array_equal(restored.weights(), method.weights())
-        for signals in stream[stop:]:
-            method.update(signals)
-            restored.update(signals)
-            np.testing.assert_array_equal(restored.weights(), method.weights())
-
-
-@pytest.mark.parametrize("make", [Hbo, HboReference])
-def test_an_actor_without_any_reward_stays_where_it_is(make: type[Hbo | HboReference]) -> None:
-    method = make(ROWS)
-    method.update(signals_for(ROWS, np.random.default_rng(7)))
-    before, state = method.weights(), method.state_dict()
-    method.update({"gradient_norm": np.full(3, np.inf), "perplexity_ratio": np.full((3, 3), np.nan)})
-    np.testing.assert_array_equal(method.weights(), before)
-    assert method.state_dict() == state
-
-
-@pytest.mark.parametrize("make", [Hbo, HboReference])
-def test_local_rewards_move_only_their_dataset_and_skip_empty_levels(make: type[Hbo | HboReference]) -> None:
-    method = make(ROWS)
-    before = method.weights()
-    ratio = np.full((3, 3), np.nan)
-    ratio[2] = [2, 1e9, 1]  # level 1 of dataset 2 has no rows: whatever stands there is not read
-    method.update({"gradient_norm": np.full(3, np.nan), "perplexity_ratio": ratio})
-    after = method.weights()
-    np.testing.assert_array_equal(after[:2], before[:2])
-    assert after[2].sum() == pytest.approx(before[2].sum())
-    assert after[2, 0] > before[2, 0]
-    assert after[2, 1] == 0
-    assert after[2, 2] < before[2, 2]
+    Signals = dict[str, NDArray[np.float64]]
 
 
 @st.composite
@@ -318,38 +37,49 @@ def cells(draw: st.DrawFn) -> NDArray[np.int64]:
     return rows
 
 
-REWARD = st.floats(width=64)  # every one of them: NaN, infinities, zeros, negatives, subnormals
-MAKERS = st.one_of(
-    st.builds(
-        lambda settings: lambda rows: Hbo(rows, **settings),
-        st.fixed_dictionaries(
-            {
-                "temperature": st.floats(0.01, allow_nan=False),
-                "rate": st.floats(0, 1, exclude_min=True),
-                "floor": st.floats(0, 1),
-                "smoothing": st.floats(0, 1, exclude_max=True),
-                "strength": st.floats(0, 1000),
-            }
-        ),
-    ),
-    st.just(HboReference),
-    st.builds(lambda temperature: lambda rows: Static(rows, temperature=temperature), st.floats(0.01, allow_nan=False)),
+# Every float there is: NaN, infinities, zeros, negatives, subnormals; and ordinary ones and extreme ones, more often.
+ANY = st.one_of(
+    st.floats(width=64),
+    st.floats(0.01, 10),
+    st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e-300, -1e-300, 1e300, -1e300]),
 )
 
 
-@settings(deadline=None, derandomize=True)
-@given(data=st.data(), rows=cells(), make=MAKERS)
-def test_weights_are_always_a_distribution_over_the_cells_with_rows(
-    data: st.DataObject, rows: NDArray[np.int64], make: Callable[[NDArray[np.int64]], Method]
+def any_signals(data: st.DataObject, method: Method, rows: NDArray[np.int64]) -> Signals:
+    """What the method needs, of any values."""
+    shapes = {name: rows.shape if SIGNALS[name].per_cell else rows.shape[:1] for name in method.signals}
+    return {name: data.draw(hnp.arrays(np.float64, shape, elements=ANY), label=name) for name, shape in shapes.items()}
+
+
+def reloaded(name: str, method: Method, rows: NDArray[np.int64]) -> Method:
+    """Another of the same method, that continues from the first one's state in JSON."""
+    other = build(name, rows)
+    other.load_state_dict(json.loads(json.dumps(method.state_dict(), allow_nan=False)))
+    return other
+
+
+@pytest.mark.parametrize("name", METHODS)
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(data=st.data(), rows=cells())
+def test_whatever_the_signals_the_weights_are_a_distribution_and_the_state_is_whole(
+    name: str, data: st.DataObject, rows: NDArray[np.int64]
 ) -> None:
-    method = make(rows)
+    method = build(name, rows)
     for _ in range(data.draw(st.integers(0, 3), label="updates")):
-        method.update(
-            {
-                "gradient_norm": data.draw(hnp.arrays(np.float64, len(rows), elements=REWARD)),
-                "perplexity_ratio": data.draw(hnp.arrays(np.float64, rows.shape, elements=REWARD)),
-            }
-        )
+        signals = any_signals(data, method, rows)
+        other = reloaded(name, method, rows)
+        np.testing.assert_array_equal(other.weights(), method.weights())
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            method.update(signals)
+        # The continued run gets NaN where the first one got infinity, and noise where there are no rows.
+        noise = data.draw(ANY, label="noise")
+        for values in signals.values():
+            values[np.isinf(values)] = np.nan
+            if values.ndim == 2:
+                values[rows == 0] = noise
+        other.update(signals)
+        np.testing.assert_array_equal(other.weights(), method.weights())
+        assert other.state_dict() == method.state_dict()
     weights = method.weights()
     assert weights.dtype == np.float64
     assert weights.sum() == pytest.approx(1, abs=1e-12)
@@ -357,29 +87,57 @@ def test_weights_are_always_a_distribution_over_the_cells_with_rows(
     np.testing.assert_array_equal(weights == 0, rows == 0)
 
 
-# What is refused
+@pytest.mark.parametrize("name", METHODS)
+def test_state_goes_through_json_and_continues_bit_for_bit(name: str) -> None:
+    random = np.random.default_rng(5)
+    stream = [random_signals(ROWS, random) for _ in range(8)]
+    for stop in (0, 1, 4):
+        method = build(name, ROWS)
+        for signals in stream[:stop]:
+            method.update(signals)
+        restored = reloaded(name, method, ROWS)
+        np.testing.assert_array_equal(restored.weights(), method.weights())
+        for signals in stream[stop:]:
+            method.update(signals)
+            restored.update(signals)
+            np.testing.assert_array_equal(restored.weights(), method.weights())
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "allowed"),
-    [
-        ("temperature", 0, "above 0"),
-        ("temperature", float("nan"), "above 0"),
-        ("rate", 0, "above 0 and at most 1"),
-        ("rate", 1.5, "above 0 and at most 1"),
-        ("floor", -0.1, "between 0 and 1"),
-        ("floor", 2, "between 0 and 1"),
-        ("smoothing", 1, "at least 0 and below 1"),
-        ("strength", -1, "0 or more, and finite"),
-        ("strength", float("inf"), "0 or more, and finite"),
-    ],
-)
-def test_a_setting_out_of_its_bounds_is_refused(setting: str, value: float, allowed: str) -> None:
-    with pytest.raises(ValueError, match=setting) as error:
-        METHODS["hbo"](ROWS, **{setting: value})
-    assert str(error.value) == (
-        f"`{setting}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
-    )
+@pytest.mark.parametrize("name", METHODS)
+def test_an_update_without_any_measurement_changes_no_weight(name: str) -> None:
+    method = build(name, ROWS)
+    random = np.random.default_rng(7)
+    for signals in [random_signals(ROWS, random) for _ in range(3)]:
+        method.update(signals)
+        before = method.weights()
+        method.update({key: np.full(values.shape, np.nan) for key, values in signals.items()})
+        np.testing.assert_array_equal(method.weights(), before)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if build(name, ROWS).signals])
+def test_signals_move_the_weights_and_those_handed_out_before_stay_as_they_were(name: str) -> None:
+    method = build(name, ROWS)
+    random = np.random.default_rng(11)
+    first = method.weights()
+    kept = first.copy()
+    for _ in range(8):
+        method.update(random_signals(ROWS, random))
+    assert np.abs(method.weights() - kept).max() > 1e-4
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_signals_are_in_the_table_and_each_of_them_is_needed(name: str) -> None:
+    method = build(name, ROWS)
+    assert set(method.signals) <= set(SIGNALS)
+    whole = random_signals(ROWS, np.random.default_rng(2))
+    method.update({key: whole[key] for key in method.signals})
+    for signal in method.signals:
+        with pytest.raises(ValueError, match="signal") as error:
+            method.update({key: whole[key] for key in method.signals if key != signal})
+        assert str(error.value) == (
+            f"The signal `{signal}` is missing, but this method needs it at every update: measure it, or pass NaN."
+        )
 
 
 @pytest.mark.parametrize(
@@ -393,27 +151,71 @@ def test_a_setting_out_of_its_bounds_is_refused(setting: str, value: float, allo
 @pytest.mark.parametrize("name", METHODS)
 def test_impossible_rows_are_refused(name: str, rows: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match="rows") as error:
-        METHODS[name](np.array(rows))
+        build(name, np.array(rows))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if build(name, ROWS).state_dict()])
+def test_a_state_of_other_cells_is_refused(name: str) -> None:
+    state = build(name, np.array([[5, 5], [5, 5]])).state_dict()
+    with pytest.raises(ValueError, match="saved state"):
+        build(name, ROWS).load_state_dict(state)
+    for key in state:
+        with pytest.raises(ValueError, match="saved state"):
+            build(name, np.array([[5, 5], [5, 5]])).load_state_dict({**state, key: ["x"]})
+
+
+# Settings, signals and states that are refused, in whole sentences
 
 
 @pytest.mark.parametrize(
-    ("signals", "message"),
+    ("name", "setting", "value", "allowed"),
     [
-        (
-            {"perplexity_ratio": np.ones((3, 3))},
-            "The signal `gradient_norm` is missing, but this method needs it at every update: measure it, or pass NaN.",
-        ),
-        (
-            {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones(3)},
-            "The signal `perplexity_ratio` has shape `(3,)`, but it must be `(3, 3)`: pass one value for each.",
-        ),
+        ("hbo", "temperature", 0, "above 0"),
+        ("hbo", "temperature", float("nan"), "above 0"),
+        ("hbo", "temperature", "warm", "above 0"),
+        ("hbo", "rate", 0, "above 0 and at most 1"),
+        ("hbo", "rate", 1.5, "above 0 and at most 1"),
+        ("hbo", "floor", -0.1, "between 0 and 1"),
+        ("hbo", "floor", 2, "between 0 and 1"),
+        ("hbo", "smoothing", 1, "at least 0 and below 1"),
+        ("hbo", "strength", -1, "0 or more, and finite"),
+        ("hbo", "strength", float("inf"), "0 or more, and finite"),
+        ("mos", "reward", "loss", "`similarity` or `difference`"),
+        ("mos", "reward", ["similarity"], "`similarity` or `difference`"),
+        ("mos_plus", "smoothing", None, "at least 0 and below 1"),
+        ("multidds", "floor", 3, "between 0 and 1"),
+        ("multiuat", "reward", "loss", "`entropy` or `perplexity`"),
+        ("pike", "zeta_1", -1, "0 or more, and finite"),
+        ("pike", "zeta_2", float("nan"), "0 or more, and finite"),
+        ("pike", "batch", 0, "at least 1"),
+        ("pike", "gradient_rows", 0, "at least 1"),
+        ("dynamix", "smoothing", 1, "at least 0 and below 1"),
+        ("dynamix", "strength", -5, "0 or more, and finite"),
+        ("dynamix", "floor", 1.5, "between 0 and 1"),
+        ("doremi", "step", "big", "0 or more, and finite"),
+        ("doremi", "floor", -1, "between 0 and 1"),
+        ("learning_progress", "shrinkage", 2, "between 0 and 1"),
+        ("temperature", "temperature", -2, "above 0"),
+        ("capped", "limit", 0, "at least 1"),
+        ("random", "seed", -1, "a whole number, 0 or more"),
+        ("random", "spread", 0.5, "1 to 1000"),
     ],
 )
-def test_signals_that_do_not_fit_are_refused(signals: dict[str, NDArray[np.float64]], message: str) -> None:
+def test_a_setting_out_of_its_bounds_is_refused(name: str, setting: str, value: object, allowed: str) -> None:
+    with pytest.raises(ValueError, match=setting) as error:
+        METHODS[name](ROWS, **{setting: value})
+    assert str(error.value) == (
+        f"`{setting}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
+    )
+
+
+def test_signals_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="signal") as error:
-        Hbo(ROWS).update(signals)
-    assert str(error.value) == message
+        Hbo(ROWS).update({"gradient_norm": np.ones(3), "perplexity_ratio": np.ones(3)})
+    assert str(error.value) == (
+        "The signal `perplexity_ratio` has shape `(3,)`, but it must be `(3, 3)`: pass one value for each."
+    )
 
 
 RESUME_METHOD = "resume with the method that the checkpoint was made with."
@@ -466,3 +268,114 @@ def test_a_state_that_does_not_fit_is_refused(method: Method, state: dict[str, A
     with pytest.raises(ValueError, match="saved state") as error:
         method.load_state_dict(state)
     assert str(error.value) == message
+
+
+# A signal of cells as one of datasets
+
+
+def test_a_dataset_s_mean_is_over_its_measured_cells_weighted_with_their_rows() -> None:
+    rows = np.array([[1, 3, 0], [5, 5, 5], [2, 2, 2]])
+    values = np.array([[4.0, 8.0, 1e9], [1.0, np.nan, 2.0], [np.nan, np.nan, np.nan]])
+    np.testing.assert_allclose(by_dataset(values, rows), [7.0, 1.5, np.nan], rtol=1e-15)
+    np.testing.assert_array_equal(by_dataset(values[0], rows), values[0])
+
+
+# Finding a method
+
+
+def a_module(monkeypatch: pytest.MonkeyPatch, **contents: object) -> None:
+    """Make `their_methods` importable, with these contents."""
+    module = ModuleType("their_methods")
+    module.__dict__.update(contents)
+    monkeypatch.setitem(sys.modules, "their_methods", module)
+
+
+def test_a_method_is_found_by_its_name_or_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_method("pike") is METHODS["pike"]
+    mine = type("Mine", (Hbo,), {})
+    a_module(monkeypatch, Mine=mine)
+    assert find_method("their_methods.Mine") is mine
+    assert find_method("hbo_plugin.methods.hbo.Hbo") is Hbo
+
+
+def test_a_name_that_is_no_method_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="no method") as error:
+        find_method("dinamix")
+    assert str(error.value) == (
+        "There is no method `dinamix`; the nearest is `dynamix`. Name one of "
+        f"{', '.join(f'`{name}`' for name in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`."
+    )
+
+
+class NoUpdate:
+    weights = state_dict = load_state_dict = Hbo.weights
+
+
+class NeedsMore(Hbo):
+    def __init__(self, rows: NDArray[np.int64], extra: int) -> None:
+        super().__init__(rows, strength=extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "no_such_package.Mine",
+            (
+                "The method `no_such_package.Mine` cannot be imported (No module named 'no_such_package'): "
+                "give the dotted path of a class that can."
+            ),
+        ),
+        (
+            "their_methods.Yours",
+            (
+                "The method `their_methods.Yours` cannot be imported (module 'their_methods' has no attribute 'Yours'): "
+                "give the dotted path of a class that can."
+            ),
+        ),
+        (
+            "their_methods.number",
+            (
+                "The method `their_methods.number` is `5`, but it must be a class: "
+                "see `hbo_plugin.methods.Method` for what a method is."
+            ),
+        ),
+        (
+            "their_methods.NoUpdate",
+            (
+                "The method `their_methods.NoUpdate` has no method `update`, but it must have one: "
+                "see `hbo_plugin.methods.Method` for what a method is."
+            ),
+        ),
+        (
+            "their_methods.NeedsMore",
+            (
+                "The method `their_methods.NeedsMore` cannot be built from the rows alone (missing a required argument: "
+                "'extra'), but every other parameter must have a default: "
+                "see `hbo_plugin.methods.Method` for what a method is."
+            ),
+        ),
+        (
+            ".Mine",
+            (
+                "There is no method `.Mine`; the nearest is `pike`. Name one of "
+                f"{', '.join(f'`{name}`' for name in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`."
+            ),
+        ),
+    ],
+)
+def test_a_path_that_leads_to_no_method_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
+    a_module(monkeypatch, number=5, NoUpdate=NoUpdate, NeedsMore=NeedsMore)
+    with pytest.raises(ValueError, match="method") as error:
+        find_method(name)
+    assert str(error.value) == message
+
+
+def test_every_method_can_be_built_from_what_is_offered_to_it() -> None:
+    """All parameters but the rows are keywords with defaults, so that what is offered can be matched by name."""
+    for name, method in METHODS.items():
+        rows, *others = inspect.signature(method).parameters.values()
+        assert rows.name == "rows", name
+        for parameter in others:
+            assert parameter.kind is parameter.KEYWORD_ONLY, name
+            assert parameter.default is not parameter.empty, name

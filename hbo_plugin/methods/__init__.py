@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from functools import partial
+import difflib
+import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hbo_plugin.methods.base import Method
+from hbo_plugin.methods.doremi import DoReMi
+from hbo_plugin.methods.dynamix import Dynamix
+from hbo_plugin.methods.given import Given
 from hbo_plugin.methods.hbo import Hbo
+from hbo_plugin.methods.learning_progress import LearningProgress
+from hbo_plugin.methods.mos import Mos
+from hbo_plugin.methods.mos_plus import MosPlus
+from hbo_plugin.methods.multidds import MultiDds
+from hbo_plugin.methods.multiuat import MultiUat
+from hbo_plugin.methods.odm import Odm
+from hbo_plugin.methods.pike import Pike
+from hbo_plugin.methods.random_rewards import RandomRewards
 from hbo_plugin.methods.reference import HboReference
-from hbo_plugin.methods.static import Static
+from hbo_plugin.methods.replay import Replay
+from hbo_plugin.methods.signals import SIGNALS, Signal
+from hbo_plugin.methods.static import Capped, Proportional, Temperature, Uniform
+from hbo_plugin.methods.target_loss import TargetLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,9 +34,64 @@ if TYPE_CHECKING:
 METHODS: Mapping[str, Callable[..., Method]] = {
     "hbo": Hbo,
     "hbo_reference": HboReference,
-    "proportional": partial(Static, temperature=1.0),
-    "temperature": Static,
-    "uniform": partial(Static, temperature=float("inf")),
+    "mos": Mos,
+    "mos_plus": MosPlus,
+    "multidds": MultiDds,
+    "multiuat": MultiUat,
+    "odm": Odm,
+    "pike": Pike,
+    "dynamix": Dynamix,
+    "doremi": DoReMi,
+    "target_loss": TargetLoss,
+    "learning_progress": LearningProgress,
+    "proportional": Proportional,
+    "temperature": Temperature,
+    "uniform": Uniform,
+    "capped": Capped,
+    "given": Given,
+    "random": RandomRewards,
+    "replay": Replay,
 }
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "SIGNALS", "Method", "Signal", "find_method"]
+
+
+def find_method(name: str) -> Callable[..., Method]:
+    """Return what builds the method `name`: a name of the table, or the dotted path of a class.
+
+    Raises ValueError where there is no such method, or where the class lacks what a method needs.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.0)[0]
+        message = (
+            f"There is no method `{name}`; the nearest is `{near}`. Name one of "
+            f"{', '.join(f'`{known}`' for known in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`."
+        )
+        raise ValueError(message)
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = f"The method `{name}` cannot be imported ({error}): give the dotted path of a class that can."
+        raise ValueError(message) from error
+    missing = _missing(found)
+    if missing:
+        message = f"The method `{name}` {missing}: see `hbo_plugin.methods.Method` for what a method is."
+        raise ValueError(message)
+    return found  # type: ignore[no-any-return]
+
+
+def _missing(found: object) -> str:
+    """What keeps `found` from being a method, as the rest of a sentence; empty where nothing does."""
+    if not inspect.isclass(found):
+        return f"is `{found!r}`, but it must be a class"
+    for attribute in ("weights", "update", "state_dict", "load_state_dict"):
+        if not callable(getattr(found, attribute, None)):
+            return f"has no method `{attribute}`, but it must have one"
+    try:
+        inspect.signature(found).bind("rows")
+    except TypeError as error:
+        return f"cannot be built from the rows alone ({error}), but every other parameter must have a default"
+    return ""

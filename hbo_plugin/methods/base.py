@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import difflib
+from collections.abc import Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,8 +22,13 @@ _LOWEST_LOGIT = -300.0
 class Method(Protocol):
     """The rule that turns signals into weights; built from the rows of every cell and its settings."""
 
-    signals: ClassVar[tuple[str, ...]]
-    """Names of the signals that `update` needs; empty for a method that never changes its weights."""
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that `update` needs; empty for a method that never changes its weights.
+
+        An attribute of the class or of the instance will do; it does not change after the method is built.
+        """
+        ...
 
     def weights(self) -> NDArray[np.float64]:
         """Return the weights in force: float64[datasets, levels], sums to 1, 0 exactly where a cell has no rows."""
@@ -55,7 +63,7 @@ def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np
 
     Temperature 1 is in proportion to the rows, infinity is uniform. Source: HBO (arXiv 2505.12300), q_tau.
     """
-    check_setting("temperature", temperature, "above 0", ok=temperature > 0)
+    check_setting("temperature", temperature, "above 0", lambda value: value > 0)
     return softmax(np.log(rows) / temperature)
 
 
@@ -68,11 +76,57 @@ def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], smoothing
     return np.where(np.isnan(new), old, mixed)
 
 
-def check_setting(name: str, value: float, allowed: str, *, ok: bool) -> None:
-    """Raise ValueError unless `ok`."""
-    if not ok:
+def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float64[arms] with NaN (never measured) replaced by the mean of the others, of which there is one."""
+    return np.where(np.isnan(values), np.nanmean(values), values)
+
+
+def check_setting(name: str, value: object, allowed: str, ok: Callable[[Any], bool]) -> None:
+    """Raise ValueError unless `ok(value)`; a value that cannot even be compared is not ok."""
+    try:
+        good = ok(value)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
         message = f"`{name}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
         raise ValueError(message)
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise ValueError unless the setting is between 0 and 1."""
+    check_setting(name, value, "between 0 and 1", lambda share: 0 <= share <= 1)
+
+
+def check_smoothing(value: object) -> None:
+    """Raise ValueError unless the setting `smoothing` is at least 0 and below 1."""
+    check_setting("smoothing", value, "at least 0 and below 1", lambda share: 0 <= share < 1)
+
+
+def check_factor(name: str, value: object) -> None:
+    """Raise ValueError unless the setting is 0 or more, and finite."""
+    check_setting(name, value, "0 or more, and finite", lambda factor: factor >= 0 and isfinite(factor))
+
+
+def by_name(setting: str, values: object, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the setting `{dataset name: number}` in the order of the datasets, float64[datasets].
+
+    Raises ValueError unless it has one finite number for each of `names` and nothing else.
+    """
+    listed = ", ".join(f"`{name}`" for name in names)
+    if not isinstance(values, Mapping):
+        message = f"`{setting}` is `{values}`, but this method needs one number for each dataset: set it for {listed}."
+        raise ValueError(message)  # noqa: TRY004 a setting of the wrong kind is a wrong value to its user
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
+            message = f"`{setting}` names the dataset `{name}`, but the datasets are {listed}: did you mean `{near}`?"
+            raise ValueError(message)
+    for name in names:
+        if name not in values:
+            message = f"`{setting}` has no number for the dataset `{name}`, but it needs one for each: add it."
+            raise ValueError(message)
+        check_setting(f"{setting}.{name}", values[name], "a finite number", isfinite)
+    return np.array([values[name] for name in names], dtype=np.float64)
 
 
 def check_rows(rows: NDArray[np.int64]) -> None:
@@ -87,18 +141,6 @@ def check_rows(rows: NDArray[np.int64]) -> None:
     if empty.size:
         message = f"Dataset number `{empty[0]}` has no rows, but every dataset needs at least 1: leave it out."
         raise ValueError(message)
-
-
-def read_signal(signals: Mapping[str, NDArray[np.float64]], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return signal `name` as float64 of `shape`, or raise ValueError."""
-    if name not in signals:
-        message = f"The signal `{name}` is missing, but this method needs it at every update: measure it, or pass NaN."
-        raise ValueError(message)
-    values = np.asarray(signals[name], dtype=np.float64)
-    if values.shape != shape:
-        message = f"The signal `{name}` has shape `{values.shape}`, but it must be `{shape}`: pass one value for each."
-        raise ValueError(message)
-    return values
 
 
 def to_json(values: NDArray[np.float64]) -> list[float | None]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hbo_plugin.methods.base import check_setting, from_json, moving_average, softmax, to_json
+from hbo_plugin.methods.actors import ClosedForm
 from hbo_plugin.methods.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -34,7 +32,8 @@ class Hbo(Hierarchy):
     measurements how the mixture is tempered mattered more than any adaptation on top of it. So the reward here
     multiplies the prior instead of replacing it, and a `strength` below 1 keeps a noisy reward from outvoting it.
 
-    Only ratios of rewards count: multiplying all rewards of an actor by one number changes nothing.
+    Only ratios of rewards count: multiplying all rewards of an actor by one number changes nothing. Rewards are
+    magnitudes: zero and below count as the least one.
 
     Args:
         rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
@@ -43,8 +42,10 @@ class Hbo(Hierarchy):
         floor: 0 to 1; the share of the weights that always follows the prior.
         smoothing: at least 0, below 1; the share of the old average that an average keeps when a reward comes in.
         strength: 0 or more; the power to which a reward counts. 0 rests at the prior.
+        reward: names the signals of the `global` and the `local` actors; `gradient_norm` and `perplexity_ratio`
+            where it does not. The paper's ablation has others of both.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else. Source: HBO (arXiv 2505.12300), Algorithm 1, corrected.
     """
 
     def __init__(
@@ -56,52 +57,7 @@ class Hbo(Hierarchy):
         floor: float = 0.05,
         smoothing: float = 0.5,
         strength: float = 0.5,
+        reward: Mapping[str, str] | None = None,
     ) -> None:
-        check_setting("rate", rate, "above 0 and at most 1", ok=0 < rate <= 1)
-        check_setting("floor", floor, "between 0 and 1", ok=0 <= floor <= 1)
-        check_setting("smoothing", smoothing, "at least 0 and below 1", ok=0 <= smoothing < 1)
-        check_setting("strength", strength, "0 or more, and finite", ok=strength >= 0 and isfinite(strength))
         actor = partial(ClosedForm, rate=rate, floor=floor, smoothing=smoothing, strength=strength)
-        super().__init__(rows, temperature, actor, actor)
-
-
-class ClosedForm:
-    """An actor with the update of `Hbo`; its prior is float64[arms], its settings are those of `Hbo`."""
-
-    def __init__(
-        self,
-        prior: NDArray[np.float64],
-        *,
-        rate: float,
-        floor: float,
-        smoothing: float,
-        strength: float,
-    ) -> None:
-        self._prior = prior
-        self._rate, self._floor = rate, floor
-        self._smoothing, self._strength = smoothing, strength
-        self._weights = prior
-        self._average = np.full(prior.size, np.nan)
-
-    def weights(self) -> NDArray[np.float64]:
-        """Return float64[arms], all above 0, sums to 1."""
-        return self._weights
-
-    def update(self, rewards: NDArray[np.float64], /) -> None:
-        """Take float64[arms] of positive rewards, NaN where not measured, into the averages; step to the target."""
-        self._average = moving_average(self._average, rewards, self._smoothing)
-        reward = np.where(np.isnan(self._average), np.nanmean(self._average), self._average)
-        # In logarithms a product is a sum and no power can overflow; softmax does both normalisations at once.
-        target = np.log(self._prior) + self._strength * np.log(reward / reward.max())
-        moved = softmax((1 - self._rate) * np.log(self._weights) + self._rate * target)
-        self._weights = (1 - self._floor) * moved + self._floor * self._prior
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the weights and the averages; None for an arm that was never measured."""
-        return {"weights": to_json(self._weights), "average": to_json(self._average)}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        arms = self._prior.size
-        self._weights = from_json(state, "weights", arms)
-        self._average = from_json(state, "average", arms, unmeasured=True)
+        super().__init__(rows, temperature, actor, actor, reward)

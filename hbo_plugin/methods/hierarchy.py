@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hbo_plugin.methods.base import check_rows, read_signal, temperature_prior
+from hbo_plugin.methods.base import check_rows, check_setting, temperature_prior
+from hbo_plugin.methods.signals import SIGNALS, by_dataset, read_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-# Rewards are magnitudes: zero and below count as the least, so that every logarithm and ratio exists.
-# Squares of the bounds, and sums of those, are still finite.
-_LEAST, _MOST = 1e-100, 1e100
+    from hbo_plugin.methods.actors import Actor
 
-
-class Actor(Protocol):
-    """A distribution that learns; built from its prior, float64[arms]."""
-
-    def weights(self) -> NDArray[np.float64]:
-        """Return float64[arms], all above 0, sums to 1."""
-        ...
-
-    def update(self, rewards: NDArray[np.float64], /) -> None:
-        """Learn from float64[arms]: positive, or NaN where not measured; at least one arm was."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that `update` changes, as plain JSON values."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        ...
+REWARD: Mapping[str, str] = {"global": "gradient_norm", "local": "perplexity_ratio"}
+"""The signal that rewards the global actor, and the one that rewards the local actors, as published."""
 
 
 class Hierarchy:
     """Global weights times local weights; levels without rows have no arm, and so weight 0.
 
-    The global actor starts from the temperature prior and is rewarded with `gradient_norm`, float64[datasets];
-    the local actors start uniform over their levels and are rewarded with `perplexity_ratio`,
-    float64[datasets, levels]. An actor of which no arm was measured is not updated.
-    Source: HBO (arXiv 2505.12300), Algorithm 1.
-    """
+    The global actor starts from the temperature prior, the local actors start uniform over their levels.
+    An actor of which no arm was measured is not updated. Source: HBO (arXiv 2505.12300), Algorithm 1.
 
-    signals: ClassVar[tuple[str, ...]] = ("gradient_norm", "perplexity_ratio")
+    Args:
+        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
+        temperature: above 0; the global prior is rows^(1/temperature).
+        global_actor: builds the global actor from its prior.
+        local_actor: builds a local actor from its prior.
+        reward: names the `global` signal, the `local` one, or both; what it leaves out stays as in `REWARD`. A
+            global signal with one value a cell counts as its mean over the levels, weighted with their rows.
+
+    Raises ValueError for anything else.
+    """
 
     def __init__(
         self,
@@ -55,10 +44,12 @@ class Hierarchy:
         temperature: float,
         global_actor: Callable[[NDArray[np.float64]], Actor],
         local_actor: Callable[[NDArray[np.float64]], Actor],
+        reward: Mapping[str, str] | None,
     ) -> None:
-        """Build the actors from int64[datasets, levels] rows of the cells; ValueError where those cannot be."""
         check_rows(rows)
-        self._arms = rows > 0
+        self._rows, self._arms = rows, rows > 0
+        self._global_signal, self._local_signal = _check_reward(reward)
+        self.signals = tuple(dict.fromkeys((self._global_signal, self._local_signal)))
         self._global = global_actor(temperature_prior(rows.sum(axis=1), temperature))
         self._local = [local_actor(np.full(arms, 1 / arms)) for arms in self._arms.sum(axis=1)]
 
@@ -73,8 +64,8 @@ class Hierarchy:
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Update every actor that has a reward; ValueError where a signal is missing or has the wrong shape."""
-        datasets = read_signal(signals, "gradient_norm", self._arms.shape[:1])
-        cells = read_signal(signals, "perplexity_ratio", self._arms.shape)
+        datasets = by_dataset(read_signal(signals, self._global_signal, self._arms.shape), self._rows)
+        cells = read_signal(signals, self._local_signal, self._arms.shape)
         _reward(self._global, datasets)
         for actor, levels, arms in zip(self._local, cells, self._arms, strict=True):
             _reward(actor, levels[arms])
@@ -100,7 +91,24 @@ class Hierarchy:
             actor.load_state_dict(actor_state)
 
 
-def _reward(actor: Actor, signal: NDArray[np.float64]) -> None:
-    measured = np.isfinite(signal)
-    if measured.any():
-        actor.update(np.where(measured, np.clip(signal, _LEAST, _MOST), np.nan))
+def _reward(actor: Actor, rewards: NDArray[np.float64]) -> None:
+    if not np.isnan(rewards).all():
+        actor.update(rewards)
+
+
+def _check_reward(reward: Mapping[str, str] | None) -> tuple[str, str]:
+    """Return the global and the local signal."""
+    check_setting("reward", reward, "a signal for `global`, for `local`, or both", _names_actors)
+    signals = {**REWARD, **(reward or {})}
+    per_cell = [name for name, signal in SIGNALS.items() if signal.per_cell]
+    check_setting("reward.global", signals["global"], _one_of(SIGNALS), lambda signal: signal in list(SIGNALS))
+    check_setting("reward.local", signals["local"], _one_of(per_cell), lambda signal: signal in per_cell)
+    return signals["global"], signals["local"]
+
+
+def _names_actors(reward: object) -> bool:
+    return reward is None or (isinstance(reward, Mapping) and set(reward) <= set(REWARD))
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"one of {', '.join(f'`{name}`' for name in names)}"

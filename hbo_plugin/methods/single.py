@@ -1,0 +1,82 @@
+"""The one-level frame: a single actor, over the datasets or over all cells at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hbo_plugin.methods.base import check_rows, temperature_prior
+from hbo_plugin.methods.signals import by_dataset, read_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.methods.actors import Actor
+
+
+class Single(ABC):
+    """One actor that starts from the temperature prior; each method says what rewards it.
+
+    An arm is a dataset, whose levels follow their rows, so that each of its rows is as likely as any other; or,
+    with `flat`, a cell. Cells without rows have no arm, and so weight 0. Where no arm was measured, nothing changes.
+
+    Args:
+        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
+        temperature: above 0; the prior is rows^(1/temperature), of the datasets or of the cells.
+        actor: builds the actor from its prior.
+        flat: whether an arm is a cell.
+
+    Raises ValueError for anything else.
+    """
+
+    signals: tuple[str, ...]
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        temperature: float,
+        actor: Callable[[NDArray[np.float64]], Actor],
+        *,
+        flat: bool = False,
+    ) -> None:
+        check_rows(rows)
+        self._rows, self._live = rows, rows > 0
+        cells = rows[self._live]
+        dataset = np.nonzero(self._live)[0]
+        self._arm = np.arange(cells.size) if flat else dataset
+        arms = cells if flat else rows.sum(axis=1)
+        self._share = cells / arms[self._arm]
+        """Of every cell with rows: its arm, and its share of the arm's weight."""
+        self._actor = actor(temperature_prior(arms, temperature))
+
+    @abstractmethod
+    def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
+        """Return the reward of every arm, float64[arms], NaN where it was not measured."""
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights in force: float64[datasets, levels], sums to 1, 0 exactly where a cell has no rows."""
+        weights = np.zeros(self._rows.shape)
+        weights[self._live] = self._actor.weights()[self._arm] * self._share
+        return weights
+
+    def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
+        """Reward the actor; ValueError where a signal is missing or has the wrong shape."""
+        rewards = self.rewards(signals)
+        if not np.isnan(rewards).all():
+            self._actor.update(rewards)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the actor."""
+        return self._actor.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from what `state_dict` returned; ValueError where it does not fit."""
+        self._actor.load_state_dict(state)
+
+    def _of_datasets(self, signals: Mapping[str, NDArray[np.float64]], name: str) -> NDArray[np.float64]:
+        """Return signal `name` as float64[datasets], a mean over levels where it has one value a cell."""
+        return by_dataset(read_signal(signals, name, self._rows.shape), self._rows)

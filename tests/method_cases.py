@@ -1,0 +1,95 @@
+"""What the tests of the methods share: cells, ways to build any method, and witnesses of the published actor."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from hbo_plugin.methods import METHODS, SIGNALS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hbo_plugin.methods import Method
+
+ROWS = np.array([[25, 25, 26], [300, 300, 301], [4, 0, 4]])
+
+
+def column(*rows: int) -> NDArray[np.int64]:
+    """Datasets of one level each."""
+    return np.array(rows)[:, None]
+
+
+def logits(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The logarithms of weights, centred: what moves when an actor learns."""
+    values = np.log(weights.ravel())
+    return np.asarray(values - values.mean())
+
+
+def published(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
+    """Logits after updates of 200 Adam steps each, arm by arm, from the formulas of the two papers."""
+    arms = range(len(first))
+    a, m, v, t = list(first), [0.0 for _ in arms], [0.0 for _ in arms], 0
+    for r in rewards:
+        for _ in range(200):
+            t += 1
+            total = sum(np.exp(a[k]) for k in arms)
+            gradient = [np.exp(a[k]) / total * sum(r) - r[k] for k in arms]
+            for k in arms:
+                m[k] = 0.9 * m[k] + 0.1 * gradient[k]
+                v[k] = 0.999 * v[k] + 0.001 * gradient[k] ** 2
+                a[k] -= 1e-4 * (m[k] / (1 - 0.9**t)) / (np.sqrt(v[k] / (1 - 0.999**t)) + 1e-8)
+    return np.asarray(np.array(a) - np.mean(a))
+
+
+def published_with_torch(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
+    """The same from torch's own Adam and its own gradients."""
+    torch = pytest.importorskip("torch")
+    a = torch.tensor(first, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([a], lr=1e-4)
+    for r in rewards:
+        for _ in range(200):
+            adam.zero_grad()
+            (-torch.tensor(r, dtype=torch.float64) @ torch.log_softmax(a, dim=0)).backward()
+            adam.step()
+    return np.asarray((a - a.mean()).detach().numpy())
+
+
+def names(rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """A name for each dataset."""
+    return tuple(f"d{index}" for index in range(len(rows)))
+
+
+def write_trace(path: Path, *records: dict[str, Any]) -> Path:
+    """Write a trace of these records."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def build(name: str, rows: NDArray[np.int64]) -> Method:
+    """Build a method with its defaults, and with what it cannot do without."""
+    if name == "given":
+        return METHODS[name](rows, names=names(rows), weights={key: 1 + index for index, key in enumerate(names(rows))})
+    if name == "target_loss":
+        return METHODS[name](rows, names=names(rows), targets=dict.fromkeys(names(rows), 0.5))
+    if name == "replay":
+        weights = dict(zip(names(rows), (rows / rows.sum()).tolist(), strict=True))
+        with tempfile.TemporaryDirectory() as folder:
+            start = {"step": 0, "event": "start", "weights": weights}
+            trace = write_trace(Path(folder) / "trace", start, {"step": 9, "event": "end", "weights": weights})
+            return METHODS[name](rows, names=names(rows), trace=trace)
+    return METHODS[name](rows)
+
+
+def random_signals(rows: NDArray[np.int64], random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """Signals of ordinary size, a quarter of them not measured."""
+    signals: dict[str, NDArray[np.float64]] = {}
+    for name, signal in SIGNALS.items():
+        values = random.gamma(2, size=rows.shape if signal.per_cell else len(rows))
+        signals[name] = np.where(random.random(values.shape) < 0.25, np.nan, values)
+    return signals
