@@ -10,8 +10,6 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.methods.caps import cap_weights
 
-STATE_VERSION = 1
-
 
 class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
@@ -116,7 +114,6 @@ class Balancer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""
         return {
-            "version": STATE_VERSION,
             "method": self.method_name,
             "datasets": list(self._cells.names),
             "fingerprints": list(self._cells.fingerprints),
@@ -132,12 +129,6 @@ class Balancer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a checkpoint's state; a ValueError says what differs if it belongs to another run."""
-        if state.get("version") != STATE_VERSION:
-            msg = (
-                f"the checkpoint's hbo state has version `{state.get('version')}` and this hbo reads {STATE_VERSION}: "
-                f"resume with the hbo that wrote it, or start afresh."
-            )
-            raise ValueError(msg)
         if state["method"] != self.method_name:
             msg = (
                 f"the checkpoint was trained with method `{state['method']}` and this run asks for "

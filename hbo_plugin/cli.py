@@ -13,7 +13,10 @@ from hbo_plugin.trace import TRACE_FILE, Trace
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the weights over the run.")
 def report(output_dir: Path, plot: Path | None) -> None:
     """Show the mixture of the run in OUTPUT_DIR, first against last, finished or not."""
-    trace = Trace(output_dir / TRACE_FILE).read()
+    try:
+        trace = Trace(output_dir / TRACE_FILE).read()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     if not trace:
         msg = f"`{output_dir}` holds no `{TRACE_FILE}`: name the `output_dir` of a run with `hbo:`."
         raise click.ClickException(msg)

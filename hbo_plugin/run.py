@@ -1,6 +1,5 @@
 """One training run: the balancer with its probes, its files, and what happens after each step."""
 
-import json
 import logging
 import math
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin import difficulty
+from hbo_plugin import difficulty, state
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.data import RunData
@@ -21,8 +20,6 @@ from hbo_plugin.signals import Probes
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
 
 LOG = logging.getLogger(__name__)
-
-STATE_FILE = "hbo_state.json"
 
 
 @dataclass(frozen=True)
@@ -114,17 +111,16 @@ class Run:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun = True
         self._started = time.perf_counter()
+        if self._writes:
+            self.trace.begin(step)
+            if self.config.record_rows:
+                self._rows.begin(step)
+            else:
+                self._rows.clear()
         if step == 0 and self.balancer.method.signals:
             self.probes.start()
-        if not self._writes:
-            return
-        if step == 0:
-            self.trace.clear()
-            self._rows.clear()
+        if step == 0 and self._writes:
             self.trace.append({"step": 0, "event": "start", **self.balancer.record()})
-        else:
-            self.trace.rewind(step)
-            self._rows.rewind(step)
 
     def after_step(self, step: int, *, last: bool) -> None:
         """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
@@ -162,7 +158,7 @@ class Run:
         named = {}
         for signal, values in signals.items():
             for index, value in np.ndenumerate(values):
-                if not np.isnan(value):
+                if np.isfinite(value):
                     level = "".join(f"/{level}" for level in index[1:])
                     named[f"hbo/signal/{signal}/{self.data.cells.names[index[0]]}{level}"] = float(value)
         return named
@@ -207,38 +203,41 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write the state into a checkpoint, as a whole or not at all."""
-        state = {
-            **self.balancer.state_dict(),
-            "step": self._step,
-            "probes": self.probes.state_dict(),
-            "signals": self._signals,
-            "delay": self._delay,
-            "elapsed": self._total_seconds(),
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{STATE_FILE}.writing"
-        draft.write_text(json.dumps(state), encoding="utf-8")
-        draft.replace(folder / STATE_FILE)
+        state.write(
+            folder,
+            {
+                **self.balancer.state_dict(),
+                "step": self._step,
+                "probes": self.probes.state_dict(),
+                "signals": self._signals,
+                "delay": self._delay,
+                "elapsed": self._total_seconds(),
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Take up the state of a checkpoint; a ValueError says why it cannot be."""
-        path = folder / STATE_FILE
-        if not path.exists():
+        saved = state.read(folder)
+        try:
+            self._take_up(saved)
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            # A whole state of the right version: a part of the run has changed what it saves.
             msg = (
-                f"the checkpoint `{folder}` holds no `{STATE_FILE}`, so it was made without hbo: "
-                f"resume without `hbo:`, or start afresh in another `output_dir`."
+                f"the state in `{folder}` does not fit this run ({error!r}): resume with the hbo and the method "
+                f"that wrote it, or start afresh."
             )
-            raise ValueError(msg)
-        state = json.loads(path.read_text(encoding="utf-8"))
-        self.balancer.load_state_dict(state)
-        if state["step"] != self._step:
+            raise ValueError(msg) from error
+
+    def _take_up(self, saved: dict[str, Any]) -> None:
+        self.balancer.load_state_dict(saved)
+        if saved["step"] != self._step:
             msg = (
-                f"the checkpoint trained on {state['step']} a step and this run would on {self._step}: keep "
+                f"the checkpoint trained on {saved['step']} a step and this run would on {self._step}: keep "
                 f"`sample_packing` and micro_batch_size * gradient_accumulation_steps * ranks as they were, "
                 f"or start afresh."
             )
             raise ValueError(msg)
-        self.probes.load_state_dict(state["probes"])
-        self._signals = state["signals"]
-        self._delay = state["delay"]
-        self._elapsed = state["elapsed"]
+        self.probes.load_state_dict(saved["probes"])
+        self._signals = saved["signals"]
+        self._delay = saved["delay"]
+        self._elapsed = saved["elapsed"]

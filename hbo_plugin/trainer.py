@@ -21,6 +21,12 @@ class HBOTrainerMixin(Trainer):
             return super()._get_train_sampler(train_dataset)
         return self.hbo.new_sampler()
 
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as ever; hbo takes up its state before the Trainer loads anything, and refuses a checkpoint that is not whole."""
+        if self.hbo is not None and resume_from_checkpoint:
+            self.hbo.load(Path(str(resume_from_checkpoint)))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add hbo's scalars to the line that carries the training loss."""
         if self.hbo is not None and "loss" in logs:
@@ -42,8 +48,3 @@ class HBOTrainerMixin(Trainer):
         if self.hbo is not None and self.args.should_save:
             self.hbo.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
         return super()._save_checkpoint(model, trial, **kwargs)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if self.hbo is not None and checkpoint is not None:
-            self.hbo.load(Path(checkpoint))

@@ -74,8 +74,8 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
         (
             {"micro_batch_size": 1},
             (
-                "the checkpoint trained on 4 rows a step and this run would on 2: keep micro_batch_size * "
-                "gradient_accumulation_steps * ranks as it was, or start afresh."
+                "the checkpoint trained on 4 rows a step and this run would on 2 rows: keep `sample_packing` and micro_batch_size * "
+                "gradient_accumulation_steps * ranks as they were, or start afresh."
             ),
         ),
     ],
@@ -92,6 +92,15 @@ def test_other_data_under_the_same_names_are_refused(make_config: Any, checkpoin
     config = make_config({"sums": 81, "words": 40, "tales": 16})
     with pytest.raises(ValueError, match="the rows or levels of dataset `sums` are not those of the checkpoint"):
         resume(config, checkpoint)
+
+
+def test_a_checkpoint_that_a_kill_left_incomplete_is_refused(make_config: Any, checkpoint: Path) -> None:
+    """The state is written first: here the kill came before the Trainer's last file."""
+    (checkpoint / "trainer_state.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"`trainer_state\.json`, its last file, is missing: remove the folder, and resume"
+    ):
+        resume(make_config(), checkpoint)
 
 
 def test_the_state_is_plain_json(checkpoint: Path) -> None:
