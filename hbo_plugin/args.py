@@ -17,7 +17,7 @@ MODEL_SCORES = ("loss", "perplexity", "ifd")
 
 _METHOD_KEYS = ("reference", "temperature", "rate", "floor", "smoothing", "strength", "reward")
 """Keys of the block that go to the method, where they are set; what they mean is alike in all methods that have them."""
-_FROM_THE_RUN = ("names", "seed")
+_FROM_THE_RUN = ("names", "seed", "batch", "gradient_rows")
 """Parameters of a method that the run fills in."""
 
 
@@ -44,6 +44,10 @@ class HBOConfig(BaseModel):
     )
     unit: Literal["sample", "token"] = Field(
         default="sample", description="What weights are shares of: rows, as in the paper, or tokens."
+    )
+    signals: Literal["auto", "reuse", "probe"] = Field(
+        default="auto",
+        description="Where signals come from: the training batches, passes of their own, or the first where it can be.",
     )
     levels: int = Field(default=4, ge=1, description="Difficulty levels per dataset; 1 balances datasets only.")
     difficulty: str = Field(
@@ -136,19 +140,20 @@ class HBOConfig(BaseModel):
                 raise ValueError(msg)
         return given | own
 
-    def make_method(self, rows: NDArray[np.int64], names: Sequence[str], seed: int) -> Method:
+    def make_method(self, rows: NDArray[np.int64], names: Sequence[str], *, seed: int, batch: int) -> Method:
         """The method of a run.
 
         Args:
             rows: of each cell, int64[datasets, levels].
             names: of the datasets.
             seed: of the run.
+            batch: rows of an optimizer step.
 
         Raises:
             ValueError: a setting that the method refuses.
         """
         make = find_method(self.method_name)
-        run = {"names": tuple(names), "seed": seed}
+        run = {"names": tuple(names), "seed": seed, "batch": batch, "gradient_rows": self.gradient_rows}
         wanted = {key: value for key, value in run.items() if key in inspect.signature(make).parameters}
         return make(rows, **self.method_settings(), **wanted)
 
@@ -182,7 +187,6 @@ _REFUSED = {
     "auto_find_batch_size": "changes the rows of a step during the run: remove it and lower `micro_batch_size`",
     "processor_type": "feeds images, which the probes cannot batch: remove it, or remove `hbo:`",
 }
-_NO_GRADIENT_PROBE = ("deepspeed", "fsdp", "fsdp_config")
 
 
 def refuse_incompatible(data: dict[str, Any]) -> None:
@@ -195,13 +199,4 @@ def refuse_incompatible(data: dict[str, Any]) -> None:
     for key in ("dispatch_batches", "split_batches"):
         if accelerator.get(key):
             msg = f"`accelerator_config.{key}: true` cannot be combined with `hbo:`: ranks must draw their own share of one stream: remove it."
-            raise ValueError(msg)
-    block = data.get("hbo")
-    method = block.get("method", "hbo") if isinstance(block, dict) else "hbo"
-    for key in _NO_GRADIENT_PROBE:
-        if data.get(key) and method == "hbo":
-            msg = (
-                f"`{key}` shards the gradients that `hbo.method: hbo` measures, and that is not supported yet: "
-                f"train with DDP, or choose `method: temperature`."
-            )
             raise ValueError(msg)

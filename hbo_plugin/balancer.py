@@ -8,18 +8,22 @@ from numpy.typing import NDArray
 from hbo_plugin._sampler import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
+from hbo_plugin.methods import Method
 from hbo_plugin.methods.caps import cap_weights
 
 
 class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
 
-    def __init__(self, cells: Cells, config: HBOConfig, *, seed: int, total: int, packed: bool = False) -> None:
+    def __init__(
+        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, total: int, packed: bool = False
+    ) -> None:
         """Start at the method's first weights.
 
         Args:
             cells: the layout of the training set.
             config: the `hbo:` block.
+            method: new; the balancer moves it.
             seed: of the stream.
             total: rows that the whole run trains on, for the repetition cap; or tokens, where rows are packed.
             packed: whether they are.
@@ -33,7 +37,7 @@ class Balancer:
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
         self.method_name = config.method_name
-        self.method = config.make_method(cells.sizes, cells.names, seed)
+        self.method = method
         self.samples = np.zeros(self._sizes.size, np.int64)
         """Rows trained on, int64[datasets * levels]."""
         self.tokens = np.zeros(self._sizes.size, np.int64)

@@ -11,6 +11,8 @@ from hbo_plugin.args import HBOArgs, HBOConfig
 
 if TYPE_CHECKING:
     from hbo_plugin.data import RunData
+    from hbo_plugin.methods import Method
+    from hbo_plugin.plan import Plan
 
 LOG = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ class HBOPlugin(BasePlugin):
         """Axolotl makes one, and from 0.21 on keeps it for every configuration of the process."""
         super().__init__()
         self._data: RunData | None = None
+        self._plan: Plan | None = None
+        self._method: Method | None = None
 
     def register(self, cfg: Any) -> None:
         """Forget an earlier run; check what only the user's own YAML can show."""
@@ -66,9 +70,14 @@ class HBOPlugin(BasePlugin):
         """Load the data in cells, for `axolotl train` and `axolotl preprocess`."""
         if cfg.hbo is None:
             return None
-        from hbo_plugin import compat, data
+        from hbo_plugin import compat, data, plan
 
-        self._data = data.load(cfg, _config(cfg))
+        config = _config(cfg)
+        self._data = data.load(cfg, config)
+        cells = self._data.cells
+        # Here, so that settings which cannot be are refused before the model is loaded.
+        self._method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
+        self._plan = plan.plan(cfg, config, self._method.signals, held_out=self._data.held_out is not None)
         steps = -1 if preprocess else self._data.steps(cfg)
         return compat.dataset_meta(
             train_dataset=self._data.train, eval_dataset=self._data.held_out, total_num_steps=steps
@@ -92,16 +101,18 @@ class HBOPlugin(BasePlugin):
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Attach the run to its trainer."""
-        if self._data is None:
+        if self._data is None or self._plan is None or self._method is None:
             return []
         from hbo_plugin.callback import HBOCallback
         from hbo_plugin.run import Run
 
-        config = _config(cfg)
-        seed = cfg.seed or 0 if config.seed is None else config.seed
-        trainer.hbo = Run(trainer, self._data, config, seed)
+        trainer.hbo = Run(trainer, self._data, _config(cfg), self._plan, self._method, _seed(cfg))
         return [HBOCallback(trainer.hbo)]
 
 
 def _config(cfg: Any) -> HBOConfig:
     return HBOConfig.model_validate(cfg.hbo.to_dict())
+
+
+def _seed(cfg: Any) -> int:
+    return cfg.seed or 0 if cfg.hbo.seed is None else int(cfg.hbo.seed)

@@ -38,10 +38,16 @@ def banner(run: Run, steps: int) -> RenderableType:
             str(len(run.data.held_out_rows.get(name, ()))),
         )
     if method.signals:
-        plan = f"{' and '.join(method.signals)} every {config.update_every} of {steps} steps, by probes"
+        sources = {"the training batches": run.plan.reused, "probes": run.plan.probed}
+        signals = " and ".join(f"{' and '.join(names)} from {source}" for source, names in sources.items() if names)
+        plan = f"{signals}, every {config.update_every} of {steps} steps"
     else:
         plan = f"fixed for all {steps} steps"
-    return Group(table, f"weights: {plan}", *(f"note: {note}" for note in run.data.notes))
+    lines = [f"weights: {plan}; shares of {config.unit}s"]
+    if run.bins is not None:
+        bins = run.bins
+        lines.append(f"packed: {bins.bins_per_batch} x {bins.capacity:,} tokens a batch, {bins.window} rows may wait")
+    return Group(table, *lines, *(f"note: {note}" for note in (*run.data.notes, *run.plan.notes)))
 
 
 def summary(trace: list[dict[str, Any]]) -> RenderableType:

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin import difficulty, state
+from hbo_plugin import state
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
+from hbo_plugin.clock import Clock
 from hbo_plugin.data import RunData
+from hbo_plugin.methods import Method
 from hbo_plugin.packing import WINDOW, PackedBatchSampler
+from hbo_plugin.plan import Plan
 from hbo_plugin.sampler import PackedStreamSampler, Sampler, StreamSampler
-from hbo_plugin.signals import Probes
+from hbo_plugin.signals import Probes, Reuse
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
 
 LOG = logging.getLogger(__name__)
@@ -48,13 +51,15 @@ class Bins:
 class Run:
     """Everything that hbo knows about one training run."""
 
-    def __init__(self, trainer: Any, data: RunData, config: HBOConfig, seed: int) -> None:
+    def __init__(self, trainer: Any, data: RunData, config: HBOConfig, plan: Plan, method: Method, seed: int) -> None:
         """Build the balancer, the probes and the files for a Trainer that was just made.
 
         Args:
             trainer: of Axolotl; its `max_steps` is the length of the run.
             data: what the trainer trains on.
             config: the `hbo:` block.
+            plan: where the method's signals come from.
+            method: new; the run moves it.
             seed: of the stream and of the probes.
         """
         args = trainer.args
@@ -66,10 +71,22 @@ class Run:
         """The shape of a packed batch; None where rows are not packed."""
         batch = self._micro_batch if self.bins is None else self.bins.bins_per_batch * self.bins.capacity
         total = args.max_steps * self._batches_per_step * batch
-        self.balancer = Balancer(data.cells, config, seed=seed, total=total, packed=self.bins is not None)
-        self.probes = Probes(
-            trainer, data.cells, gradient_rows=config.gradient_rows, forward_rows=config.forward_rows, seed=seed
+        self.balancer = Balancer(data.cells, config, method, seed=seed, total=total, packed=self.bins is not None)
+        self._rank: int = args.process_index
+        self._ranks: int = args.world_size
+        self.plan = plan
+        self._reuse = Reuse(trainer, data.cells, plan.reused, gradient_rows=config.gradient_rows)
+        self._observed = 0  # micro-batches of this rank's step
+        self._probes = Probes(
+            trainer,
+            data.cells,
+            gradient_rows=config.gradient_rows,
+            forward_rows=config.forward_rows,
+            seed=seed,
+            held_out=data.held_out,
+            held_out_rows=data.held_out_rows,
         )
+        self.clock = Clock()
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
         self._rows = Trace(Path(args.output_dir) / ROWS_FILE)
         self._writes: bool = args.should_save
@@ -97,7 +114,9 @@ class Run:
     def _rows_sampler(self) -> StreamSampler:
         step = self._micro_batch * self._batches_per_step
         epoch = math.ceil(len(self.data.train) / step) * step
-        return StreamSampler(self.balancer, micro_batch=self._micro_batch, rows_per_step=step, rows_per_epoch=epoch)
+        return StreamSampler(
+            self.balancer, self.clock, micro_batch=self._micro_batch, rows_per_step=step, rows_per_epoch=epoch
+        )
 
     def _batches_sampler(self, bins: Bins) -> PackedStreamSampler:
         """An epoch is as many batches as the tokens of the training set fill."""
@@ -105,7 +124,7 @@ class Run:
         step = bins.capacity * bins.bins_per_batch * self._batches_per_step
         epoch = math.ceil(int(lengths.sum()) / step) * self._batches_per_step
         batches = PackedBatchSampler(self.balancer.mixture, lengths, **asdict(bins), batches_per_epoch=epoch)
-        return PackedStreamSampler(self.balancer, batches, batches_per_step=self._batches_per_step)
+        return PackedStreamSampler(self.balancer, self.clock, batches, batches_per_step=self._batches_per_step)
 
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
@@ -117,41 +136,79 @@ class Run:
                 self._rows.begin(step)
             else:
                 self._rows.clear()
-        if step == 0 and self.balancer.method.signals:
-            self.probes.start()
+        if step == 0 and "perplexity_ratio" in self.plan.probed:
+            with self.clock("signals"):
+                self._probes.start()
         if step == 0 and self._writes:
             self.trace.append({"step": 0, "event": "start", **self.balancer.record()})
 
-    def after_step(self, step: int, *, last: bool) -> None:
-        """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
+    @property
+    def observes(self) -> bool:
+        """Whether training batches are wanted."""
+        return bool(self.plan.reused)
+
+    def observe(self, logits: Any, labels: Any) -> None:
+        """Take notice of a training micro-batch of this rank: logits [lines, tokens, vocabulary], labels of its lines."""
+        if logits is None:
+            msg = (
+                "the loss computation gave no logits, by which hbo would tell the rows of a batch apart: "
+                "set `hbo.signals: probe`, or turn the fused loss off."
+            )
+            raise RuntimeError(msg)
+        with self.clock("signals"):
+            lines = self._active.lines(self._observed * self._ranks + self._rank)
+            self._reuse.observe(logits, labels, lines)
+        self._observed += 1
+
+    def settle(self) -> None:
+        """Bring together what all ranks observed; every rank calls it before a checkpoint."""
+        with self.clock("signals"):
+            self._reuse.settle()
+
+    @property
+    def _active(self) -> Sampler:
         if self._sampler is None:
             msg = "a step was made on rows that hbo did not draw: another plugin replaced the training DataLoader"
             raise RuntimeError(msg)
-        rows = self._sampler.take()
-        self.balancer.count(rows)
+        return self._sampler
+
+    def after_step(self, step: int, *, last: bool) -> None:
+        """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
+        self._observed = 0
+        with self.clock("sampling"):
+            rows = self._active.take()
+            self.balancer.count(rows)
         if self.config.record_rows and self._writes:
-            self._rows.append({"step": step, "rows": rows.tolist()})
+            with self.clock("logging"):
+                self._rows.append({"step": step, "rows": rows.tolist()})
         wanted = self.balancer.method.signals
         if wanted and not last and step % self.config.update_every == 0:
-            self._update(step, self._sampler.head)
+            self._update(step, self._active.head)
 
     def _update(self, step: int, head: int) -> None:
-        dropped = self.probes.dropped
-        signals = self.probes.measure(self.balancer.method.signals, step)
-        if self.probes.dropped > dropped:
+        dropped = self._dropped
+        with self.clock("signals"):
+            signals = {**self._reuse.measure(), **self._probes.measure(self.plan.probed, step)}
+        if self._dropped > dropped:
             LOG.warning(
                 "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
-                self.probes.dropped - dropped,
+                self._dropped - dropped,
                 step,
-                self.probes.dropped,
+                self._dropped,
             )
-        self.balancer.update(signals, head)
+        with self.clock("update"):
+            self.balancer.update(signals, head)
         self._signals = self._named(signals)
         rows = head - self.balancer.trained
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self.balancer.trained}
         if self._writes:
-            record = {**self.balancer.record(), "signals": self._signals, "delay": self._delay}
-            self.trace.append({"step": step, "event": "update", "head": head, **record})
+            with self.clock("logging"):
+                record = {**self.balancer.record(), "signals": self._signals, "delay": self._delay}
+                self.trace.append({"step": step, "event": "update", "head": head, **record})
+
+    @property
+    def _dropped(self) -> int:
+        return self._probes.dropped + self._reuse.dropped
 
     def _named(self, signals: dict[str, NDArray[np.float64]]) -> dict[str, float]:
         """Signals as scalars; what was not measured is left out."""
@@ -170,26 +227,18 @@ class Run:
 
     def held_out_losses(self, step: int) -> dict[str, float]:
         """Mean loss a token of the held-out rows of each dataset, in nats; empty without held-out rows."""
-        losses = {}
-        lengths = difficulty.lengths(self.data.held_out) if self.data.held_out is not None else np.empty(0, np.int32)
-        for name, picked in self.data.held_out_rows.items():
-            rows = np.arange(picked.start, picked.stop)
-            sums, tokens = self.probes.losses(self.data.held_out, rows, lengths[rows])
-            losses[name] = float(sums.sum() / tokens.sum()) if tokens.sum() else float("nan")
+        losses = self._probes.held_out_losses()
         if losses and self._writes:
             self.trace.append({"step": step, "event": "evaluate", "held_out": losses})
         return losses
 
     def scalars(self) -> dict[str, float]:
         """What goes to Axolotl's loggers and into `trainer_state.json`."""
-        return {
-            **self.balancer.scalars(),
-            **self._signals,
-            **self._delay,
-            **self._efficiency(),
-            "hbo/overhead/seconds": self.probes.seconds,
-            "hbo/overhead/share": self.probes.seconds / max(1e-9, self._total_seconds()),
-        }
+        with self.clock("logging"):
+            scalars = {**self.balancer.scalars(), **self._signals, **self._delay, **self._efficiency()}
+        scalars["hbo/overhead/seconds"] = self.clock.total
+        scalars["hbo/overhead/share"] = self.clock.total / max(1e-9, self._total_seconds())
+        return scalars
 
     def _efficiency(self) -> dict[str, float]:
         """How full the packed batches were that were trained on."""
@@ -208,10 +257,12 @@ class Run:
             {
                 **self.balancer.state_dict(),
                 "step": self._step,
-                "probes": self.probes.state_dict(),
+                "probes": self._probes.state_dict(),
+                "reuse": self._reuse.state_dict(),
                 "signals": self._signals,
                 "delay": self._delay,
                 "elapsed": self._total_seconds(),
+                "overhead": self.clock.seconds,
             },
         )
 
@@ -237,7 +288,9 @@ class Run:
                 f"or start afresh."
             )
             raise ValueError(msg)
-        self.probes.load_state_dict(saved["probes"])
+        self._probes.load_state_dict(saved["probes"])
+        self._reuse.load_state_dict(saved["reuse"])
         self._signals = saved["signals"]
         self._delay = saved["delay"]
         self._elapsed = saved["elapsed"]
+        self.clock.seconds = saved["overhead"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler
 
 from hbo_plugin.balancer import Balancer
+from hbo_plugin.clock import Clock
 from hbo_plugin.packing import PackedBatchSampler
 
 
@@ -19,6 +20,10 @@ class Sampler(Protocol):
     @property
     def head(self) -> int:
         """Position of the next draw. New weights take force here."""
+        ...
+
+    def lines(self, batch: int) -> list[list[int]]:
+        """The rows in each line of the model's input, of the so manieth micro-batch that was drawn and not taken yet."""
         ...
 
     def take(self) -> NDArray[np.int64]:
@@ -33,16 +38,20 @@ class StreamSampler:
     of optimizer steps, so that none ends in a partial accumulation.
     """
 
-    def __init__(self, balancer: Balancer, *, micro_batch: int, rows_per_step: int, rows_per_epoch: int) -> None:
+    def __init__(
+        self, balancer: Balancer, clock: Clock, *, micro_batch: int, rows_per_step: int, rows_per_epoch: int
+    ) -> None:
         """Draw nothing yet.
 
         Args:
             balancer: whose stream is drawn from; it also knows how much of the stream was trained on.
+            clock: for the time that drawing takes.
             micro_batch: rows that the loader takes at once.
             rows_per_step: rows of an optimizer step on all ranks, a multiple of `micro_batch`.
             rows_per_epoch: length of an epoch in rows, a multiple of `rows_per_step`.
         """
         self._balancer = balancer
+        self._clock = clock
         self._micro_batch = micro_batch
         self._rows_per_step = rows_per_step
         self._rows_per_epoch = rows_per_epoch
@@ -63,10 +72,15 @@ class StreamSampler:
             yield 0
         while self.head < end:
             # No more than the loader takes at once, or rows would be drawn under weights that are about to change.
-            rows = self._balancer.mixture.fill(self.head, self._micro_batch)
+            with self._clock("sampling"):
+                rows = self._balancer.mixture.fill(self.head, self._micro_batch)
             self.head += len(rows)
             self._drawn.append(rows)
             yield from rows.tolist()
+
+    def lines(self, batch: int) -> list[list[int]]:
+        """See `Sampler`."""
+        return [[row] for row in self._drawn[batch].tolist()]
 
     def take(self) -> NDArray[np.int64]:
         """See `Sampler`."""
@@ -76,15 +90,17 @@ class StreamSampler:
 class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by this type
     """The packed batches of one epoch, for `DataLoader(batch_sampler=...)`; ranks and epochs are as in `StreamSampler`."""
 
-    def __init__(self, balancer: Balancer, batches: PackedBatchSampler, *, batches_per_step: int) -> None:
+    def __init__(self, balancer: Balancer, clock: Clock, batches: PackedBatchSampler, *, batches_per_step: int) -> None:
         """Draw nothing yet.
 
         Args:
             balancer: whose stream is packed; it also keeps where the packer stood after what was trained on.
+            clock: for the time that drawing and packing take.
             batches: of that stream, in epochs of a multiple of `batches_per_step`.
             batches_per_step: batches of an optimizer step on all ranks.
         """
         self._balancer = balancer
+        self._clock = clock
         self._batches = batches
         self._batches_per_step = batches_per_step
         self._drawn: deque[tuple[list[list[int]], dict[str, Any]]] = deque()
@@ -106,9 +122,18 @@ class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by t
         self._drawn.clear()
         for _ in range(self._batches.batches % len(self)):  # trained on, and thrown away by a resumed Trainer
             yield [[0]] * self.batch_size
-        for batch in self._batches:
-            self._drawn.append((batch, self._batches.state_dict()))
+        batches = iter(self._batches)
+        while True:
+            with self._clock("sampling"):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                self._drawn.append((batch, self._batches.state_dict()))
             yield batch
+
+    def lines(self, batch: int) -> list[list[int]]:
+        """See `Sampler`."""
+        return self._drawn[batch][0]
 
     def take(self) -> NDArray[np.int64]:
         """See `Sampler`; within a batch, bin after bin, as their segments follow each other."""

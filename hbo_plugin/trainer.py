@@ -21,6 +21,23 @@ class HBOTrainerMixin(Trainer):
             return super()._get_train_sampler(train_dataset)
         return self.hbo.new_sampler()
 
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 the Trainer's signature
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss, as ever; hbo looks at the logits of a training batch before they go."""
+        if self.hbo is None or not self.hbo.observes or not model.training:
+            return super().compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
+        labels = inputs["labels"]
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        self.hbo.observe(outputs.get("logits"), labels)
+        return (loss, outputs) if return_outputs else loss
+
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train as ever; hbo takes up its state before the Trainer loads anything, and refuses a checkpoint that is not whole."""
         if self.hbo is not None and resume_from_checkpoint:
@@ -44,6 +61,8 @@ class HBOTrainerMixin(Trainer):
         return {**metrics, **losses}
 
     def _save_checkpoint(self, model: Any, trial: Any, **kwargs: Any) -> Any:
+        if self.hbo is not None:
+            self.hbo.settle()
         # Before Axolotl's own, which ends with the push to the hub and the rotation of checkpoints.
         if self.hbo is not None and self.args.should_save:
             self.hbo.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")

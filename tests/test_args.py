@@ -107,8 +107,6 @@ def test_bounds(key: str, value: float) -> None:
         ("diffusion_lm", {"steps": 2}, "remove it, or remove `hbo:`"),
         ("auto_find_batch_size", True, "remove it and lower `micro_batch_size`"),
         ("processor_type", "AutoProcessor", "remove it, or remove `hbo:`"),
-        ("deepspeed", "zero3.json", "train with DDP, or choose `method: temperature`"),
-        ("fsdp_config", {"a": 1}, "train with DDP, or choose `method: temperature`"),
     ],
 )
 def test_options_that_cannot_work_are_refused_with_the_line_to_change(option: str, value: Any, change: str) -> None:

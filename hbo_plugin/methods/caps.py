@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def cap_weights(
-    weights: NDArray[np.float64], allowance: NDArray[np.float64], horizon: int
+    weights: NDArray[np.float64], allowance: NDArray[np.float64], horizon: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the weights with no cell above its allowance, and which cells the cap holds down.
 
@@ -22,9 +22,9 @@ def cap_weights(
 
     Args:
         weights: float64[cells], 0 or more, sums to 1; a cell of weight 0 stays at 0.
-        allowance: float64[cells], the rows that a cell may still give: `max_laps * rows - rows given so far`;
-            below 0 counts as 0, infinity is no cap.
-        horizon: draws still to come, 0 or more.
+        allowance: float64[cells], what a cell may still give, in rows (`max_laps * rows - rows given so far`) or in
+            tokens, as the weights are shares of rows or of tokens; below 0 counts as 0, infinity is no cap.
+        horizon: rows or tokens still to come, 0 or more.
 
     Returns:
         The capped weights, float64[cells], sums to 1; and bool[cells], true where the cap binds.

@@ -1,99 +1,61 @@
-"""Signals: the model's state as numbers per dataset and per cell. The only file that runs the model."""
+"""Probes: signals measured in extra passes over a sample of rows, which leave no trace in the training."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from hbo_plugin.cells import Cells
+from hbo_plugin.signals.gradients import Gradients, Rows
+from hbo_plugin.signals.passes import IGNORED, by_length, forward, over_ranks, pad, token_statistics
 
 PROBE_DOMAIN = 2
 """Second word of the Philox key of the probes: 0 and 1 are the stream's, so that measuring never moves it."""
-
-_IGNORED = -100
-
-
-def pad(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Collate tokenised rows on the right: `input_ids`, `attention_mask` and `labels`, each int64[rows, longest]."""
-
-    def column(name: str, fill: int) -> torch.Tensor:
-        values = [torch.as_tensor(row[name], dtype=torch.int64) for row in rows]
-        return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=fill)
-
-    # Any id serves as padding: it is masked, and its label is ignored.
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-    return {
-        "input_ids": column("input_ids", 0),
-        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
-        "labels": column("labels", _IGNORED),
-    }
-
-
-def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Negative log-likelihood of the answer of each row.
-
-    Args:
-        model: a causal language model.
-        batch: what `pad` returns; a label of -100 is no part of the answer.
-
-    Returns:
-        The sum over the answer's tokens, in nats, float32[rows], and the number of these tokens, int64[rows].
-    """
-    device = next(model.parameters()).device
-    inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
-    labels = batch["labels"][:, 1:].to(device)
-    # Without labels: a fused loss would not give the logits, and could not tell the rows apart.
-    logits = model(**inputs, use_cache=False).logits[:, :-1].float()
-    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
-    return losses.view(labels.shape).sum(1), (labels != _IGNORED).sum(1)
-
-
-def by_length(lengths: NDArray[np.int32], tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of similar length, of at most `tokens` padded tokens or of one row.
-
-    Args:
-        lengths: tokens of each row, int32[n].
-        tokens: the bound.
-
-    Yields:
-        Indices into `lengths`, longest first, so that a batch that does not fit in memory fails at once.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    first = 0
-    while first < len(order):
-        count = max(1, tokens // max(1, int(lengths[order[first]])))
-        yield order[first : first + count]
-        first += count
+_BY_FORWARD = ("loss", "entropy", "perplexity_ratio", "similarity")
+_BY_GRADIENT = ("gradient_norm", "gradient_variance", "gradient_alignment", "look_ahead")
+ON_HELD_OUT = ("held_out_loss", "gradient_alignment")
+"""Signals that need held-out rows."""
 
 
 class Probes:
-    """Measures signals in extra passes over a sample of the training set, and leaves no trace in the training."""
+    """Measures signals on a sample of the training set, and losses of held-out rows."""
 
-    def __init__(self, trainer: Any, cells: Cells, *, gradient_rows: int, forward_rows: int, seed: int) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        cells: Cells,
+        *,
+        gradient_rows: int,
+        forward_rows: int,
+        seed: int,
+        held_out: Any = None,
+        held_out_rows: Mapping[str, range] | None = None,
+    ) -> None:
         """Draw the sample.
 
         Args:
             trainer: the Trainer whose model, training set, precision and ranks are used.
             cells: the layout of the training set.
-            gradient_rows: rows of a dataset that a gradient norm is measured on.
-            forward_rows: rows of a cell that a perplexity ratio is measured on.
+            gradient_rows: rows of a dataset that a gradient is measured on.
+            forward_rows: rows of a cell that are measured without gradients.
             seed: of the run; probes have a domain of their own in it.
+            held_out: tokenised rows that are not trained on.
+            held_out_rows: which of them belong to which dataset.
         """
         self._trainer = trainer
         self._cells = cells
         self._seed = seed
         self._gradient_rows = gradient_rows
+        self._held_out = held_out
+        self._held_out_rows = held_out_rows or {}
         # The same rows at every update, so that a ratio shows the change of the model and not of the sample.
         rng = self._generator(0)
         samples = [_sample(rng, cells.rows(cell), forward_rows) for cell in range(cells.sizes.size)]
         self._forward = np.concatenate(samples)
         self._initial: NDArray[np.float64] | None = None
-        self.seconds = 0.0
         self.dropped = 0
 
     def _generator(self, step: int) -> np.random.Generator:
@@ -101,123 +63,141 @@ class Probes:
 
     def start(self) -> None:
         """Measure what later ratios are relative to; before the first step."""
-        with self._timed():
-            self._initial = self._mean_losses(self._forward)
+        sums, tokens, _ = self._passes(self._trainer.train_dataset, self._forward, ("loss",))
+        self._initial = _mean(sums[0], tokens)
 
     def measure(self, wanted: Sequence[str], step: int) -> dict[str, NDArray[np.float64]]:
         """Measure signals at an optimizer step.
 
         Args:
-            wanted: any of `gradient_norm` and `perplexity_ratio`.
-            step: the optimizer step, which chooses the rows of the gradient norms.
+            wanted: names in the table of signals.
+            step: the optimizer step, which chooses the rows of the gradients.
 
         Returns:
-            `gradient_norm`: float64[datasets]; `perplexity_ratio`: float64[datasets, levels]; NaN where nothing finite
-            was measured.
+            Each signal in its shape; NaN where nothing finite was measured.
         """
-        measures = {
-            "gradient_norm": lambda: self._gradient_norms(step),
-            "perplexity_ratio": self._perplexity_ratios,
-        }
-        with self._timed():
-            return {name: measures[name]() for name in wanted}
+        signals: dict[str, NDArray[np.float64]] = {}
+        if by_forward := [name for name in wanted if name in _BY_FORWARD]:
+            signals |= self._by_forward(by_forward)
+        if by_gradient := [name for name in wanted if name in _BY_GRADIENT]:
+            signals |= self._by_gradient(by_gradient, step)
+        if "held_out_loss" in wanted:
+            losses = self.held_out_losses()
+            signals["held_out_loss"] = np.array([losses.get(name, np.nan) for name in self._cells.names])
+        return signals
 
-    def _gradient_norms(self, step: int) -> NDArray[np.float64]:
-        """L2 norm of the gradient of the mean loss of a sample of each dataset (HBO, arXiv 2505.12300, section 3.2).
-
-        Each dataset is measured by one rank, since the norm of a mean is not the mean of norms.
-        """
-        rng = self._generator(step)
-        datasets = range(len(self._cells.names))
-        samples = [_sample(rng, self._cells.dataset_rows(dataset), self._gradient_rows) for dataset in datasets]
-        norms = np.zeros(len(samples))
-        model = self._trainer.model
-        with self._undisturbed(gradient=True):
-            for dataset in datasets[self._trainer.args.process_index :: self._trainer.args.world_size]:
-                norms[dataset] = self._gradient_norm(model, samples[dataset])
-        norms = self._over_ranks(norms)
-        self.dropped += int((~np.isfinite(norms)).sum())
-        return np.where(np.isfinite(norms), norms, np.nan)
-
-    def _gradient_norm(self, model: Any, rows: NDArray[np.int64]) -> float:
-        total = 0
-        for batch in by_length(self._cells.lengths[rows], self._budget):
-            losses, tokens = answer_loss(model, pad([self._trainer.train_dataset[int(row)] for row in rows[batch]]))
-            losses.sum().backward()
-            total += int(tokens.sum())
-        squares = [p.grad.detach().double().square().sum().cpu() for p in model.parameters() if p.grad is not None]
-        model.zero_grad(set_to_none=True)
-        # The mean over tokens, applied after the fact: their number is known only at the end.
-        return float(sum(squares)) ** 0.5 / total if total else float("nan")
-
-    def _perplexity_ratios(self) -> NDArray[np.float64]:
-        """Geometric mean over a sample of each cell of perplexity now over perplexity at the start.
-
-        HBO (arXiv 2505.12300, section 3.3) takes the arithmetic mean, which a single row can carry away.
-        """
-        if self._initial is None:
-            msg = "a perplexity ratio was asked for before the start was measured"
-            raise RuntimeError(msg)
-        change = self._mean_losses(self._forward) - self._initial
-        cell = self._cells.of(self._forward)
-        finite = np.isfinite(change)
-        cells = self._cells.sizes.size
-        sums = np.bincount(cell[finite], weights=change[finite], minlength=cells)
-        counts = np.bincount(cell[finite], minlength=cells)
+    def _by_forward(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        names = ("loss", "entropy") if "entropy" in wanted else ("loss",)
+        similar = "similarity" in wanted
+        sums, tokens, states = self._passes(self._trainer.train_dataset, self._forward, names, states=similar)
+        signals = {}
+        if similar:
+            signals["similarity"] = self._similarity(states)
+        cell, shape = self._cells.of(self._forward), self._cells.sizes.shape
+        finite = np.isfinite(sums).all(0) & (tokens > 0)
         self.dropped += int((~finite).sum())
-        with np.errstate(invalid="ignore"):
-            return np.exp(sums / counts).reshape(self._cells.sizes.shape)
 
-    def _mean_losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Mean loss of the answer of each row under the model now, float64[rows]; NaN where there is no answer."""
-        sums, tokens = self.losses(self._trainer.train_dataset, rows, self._cells.lengths[rows])
-        with np.errstate(invalid="ignore"):
-            return sums / tokens
+        def by_cell(values: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(cell[of], values[of], self._cells.sizes.size), np.float64).reshape(shape)
 
-    def losses(
-        self, dataset: Any, rows: NDArray[np.int64], lengths: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Loss of the answer of some rows under the model now; every rank runs its share and gets them all.
+        with np.errstate(invalid="ignore"):
+            for name, total in zip(names, sums, strict=True):
+                if name in wanted:
+                    signals[name] = by_cell(total, finite) / by_cell(tokens, finite)
+            if "perplexity_ratio" in wanted:
+                # HBO (arXiv 2505.12300, section 3.3) takes the arithmetic mean, which a single row can carry away.
+                if self._initial is None:
+                    msg = "a perplexity ratio was asked for before the start was measured"
+                    raise RuntimeError(msg)
+                change = _mean(sums[0], tokens) - self._initial
+                known = np.isfinite(change)
+                signals["perplexity_ratio"] = np.exp(by_cell(change, known) / by_cell(np.ones(len(cell)), known))
+        return signals
+
+    def _similarity(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean cosine between the mean hidden states of a dataset and of each dataset (MoS, arXiv 2406.08811)."""
+        dataset = self._cells.of(self._forward) // self._cells.levels
+        mean = np.stack([states[dataset == each].mean(0) for each in range(len(self._cells.names))])
+        with np.errstate(invalid="ignore"):
+            direction = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        similarity: NDArray[np.float64] = (direction @ direction.T).mean(axis=1)
+        return similarity
+
+    def _by_gradient(self, wanted: Sequence[str], step: int) -> dict[str, NDArray[np.float64]]:
+        """Each dataset is measured by one rank, since the norm of a mean is not the mean of norms."""
+        rng = self._generator(step)
+        count = len(self._cells.names)
+        samples = [_sample(rng, self._cells.dataset_rows(dataset), self._gradient_rows) for dataset in range(count)]
+        args = self._trainer.args
+        values = np.zeros((len(wanted), count))
+        with self._undisturbed(gradient=True):
+            gradients = Gradients(self._trainer.model, self._budget)
+            reference = self._held_out_direction(gradients, rng) if "gradient_alignment" in wanted else []
+            measures: dict[str, Callable[[Rows], float]] = {
+                "gradient_norm": gradients.norm,
+                "gradient_variance": gradients.variance,
+                "gradient_alignment": lambda rows: gradients.alignment(rows, reference),
+                "look_ahead": lambda rows: gradients.look_ahead(rows, self._learning_rate),
+            }
+            for dataset in range(count)[args.process_index :: args.world_size]:
+                rows = [self._trainer.train_dataset[int(row)] for row in samples[dataset]]
+                values[:, dataset] = [measures[name](rows) for name in wanted]
+        values = over_ranks(self._trainer, values)
+        self.dropped += int((~np.isfinite(values)).sum())
+        return dict(zip(wanted, np.where(np.isfinite(values), values, np.nan), strict=True))
+
+    def _held_out_direction(self, gradients: Gradients, rng: np.random.Generator) -> list[torch.Tensor]:
+        samples = [_sample(rng, rows, self._gradient_rows) for rows in self._held_out_rows.values()]
+        return gradients.mean_direction([[self._held_out[int(row)] for row in rows] for rows in samples])
+
+    @property
+    def _learning_rate(self) -> float:
+        return float(self._trainer.optimizer.param_groups[0]["lr"])
+
+    def held_out_losses(self) -> dict[str, float]:
+        """Mean loss a token of the held-out rows of each dataset, in nats; empty without held-out rows."""
+        if not self._held_out_rows:
+            return {}
+        rows = np.arange(len(self._held_out))
+        (sums,), tokens, _ = self._passes(self._held_out, rows, ("loss",))
+        totals = {name: (sums[part].sum(), tokens[part].sum()) for name, part in self._held_out_rows.items()}
+        return {name: float(loss / count) if count else float("nan") for name, (loss, count) in totals.items()}
+
+    def _passes(
+        self, dataset: Any, rows: NDArray[np.int64], names: Sequence[str], *, states: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Statistics of the answer of some rows under the model now; every rank runs its share and gets them all.
 
         Args:
             dataset: tokenised rows.
             rows: which of them, int64[n].
-            lengths: their tokens, int32[n].
+            names: of the statistics.
+            states: whether hidden states are wanted too.
 
         Returns:
-            The sum over the answer's tokens in nats, and their number, both float64[n].
+            The sums over the answer's tokens, float64[names, n]; their number, float64[n]; and the mean of the last
+            hidden states over all tokens of the row, float64[n, width], of width 0 if they are not wanted.
         """
-        args = self._trainer.args
+        args, model = self._trainer.args, self._trainer.model
         mine = np.arange(len(rows))[args.process_index :: args.world_size]
-        result = np.zeros((2, len(rows)))
+        picked = [dataset[int(row)] for row in rows[mine]]
+        lengths = np.array([len(row["input_ids"]) for row in picked], np.int32)
+        width = model.config.get_text_config().hidden_size if states else 0
+        result = np.zeros((len(names) + 1 + width, len(rows)))
         with self._undisturbed(gradient=False):
-            for batch in by_length(lengths[mine], self._budget):
-                picked = mine[batch]
-                sums, tokens = answer_loss(self._trainer.model, pad([dataset[int(row)] for row in rows[picked]]))
-                result[:, picked] = sums.cpu().numpy(), tokens.cpu().numpy()
-        total = self._over_ranks(result)
-        return total[0], total[1]
+            for indices in by_length(lengths, self._budget):
+                batch = pad([picked[index] for index in indices])
+                output = forward(model, batch, **({"output_hidden_states": True} if states else {}))
+                result[: len(names) + 1, mine[indices]] = _sums(output.logits, batch["labels"], names)
+                if states:
+                    result[len(names) + 1 :, mine[indices]] = _pooled(output.hidden_states[-1], batch["attention_mask"])
+        result = over_ranks(self._trainer, result)
+        return result[: len(names)], result[len(names)], result[len(names) + 1 :].T
 
     @property
     def _budget(self) -> int:
         """Padded tokens a batch: no more than a micro-batch of the training takes."""
         return int(self._trainer.args.per_device_train_batch_size * self._cells.lengths.max())
-
-    def _over_ranks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self._trainer.args.world_size == 1:
-            return values
-        total = self._trainer.accelerator.reduce(
-            torch.as_tensor(values, device=self._trainer.accelerator.device), reduction="sum"
-        )
-        return np.asarray(total.cpu().numpy(), dtype=np.float64)
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - start
 
     @contextmanager
     def _undisturbed(self, *, gradient: bool) -> Iterator[None]:
@@ -240,7 +220,7 @@ class Probes:
     def state_dict(self) -> dict[str, Any]:
         """JSON-safe."""
         initial = None if self._initial is None else [None if np.isnan(x) else float(x) for x in self._initial]
-        return {"initial": initial, "seconds": self.seconds, "dropped": self.dropped}
+        return {"initial": initial, "dropped": self.dropped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
@@ -253,9 +233,30 @@ class Probes:
                 )
                 raise ValueError(msg)
             self._initial = np.array([np.nan if x is None else x for x in initial], dtype=np.float64)
-        self.seconds = state["seconds"]
         self.dropped = state["dropped"]
 
 
 def _sample(rng: np.random.Generator, rows: range, count: int) -> NDArray[np.int64]:
     return rows.start + np.sort(rng.choice(len(rows), min(count, len(rows)), replace=False)).astype(np.int64)
+
+
+def _mean(sums: NDArray[np.float64], tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean loss of the answer of each row, float64[rows]; NaN where there is no answer."""
+    with np.errstate(invalid="ignore"):
+        return sums / tokens
+
+
+def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> NDArray[np.float64]:
+    """Of each row the sums of statistics over its answer, and the number of its tokens; float64[names + 1, rows]."""
+    keep = labels[:, 1:] != IGNORED
+    line, place = keep.nonzero(as_tuple=True)
+    at = (line * labels.shape[1] + place).to(logits.device)
+    values = token_statistics(logits.flatten(0, 1), at, labels[line, place + 1].to(logits.device), names).cpu()
+    sums = [np.bincount(line, weights=statistic, minlength=len(labels)) for statistic in values.double().numpy()]
+    return np.stack([*sums, keep.sum(1).double().numpy()])
+
+
+def _pooled(states: torch.Tensor, mask: torch.Tensor) -> NDArray[np.float64]:
+    """The mean over the tokens of each row, float64[width, rows]."""
+    weights = mask.to(states.device, states.dtype)[:, :, None]
+    return np.asarray(((states * weights).sum(1) / weights.sum(1)).T.double().cpu().numpy())

@@ -1,0 +1,110 @@
+"""Gradients of the mean loss of some rows: how long, how variable, where they point, and what a step along them does."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hbo_plugin.signals.passes import answer_loss, by_length, pad
+
+_PARTS = 8
+"""Parts of a sample whose gradients are compared for its variance."""
+_TINY = 1e-8
+
+Rows = Sequence[dict[str, Any]]
+
+
+class Gradients:
+    """Of the parameters that are trained; clear before and after."""
+
+    def __init__(self, model: Any, budget: int) -> None:
+        """Measure nothing yet.
+
+        Args:
+            model: with no gradients.
+            budget: padded tokens a batch.
+        """
+        self._model = model
+        self._budget = budget
+
+    def norm(self, rows: Rows) -> float:
+        """L2 norm (HBO, arXiv 2505.12300, section 3.2)."""
+        return math.sqrt(_square(self._gradient(rows)[1]))
+
+    def variance(self, rows: Rows) -> float:
+        """Trace of the covariance of the gradients of single rows (PiKE, arXiv 2502.06244), from those of parts."""
+        parts = [part for part in np.array_split(np.arange(len(rows)), _PARTS) if len(part)]
+        if len(parts) < 2:
+            return float("nan")
+        squares, total = 0.0, None
+        for part in parts:
+            _, gradient = self._gradient([rows[index] for index in part])
+            squares += _square(gradient)
+            total = gradient if total is None else [sum_.add_(part) for sum_, part in zip(total, gradient, strict=True)]
+        # The variance of the mean of m rows is that of one row over m.
+        between = (squares - _square(total or []) / len(parts)) / (len(parts) - 1)
+        return between * len(rows) / len(parts)
+
+    def mean_direction(self, samples: Sequence[Rows]) -> list[torch.Tensor]:
+        """The mean of the unit gradients of some samples; its product with a unit gradient is the mean cosine."""
+        total: list[torch.Tensor] = []
+        for rows in samples:
+            _, gradient = self._gradient(rows)
+            scale = 1 / (math.sqrt(_square(gradient)) * len(samples))
+            scaled = [part.mul_(scale) for part in gradient]
+            total = [sum_.add_(part) for sum_, part in zip(total, scaled, strict=True)] if total else scaled
+        return total
+
+    def alignment(self, rows: Rows, reference: Sequence[torch.Tensor]) -> float:
+        """Mean cosine with the gradients that `reference` is the mean direction of (MultiDDS-S, arXiv 2004.06748)."""
+        _, gradient = self._gradient(rows)
+        products = [(part.double() * other.double()).sum() for part, other in zip(gradient, reference, strict=True)]
+        return float(sum(products)) / math.sqrt(_square(gradient))
+
+    def look_ahead(self, rows: Rows, rate: float) -> float:
+        """Relative drop of the loss after one step of plain gradient descent (DynamixSFT, arXiv 2508.12116).
+
+        The paper does not say which step; this one needs no optimizer state, which sharded training may not have.
+        """
+        before, gradient = self._gradient(rows)
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        saved = [parameter.detach().clone() for parameter in trained]
+        try:
+            with torch.no_grad():
+                for parameter, part in zip(trained, gradient, strict=True):
+                    parameter.sub_(part, alpha=rate)
+                after = self._loss(rows)
+        finally:
+            with torch.no_grad():
+                for parameter, old in zip(trained, saved, strict=True):
+                    parameter.copy_(old)  # subtracting again would round
+        return (before - after) / (before + _TINY)
+
+    def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
+        """Mean loss a token and its gradient by each trained parameter, zeros where there is none."""
+        loss, total = 0.0, 0
+        for sums, tokens in self._batches(rows):
+            sums.sum().backward()
+            loss += float(sums.sum())
+            total += int(tokens.sum())
+        # The mean over tokens, applied after the fact: their number is known only at the end.
+        scale = 1 / total if total else float("nan")
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        gradient = [torch.zeros_like(p) if p.grad is None else p.grad.detach().mul_(scale) for p in trained]
+        self._model.zero_grad(set_to_none=True)
+        return loss * scale, gradient
+
+    def _loss(self, rows: Rows) -> float:
+        parts = [(float(sums.sum()), int(tokens.sum())) for sums, tokens in self._batches(rows)]
+        return sum(loss for loss, _ in parts) / max(1, sum(tokens for _, tokens in parts))
+
+    def _batches(self, rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
+        for batch in by_length(lengths, self._budget):
+            yield answer_loss(self._model, pad([rows[index] for index in batch]))
+
+
+def _square(gradient: Sequence[torch.Tensor]) -> float:
+    return float(sum(part.double().square().sum().cpu() for part in gradient))
