@@ -188,7 +188,8 @@ def _notes(name: str, scores: NDArray[np.float64], levels: NDArray[np.int64]) ->
     if missing:
         notes.append(f"dataset `{name}`: {missing} of {len(scores)} rows have no difficulty score and took the median")
     bounds = np.cumsum(levels)[:-1]
-    tied = sum(int((scores == scores[bound]).sum()) for bound in bounds if scores[bound - 1] == scores[bound])
+    cut = [scores[bound] for bound in bounds if scores[bound - 1] == scores[bound]]
+    tied = int(np.isin(scores, cut).sum())
     if tied:
         notes.append(f"dataset `{name}`: {tied} of {len(scores)} rows tie across two levels and were cut in data order")
     return notes

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin import state
+from hbo_plugin.agreement import Agreement
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.clock import Clock
@@ -70,13 +71,17 @@ class Run:
         self.bins = Bins.of(args) if args.sample_packing else None
         """The shape of a packed batch; None where rows are not packed."""
         batch = self._micro_batch if self.bins is None else self.bins.bins_per_batch * self.bins.capacity
-        total = args.max_steps * self._batches_per_step * batch
-        self.balancer = Balancer(data.cells, config, method, seed=seed, total=total, packed=self.bins is not None)
+        self._batches_per_run: int = args.max_steps * self._batches_per_step
+        self.balancer = Balancer(
+            data.cells, config, method, seed=seed, total=self._batches_per_run * batch, packed=self.bins is not None
+        )
         self._rank: int = args.process_index
         self._ranks: int = args.world_size
         self.plan = plan
         self._reuse = Reuse(trainer, data.cells, plan.reused, gradient_rows=config.gradient_rows)
         self._observed = 0  # micro-batches of this rank's step
+        self._agreement = Agreement(trainer)
+        self._first_step = 1
         self._probes = Probes(
             trainer,
             data.cells,
@@ -84,7 +89,7 @@ class Run:
             forward_rows=config.forward_rows,
             seed=seed,
             held_out=data.held_out,
-            held_out_rows=data.held_out_rows,
+            held_out_rows=data.held_out_rows if plan.tests else {},
         )
         self.clock = Clock()
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
@@ -115,7 +120,12 @@ class Run:
         step = self._micro_batch * self._batches_per_step
         epoch = math.ceil(len(self.data.train) / step) * step
         return StreamSampler(
-            self.balancer, self.clock, micro_batch=self._micro_batch, rows_per_step=step, rows_per_epoch=epoch
+            self.balancer,
+            self.clock,
+            micro_batch=self._micro_batch,
+            rows_per_step=step,
+            rows_per_epoch=epoch,
+            rows_per_run=self._batches_per_run * self._micro_batch,
         )
 
     def _batches_sampler(self, bins: Bins) -> PackedStreamSampler:
@@ -124,11 +134,18 @@ class Run:
         step = bins.capacity * bins.bins_per_batch * self._batches_per_step
         epoch = math.ceil(int(lengths.sum()) / step) * self._batches_per_step
         batches = PackedBatchSampler(self.balancer.mixture, lengths, **asdict(bins), batches_per_epoch=epoch)
-        return PackedStreamSampler(self.balancer, self.clock, batches, batches_per_step=self._batches_per_step)
+        return PackedStreamSampler(
+            self.balancer,
+            self.clock,
+            batches,
+            batches_per_step=self._batches_per_step,
+            batches_per_run=self._batches_per_run,
+        )
 
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun = True
+        self._first_step = step + 1
         self._started = time.perf_counter()
         if self._writes:
             self.trace.begin(step)
@@ -178,12 +195,16 @@ class Run:
         with self.clock("sampling"):
             rows = self._active.take()
             self.balancer.count(rows)
+            self._agreement.count(rows)
         if self.config.record_rows and self._writes:
             with self.clock("logging"):
                 self._rows.append({"step": step, "rows": rows.tolist()})
-        wanted = self.balancer.method.signals
-        if wanted and not last and step % self.config.update_every == 0:
+        due = step % self.config.update_every == 0
+        if due and not last and self.balancer.method.signals:
             self._update(step, self._active.head)
+        if due or step == self._first_step:
+            with self.clock("update"):
+                self._agreement.check(step, self.balancer.weights(), self._active.head)
 
     def _update(self, step: int, head: int) -> None:
         dropped = self._dropped

@@ -39,7 +39,14 @@ class StreamSampler:
     """
 
     def __init__(
-        self, balancer: Balancer, clock: Clock, *, micro_batch: int, rows_per_step: int, rows_per_epoch: int
+        self,
+        balancer: Balancer,
+        clock: Clock,
+        *,
+        micro_batch: int,
+        rows_per_step: int,
+        rows_per_epoch: int,
+        rows_per_run: int,
     ) -> None:
         """Draw nothing yet.
 
@@ -49,12 +56,14 @@ class StreamSampler:
             micro_batch: rows that the loader takes at once.
             rows_per_step: rows of an optimizer step on all ranks, a multiple of `micro_batch`.
             rows_per_epoch: length of an epoch in rows, a multiple of `rows_per_step`.
+            rows_per_run: after which nothing is drawn: the Trainer, resumed at its end, would make one step more.
         """
         self._balancer = balancer
         self._clock = clock
         self._micro_batch = micro_batch
         self._rows_per_step = rows_per_step
         self._rows_per_epoch = rows_per_epoch
+        self._rows_per_run = rows_per_run
         self._drawn: deque[NDArray[np.int64]] = deque()
         self.head = 0
 
@@ -65,7 +74,7 @@ class StreamSampler:
         self.head = self._balancer.trained
         self._drawn.clear()
         skipped = self.head % self._rows_per_epoch
-        end = self.head - skipped + self._rows_per_epoch
+        end = min(self.head - skipped + self._rows_per_epoch, self._rows_per_run)
         # In a resumed epoch the Trainer takes the batches that were trained on and throws them away: they are only
         # counted here, so that resuming costs nothing and needs no weights of the past.
         for _ in range(skipped):
@@ -90,7 +99,15 @@ class StreamSampler:
 class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by this type
     """The packed batches of one epoch, for `DataLoader(batch_sampler=...)`; ranks and epochs are as in `StreamSampler`."""
 
-    def __init__(self, balancer: Balancer, clock: Clock, batches: PackedBatchSampler, *, batches_per_step: int) -> None:
+    def __init__(
+        self,
+        balancer: Balancer,
+        clock: Clock,
+        batches: PackedBatchSampler,
+        *,
+        batches_per_step: int,
+        batches_per_run: int,
+    ) -> None:
         """Draw nothing yet.
 
         Args:
@@ -98,11 +115,13 @@ class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by t
             clock: for the time that drawing and packing take.
             batches: of that stream, in epochs of a multiple of `batches_per_step`.
             batches_per_step: batches of an optimizer step on all ranks.
+            batches_per_run: see `rows_per_run` of `StreamSampler`.
         """
         self._balancer = balancer
         self._clock = clock
         self._batches = batches
         self._batches_per_step = batches_per_step
+        self._batches_per_run = batches_per_run
         self._drawn: deque[tuple[list[list[int]], dict[str, Any]]] = deque()
         self._start = batches.state_dict()
         self.batch_size = batches.batch_size
@@ -123,7 +142,7 @@ class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by t
         for _ in range(self._batches.batches % len(self)):  # trained on, and thrown away by a resumed Trainer
             yield [[0]] * self.batch_size
         batches = iter(self._batches)
-        while True:
+        while self._batches.batches < self._batches_per_run:
             with self._clock("sampling"):
                 batch = next(batches, None)
                 if batch is None:

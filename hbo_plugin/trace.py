@@ -58,13 +58,13 @@ class Trace:
         Raises:
             ValueError: the file cannot be written, or it holds what no run wrote.
         """
-        kept = self.read() if step else []
+        records = self.read() if step else []
+        # A run that was killed after its last line ends again.
+        kept = [record for record in records if record["step"] <= step and record.get("event") != "end"]
         draft = self._path.with_suffix(".writing")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(
-                "".join(json.dumps(record) + "\n" for record in kept if record["step"] <= step), encoding="utf-8"
-            )
+            draft.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
             draft.replace(self._path)
         except OSError as error:
             msg = (

@@ -11,11 +11,27 @@ from resume import assert_resumes
 pytestmark = pytest.mark.axolotl
 
 
-@pytest.mark.parametrize("crash_at", [5, 9, 11])
+@pytest.mark.parametrize(
+    ("save_steps", "crash_at"),
+    [pytest.param(4, 11, id="before"), pytest.param(3, 5, id="on"), pytest.param(4, 5, id="after")],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    make_config: Any, monkeypatch: pytest.MonkeyPatch, crash_at: int
+    make_config: Any, monkeypatch: pytest.MonkeyPatch, save_steps: int, crash_at: int
 ) -> None:
-    assert_resumes(make_config(), monkeypatch, crash_at)
+    """From a checkpoint before, on and after an update of the weights, which is made every 3 steps."""
+    assert_resumes(make_config(save_steps=save_steps), monkeypatch, crash_at)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_run_that_was_killed_after_its_last_step_trains_no_more(make_config: Any, *, packed: bool) -> None:
+    config = make_config(max_steps=6, save_steps=3, sample_packing=packed, auto_resume_from_checkpoints=True)
+    folder = train(config)
+    files = [folder / name for name in ("hbo_trace.jsonl", "hbo_rows.jsonl", "model.safetensors")]
+    before = [path.read_bytes() for path in files]
+    files[-1].unlink()
+    train(config)
+    assert [path.read_bytes() for path in files] == before
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
 
 
 def test_resume_in_the_second_epoch(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:

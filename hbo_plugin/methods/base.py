@@ -64,7 +64,8 @@ def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np
     Temperature 1 is in proportion to the rows, infinity is uniform. Source: HBO (arXiv 2505.12300), q_tau.
     """
     check_setting("temperature", temperature, "above 0", lambda value: value > 0)
-    return softmax(np.log(rows) / temperature)
+    with np.errstate(over="ignore"):  # the coldest put all weight on the largest, as they should
+        return softmax(np.log(rows / rows.max()) / temperature)
 
 
 def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:

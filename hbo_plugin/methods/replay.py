@@ -83,7 +83,7 @@ def _records(trace: str | Path | None) -> list[dict[str, Any]]:
         raise ValueError(message)
     try:
         records = [json.loads(line) for line in Path(trace).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         message = f"`trace` is `{trace}`, but that is no readable trace ({error}): give an `hbo_trace.jsonl`."
         raise ValueError(message) from error
     return [record for record in records if record.get("event") in {"start", "update", "end"}]

@@ -105,4 +105,4 @@ class Capped(Static):
     def __init__(self, rows: NDArray[np.int64], *, limit: int = 3000) -> None:
         check_rows(rows)
         check_setting("limit", limit, "at least 1", lambda value: value >= 1)
-        super().__init__(rows, np.minimum(rows.sum(axis=1), limit).astype(np.float64))
+        super().__init__(rows, np.array([min(count, limit) for count in rows.sum(axis=1).tolist()], dtype=np.float64))
