@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ Config = dict[str, Any]
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `save_tiny_model`."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def save_tiny_model(folder: Path) -> Path:
     """A folder with a two-layer llama of width 64 and a tokenizer of 600 tokens with a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny") / "model"
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -122,49 +127,50 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[..., Config]:
     """A function that gives a configuration of a short CPU run; keywords replace its keys, None removes one."""
+    return partial(short_run, tiny_model, corpus, tmp_path / "out")
 
-    def build(sizes: dict[str, int] | None = None, **changes: Any) -> Config:
-        sizes = sizes or {"sums": 80, "words": 40, "tales": 16}
-        datasets = []
-        for name, count in sizes.items():
-            path = corpus / str(count) / f"{name}.jsonl"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("".join(json.dumps(row) + "\n" for row in TASKS[name](count)))
-            datasets.append({"path": str(path), "ds_type": "json", **ENTRIES[name]})
-        config: Config = {
-            "base_model": str(tiny_model),
-            "plugins": ["hbo_plugin.HBOPlugin"],
-            "hbo": {"update_every": 3, "levels": 2, "record_rows": True, "gradient_rows": 4, "forward_rows": 4},
-            "datasets": datasets,
-            "dataset_prepared_path": str(corpus / "prepared"),
-            "output_dir": str(tmp_path / "out"),
-            "sequence_len": 128,
-            "micro_batch_size": 2,
-            "gradient_accumulation_steps": 2,
-            "max_steps": 12,
-            "num_epochs": 1,
-            "learning_rate": 0.001,
-            "lr_scheduler": "cosine",
-            "optimizer": "adamw_torch",
-            "logging_steps": 1,
-            "save_strategy": "steps",
-            "save_steps": 4,
-            "val_set_size": 0,
-            "bf16": False,
-            "fp16": False,
-            "tf32": False,
-            "attn_implementation": "sdpa",
-            "dataset_num_proc": 0,
-            "dataloader_pin_memory": False,
-            "gradient_checkpointing": False,
-            # They switch themselves on, and need a GPU.
-            **dict.fromkeys([f"lora_{part}_kernel" for part in ("qkv", "o", "mlp", "embedding")], False),
-            "seed": 7,
-            **changes,
-        }
-        return {key: value for key, value in config.items() if value is not None}
 
-    return build
+def short_run(model: Path, corpus: Path, output: Path, sizes: dict[str, int] | None = None, **changes: Any) -> Config:
+    """The configuration of a short CPU run of a model on datasets of these sizes."""
+    sizes = sizes or {"sums": 80, "words": 40, "tales": 16}
+    datasets = []
+    for name, count in sizes.items():
+        path = corpus / str(count) / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in TASKS[name](count)))
+        datasets.append({"path": str(path), "ds_type": "json", **ENTRIES[name]})
+    config: Config = {
+        "base_model": str(model),
+        "plugins": ["hbo_plugin.HBOPlugin"],
+        "hbo": {"update_every": 3, "levels": 2, "record_rows": True, "gradient_rows": 4, "forward_rows": 4},
+        "datasets": datasets,
+        "dataset_prepared_path": str(corpus / "prepared"),
+        "output_dir": str(output),
+        "sequence_len": 128,
+        "micro_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 12,
+        "num_epochs": 1,
+        "learning_rate": 0.001,
+        "lr_scheduler": "cosine",
+        "optimizer": "adamw_torch",
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "val_set_size": 0,
+        "bf16": False,
+        "fp16": False,
+        "tf32": False,
+        "attn_implementation": "sdpa",
+        "dataset_num_proc": 0,
+        "dataloader_pin_memory": False,
+        "gradient_checkpointing": False,
+        # They switch themselves on, and need a GPU.
+        **dict.fromkeys([f"lora_{part}_kernel" for part in ("qkv", "o", "mlp", "embedding")], False),
+        "seed": 7,
+        **changes,
+    }
+    return {key: value for key, value in config.items() if value is not None}
 
 
 def load(config: Config, folder: Path) -> Any:

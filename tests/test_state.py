@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzzing import mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,9 @@ CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), (
 
 
 def balancer() -> Balancer:
-    return Balancer(CELLS, HBOConfig(levels=2), seed=3, total=1000)
+    config = HBOConfig(levels=2)
+    method = config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4)
+    return Balancer(CELLS, config, method, seed=3, total=1000)
 
 
 def trained() -> dict[str, Any]:
@@ -143,28 +146,6 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     )
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
-)
-
-
-def _mutate(value: Any, data: st.DataObject, depth: int = 0) -> Any:
-    """The same JSON with something in it replaced, doubled or left out."""
-    if isinstance(value, dict | list) and value and (depth == 0 or data.draw(st.integers(0, 3))):
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key = data.draw(st.sampled_from(keys))
-        copy = value.copy()
-        if data.draw(st.integers(0, 3)):
-            copy[key] = _mutate(value[key], data, depth + 1)
-        elif isinstance(copy, list) and data.draw(st.booleans()):
-            copy *= 2
-        else:
-            del copy[key]
-        return copy
-    return data.draw(VALUES)
-
-
 WHOLE = json.loads(json.dumps(trained()))
 
 
@@ -175,7 +156,7 @@ def test_any_edit_is_refused_unless_it_changes_nothing(tmp_path_factory: pytest.
     folder.mkdir(exist_ok=True)
     (folder / "trainer_state.json").write_text("{}")
     whole = {"version": 1, **WHOLE, "digest": state._digest({"version": 1, **WHOLE})}
-    (folder / STATE_FILE).write_text(json.dumps(_mutate(whole, data), indent=data.draw(st.sampled_from([None, 1]))))
+    (folder / STATE_FILE).write_text(json.dumps(mutated(whole, data), indent=data.draw(st.sampled_from([None, 1]))))
     try:
         read = state.read(folder)
     except ValueError as error:
