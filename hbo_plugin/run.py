@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin import state
-from hbo_plugin.agreement import Agreement
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.clock import Clock
@@ -80,8 +79,6 @@ class Run:
         self.plan = plan
         self._reuse = Reuse(trainer, data.cells, plan.reused, gradient_rows=config.gradient_rows)
         self._observed = 0  # micro-batches of this rank's step
-        self._agreement = Agreement(trainer)
-        self._first_step = 1
         self._probes = Probes(
             trainer,
             data.cells,
@@ -89,7 +86,7 @@ class Run:
             forward_rows=config.forward_rows,
             seed=seed,
             held_out=data.held_out,
-            held_out_rows=data.held_out_rows if plan.tests else {},
+            held_out_rows=data.held_out_rows,
         )
         self.clock = Clock()
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
@@ -145,7 +142,6 @@ class Run:
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun = True
-        self._first_step = step + 1
         self._started = time.perf_counter()
         if self._writes:
             self.trace.begin(step)
@@ -195,16 +191,12 @@ class Run:
         with self.clock("sampling"):
             rows = self._active.take()
             self.balancer.count(rows)
-            self._agreement.count(rows)
         if self.config.record_rows and self._writes:
             with self.clock("logging"):
                 self._rows.append({"step": step, "rows": rows.tolist()})
-        due = step % self.config.update_every == 0
-        if due and not last and self.balancer.method.signals:
+        wanted = self.balancer.method.signals
+        if wanted and not last and step % self.config.update_every == 0:
             self._update(step, self._active.head)
-        if due or step == self._first_step:
-            with self.clock("update"):
-                self._agreement.check(step, self.balancer.weights(), self._active.head)
 
     def _update(self, step: int, head: int) -> None:
         dropped = self._dropped
