@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin import state
+from hbo_plugin.agreement import Agreement
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.clock import Clock
@@ -78,7 +79,14 @@ class Run:
         self._ranks: int = args.world_size
         self.plan = plan
         self._reuse = Reuse(trainer, data.cells, plan.reused, gradient_rows=config.gradient_rows)
-        self._observed = 0  # micro-batches of this rank's step
+        # As many rows as probes would take: to look at more costs time, and shows little more.
+        rows = config.forward_rows * data.cells.sizes.size
+        self._stride = max(1, config.update_every * self._batches_per_step * self._micro_batch // rows)
+        """Of so many micro-batches in a row, one is observed."""
+        self._given = 0  # micro-batches of this rank's step
+        self._steps = 0
+        self._agreement = Agreement(trainer)
+        self._first_step = 1
         self._probes = Probes(
             trainer,
             data.cells,
@@ -86,7 +94,7 @@ class Run:
             forward_rows=config.forward_rows,
             seed=seed,
             held_out=data.held_out,
-            held_out_rows=data.held_out_rows,
+            held_out_rows=data.held_out_rows if plan.held_out else {},
         )
         self.clock = Clock()
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
@@ -142,7 +150,9 @@ class Run:
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun = True
+        self._first_step = step + 1
         self._started = time.perf_counter()
+        self._steps = step
         if self._writes:
             self.trace.begin(step)
             if self.config.record_rows:
@@ -155,13 +165,16 @@ class Run:
         if step == 0 and self._writes:
             self.trace.append({"step": 0, "event": "start", **self.balancer.record()})
 
-    @property
-    def observes(self) -> bool:
-        """Whether training batches are wanted."""
-        return bool(self.plan.reused)
+    def next_batch(self) -> list[list[int]] | None:
+        """The rows in each line of this rank's next micro-batch, if it is one to be observed."""
+        batch = self._given * self._ranks + self._rank
+        self._given += 1
+        if not self.plan.reused or (self._steps * self._batches_per_step + batch) % self._stride:
+            return None
+        return self._active.lines(batch)
 
-    def observe(self, logits: Any, labels: Any) -> None:
-        """Take notice of a training micro-batch of this rank: logits [lines, tokens, vocabulary], labels of its lines."""
+    def observe(self, logits: Any, labels: Any, lines: list[list[int]]) -> None:
+        """Take notice of a training micro-batch: logits [lines, tokens, vocabulary], labels and rows of its lines."""
         if logits is None:
             msg = (
                 "the loss computation gave no logits, by which hbo would tell the rows of a batch apart: "
@@ -169,9 +182,7 @@ class Run:
             )
             raise RuntimeError(msg)
         with self.clock("signals"):
-            lines = self._active.lines(self._observed * self._ranks + self._rank)
             self._reuse.observe(logits, labels, lines)
-        self._observed += 1
 
     def settle(self) -> None:
         """Bring together what all ranks observed; every rank calls it before a checkpoint."""
@@ -187,16 +198,20 @@ class Run:
 
     def after_step(self, step: int, *, last: bool) -> None:
         """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
-        self._observed = 0
+        self._given, self._steps = 0, step
         with self.clock("sampling"):
             rows = self._active.take()
             self.balancer.count(rows)
+            self._agreement.count(rows)
         if self.config.record_rows and self._writes:
             with self.clock("logging"):
                 self._rows.append({"step": step, "rows": rows.tolist()})
-        wanted = self.balancer.method.signals
-        if wanted and not last and step % self.config.update_every == 0:
+        due = step % self.config.update_every == 0
+        if due and not last and self.balancer.method.signals:
             self._update(step, self._active.head)
+        if due or step == self._first_step:
+            with self.clock("update"):
+                self._agreement.check(step, self.balancer.weights(), self._active.head)
 
     def _update(self, step: int, head: int) -> None:
         dropped = self._dropped

@@ -29,13 +29,14 @@ class HBOTrainerMixin(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The loss, as ever; hbo looks at the logits of a training batch before they go."""
-        if self.hbo is None or not self.hbo.observes or not model.training:
+        lines = self.hbo.next_batch() if self.hbo is not None and model.training else None
+        if self.hbo is None or lines is None:
             return super().compute_loss(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         labels = inputs["labels"]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        self.hbo.observe(outputs.get("logits"), labels)
+        self.hbo.observe(outputs.get("logits"), labels, lines)
         return (loss, outputs) if return_outputs else loss
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:

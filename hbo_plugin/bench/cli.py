@@ -17,6 +17,7 @@ from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.plot import plot as draw_picture
 from hbo_plugin.bench.report import publish
 from hbo_plugin.bench.sampler_cases import sampler_cases
+from hbo_plugin.bench.training_cases import methods, training
 
 FULL = Plan(repeats=7, seconds=0.2, patience=10, memory=6e9)
 FULL_SIZES = (10**5, 10**6, 10**7, 10**8, 10**9)
@@ -46,6 +47,8 @@ def main(context: click.Context, *, quick: bool, json_to: str | None, plot_to: s
 
 
 main.add_command(packing)
+main.add_command(training)
+main.add_command(methods)
 
 
 def _run(*, quick: bool) -> list[Row]:

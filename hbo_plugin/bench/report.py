@@ -69,12 +69,17 @@ def headline(rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def as_json(rows: Sequence[Row], where: dict[str, Any]) -> dict[str, Any]:
+BEST_PEER = "hbo against the best peer of each case"
+
+
+def as_json(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, Any]) -> dict[str, Any]:
     """The object that `--json` writes."""
-    return {"rows": [asdict(row) for row in rows], "headline": headline(rows), "environment": where}
+    return {"rows": [asdict(row) for row in rows], "headline": ratios, "environment": where}
 
 
-def tables(rows: Sequence[Row], where: dict[str, Any]) -> Iterator[RenderableType]:
+def tables(
+    rows: Sequence[Row], title: str, ratios: dict[str, float], where: dict[str, Any]
+) -> Iterator[RenderableType]:
     """A table a case, the headline, and the machine."""
     for case, group in _by_case(rows):
         table = Table(title=case, title_justify="left", title_style="bold")
@@ -90,10 +95,10 @@ def tables(rows: Sequence[Row], where: dict[str, Any]) -> Iterator[RenderableTyp
         yield table
         yield from (f"no number for {', '.join(names)}: {note}" for note, names in without.items())
         yield ""
-    table = Table(title="hbo against the best peer of each case", title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("case")
-    table.add_column("the worse of our modes", justify="right")
-    for case, ratio in headline(rows).items():
+    table.add_column("the worse of our modes" if title == BEST_PEER else "", justify="right")
+    for case, ratio in ratios.items():
         table.add_row(case, _times(ratio))
     yield table
     if (where["load"] or 0) > where["cores"]:
@@ -101,17 +106,24 @@ def tables(rows: Sequence[Row], where: dict[str, Any]) -> Iterator[RenderableTyp
     yield ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
 
 
-def publish(rows: Sequence[Row], json_to: str | None) -> None:
-    """Print the tables, and write what was asked for; with the JSON on stdout, nothing else goes there."""
+def publish(rows: Sequence[Row], json_to: str | None, ratios: tuple[str, dict[str, float]] | None = None) -> None:
+    """Print the tables, and write what was asked for; with the JSON on stdout, nothing else goes there.
+
+    Args:
+        rows: all that was measured.
+        json_to: a path, - for stdout, or nowhere.
+        ratios: the headline and its title, if it is not how we compare with the best peer.
+    """
     where = environment()
+    title, found = ratios or (BEST_PEER, headline(rows))
     if json_to != "-":
         console = Console()
         if not console.is_terminal:
             console = Console(width=160)
-        console.print(*tables(rows, where), sep="\n")
+        console.print(*tables(rows, title, found, where), sep="\n")
     if json_to:
         with click.open_file(json_to, "w") as file:
-            file.write(json.dumps(as_json(rows, where), indent=1) + "\n")
+            file.write(json.dumps(as_json(rows, found, where), indent=1) + "\n")
 
 
 def _cells(row: Row, best: float | None) -> tuple[str, ...]:
@@ -138,7 +150,7 @@ def _ratio(value: float, best: float, unit: Unit) -> float:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.3g}x" if ratio < 1000 else f"{ratio:,.0f}x"
+    return f"{ratio:.4g}x" if abs(ratio - 1) < 0.1 else f"{ratio:.3g}x" if ratio < 1000 else f"{ratio:,.0f}x"
 
 
 def _human(value: float, unit: Unit) -> str:

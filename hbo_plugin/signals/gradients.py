@@ -87,7 +87,7 @@ class Gradients:
         loss, total = 0.0, 0
         for sums, tokens in self._batches(rows):
             sums.sum().backward()
-            loss += float(sums.sum())
+            loss += float(sums.detach().sum())
             total += int(tokens.sum())
         # The mean over tokens, applied after the fact: their number is known only at the end.
         scale = 1 / total if total else float("nan")

@@ -1,0 +1,164 @@
+"""What hbo costs a training run: steps with it against steps without, in turn, on the same rows."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hbo_plugin.bench.measure import Row
+from hbo_plugin.bench.report import publish
+from hbo_plugin.methods import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hbo_plugin.bench.training_run import Training
+
+UPDATE_EVERY = 200
+SIZES = (2000, 1000, 667, 500, 400, 333, 286, 250)
+"""Eight datasets of four levels."""
+OFF, ON = "without hbo", "hbo"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large a step is. Probes are to a step what they are in the paper: 3.3% of the arithmetic of 200 steps."""
+
+    model: str
+    rows: int
+    """In a step; the paper has 64, with 32 rows a dataset for gradients and 16 rows a cell without."""
+    tokens: int
+    steps: int
+    """Of each kind that are timed."""
+
+    def block(self, signals: str) -> dict[str, Any]:
+        """The `hbo:` block."""
+        rows = {"gradient_rows": self.rows // 2, "forward_rows": self.rows // 4}
+        return {"update_every": UPDATE_EVERY, "signals": signals, **rows}
+
+
+FULL = (Setting("tiny", 64, 64, 300), Setting("smollm2", 16, 64, 20))
+QUICK = (Setting("tiny", 64, 64, 60), Setting("smollm2", 4, 32, 8))
+
+
+def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
+    """Rows of one case; the first two are the time of a step."""
+    from hbo_plugin.bench.training_run import MODELS, Training
+
+    case = f"{setting.model}/{signals}"
+    model = MODELS[setting.model]()
+    shared: Any = {"tokens": setting.tokens, "rows_per_step": setting.rows, "steps": 10_000, "folder": folder}
+    without = Training.of(model, SIZES, block=None, **shared)
+    with_hbo = Training.of(model, SIZES, block=setting.block(signals), **shared)
+    run = with_hbo.run
+    if run is None:
+        raise TypeError
+
+    def cpu(training: Training, number: int, rows: Any = None) -> tuple[float, Any]:
+        begun = time.process_time()
+        rows = training.step(number, rows)
+        return time.process_time() - begun, rows
+
+    for number in (1, 2):  # what the first steps allocate
+        without.step(number, with_hbo.step(number))
+    run.clock.seconds = dict.fromkeys(run.clock.seconds, 0.0)
+    pairs = []
+    for number in range(3, setting.steps + 3):
+        on, rows = cpu(with_hbo, number)
+        off, _ = cpu(without, number, rows)
+        pairs.append((on, off))
+    each = {part: seconds / setting.steps for part, seconds in run.clock.seconds.items()}
+    update, rows = cpu(with_hbo, UPDATE_EVERY)
+    update -= median(on for on, _ in pairs)
+    last = {part: run.clock.seconds[part] - each[part] * setting.steps for part in each}
+    off = median(off for _, off in pairs)
+    # Of pairs, so that what slows the machine for a while slows both.
+    on = off * median(on / off for on, off in pairs) + update / UPDATE_EVERY
+    note = f"{setting.rows} rows of up to {setting.tokens} tokens; an update takes {update:.3g} s every {UPDATE_EVERY} steps"
+    yield Row(case, ON, ours=True, unit="s", value=on, spread=_spread([on for on, _ in pairs]), cpu=on, note=note)
+    yield Row(case, OFF, ours=False, unit="s", value=off, spread=_spread([off for _, off in pairs]), cpu=off)
+    for part, seconds in each.items():
+        value = seconds + (last[part] - seconds) / UPDATE_EVERY
+        share = f"{value / off:.2%} of a step"
+        yield Row(f"{case}, of that", part, ours=True, unit="s", value=value, spread=(value, value), note=share)
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Smaller and fewer steps: about a minute.")
+@click.option(
+    "--json", "json_to", type=click.Path(dir_okay=False), help="Write rows, headline and environment; - is stdout."
+)
+def training(*, quick: bool, json_to: str | None) -> None:
+    """Measure what hbo adds to a training step, by CPU time."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            row
+            for setting in (QUICK if quick else FULL)
+            for signals in ("reuse", "probe")
+            for row in overhead(setting, signals, Path(folder))
+        ]
+    times = {(row.case, row.name): row.value for row in rows}
+    ratios = {case: on / off for (case, name), on in times.items() if name == ON and on and (off := times[case, OFF])}
+    publish(rows, json_to, ratios=("step time with hbo over without", ratios))
+
+
+_NEEDED: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "given": lambda _: {"weights": {"set0": 1, "set1": 2, "set2": 3}},
+    "target_loss": lambda _: {"targets": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
+    "replay": lambda folder: {"trace": str(folder / "hbo" / "hbo_trace.jsonl")},
+}
+"""Settings without which a method cannot be."""
+
+
+@click.command()
+@click.option("--steps", default=40, show_default=True, help="Optimizer steps of each method.")
+def methods(*, steps: int) -> None:
+    """Train the tiny model with every method, and show its weights, held-out losses and cost. A smoke test, not evidence."""
+    table = Table(title=f"Every method for {steps} steps", title_justify="left", title_style="bold")
+    for header in ("method", "weights, last", "held-out losses, last", "cost of measuring"):
+        table.add_column(header)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in METHODS:
+            table.add_row(name, *_tried(name, steps, Path(folder)))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
+    """Weights, losses and cost of one method."""
+    from hbo_plugin.bench.training_run import MODELS, Training
+
+    reference = {"method": "hbo", "reference": True} if name == "hbo_reference" else {"method": name}
+    settings = {"settings": _NEEDED[name](root)} if name in _NEEDED else {}
+    block = {**reference, **settings, "update_every": max(1, steps // 4), "gradient_rows": 8, "forward_rows": 4}
+    made = Training.of(
+        MODELS["tiny"](), (400, 200, 100), tokens=48, rows_per_step=16, steps=steps, folder=root / name, block=block
+    )
+    run = made.run
+    if run is None:
+        raise TypeError
+    for number in range(1, steps + 1):
+        made.step(number)
+    run.end(steps)
+    share = run.scalars()["hbo/overhead/share"]
+    losses = run.held_out_losses(steps)
+    weights = run.balancer.weights().sum(axis=1)
+    return (
+        " ".join(f"{weight:.1%}" for weight in weights),
+        " ".join(f"{loss:.3f}" for loss in losses.values()),
+        f"{share:.1%} of the run",
+    )

@@ -1,0 +1,153 @@
+"""A small training run without Axolotl: the Trainer's own step, with hbo's hooks where Axolotl's trainer has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.cells import Cells
+from hbo_plugin.data import RunData
+from hbo_plugin.plan import plan
+from hbo_plugin.run import Run
+from hbo_plugin.signals import pad
+from hbo_plugin.trainer import HBOTrainerMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+LEVELS = 4
+HELD_OUT = 16
+"""Rows of each dataset."""
+
+
+class _Trainer(HBOTrainerMixin, Trainer):
+    """What Axolotl's trainer is with the mixin."""
+
+
+def _tiny() -> Any:
+    """Two layers of width 64 and 600 tokens, at random."""
+    return _model(vocab_size=600, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2)
+
+
+def _smollm2() -> Any:
+    """The shape of SmolLM2-135M, at random: what is measured does not depend on the weights."""
+    return _model(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+
+
+def _model(**shape: Any) -> Any:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+MODELS = {"tiny": _tiny, "smollm2": _smollm2}
+
+
+def made_rows(sizes: Sequence[int], tokens: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of datasets that are ever harder to learn: a few tokens again and again, and ever more noise among them."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number, size in enumerate(sizes):
+        for _ in range(size):
+            length = int(rng.integers(tokens // 2, tokens + 1))
+            ids = np.resize(10 * number + rng.permutation(8)[: 2 + number % 4], length)
+            noise = rng.random(length) < number / (2 * len(sizes))
+            ids[noise] = rng.integers(0, 500, noise.sum())
+            rows.append({"input_ids": ids.tolist(), "labels": [-100, *ids[1:].tolist()]})
+    return rows
+
+
+@dataclass
+class Training:
+    """A model, its optimizer and trainer, and hbo's run if it takes part."""
+
+    model: Any
+    trainer: Any
+    optimizer: Any
+    run: Run | None = None
+    rows: Iterator[int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        sizes: Sequence[int],
+        *,
+        tokens: int,
+        rows_per_step: int,
+        steps: int,
+        folder: Path,
+        block: dict[str, Any] | None,
+    ) -> Training:
+        """Make one.
+
+        Args:
+            model: to be trained.
+            sizes: rows of each dataset.
+            tokens: the most that a row has.
+            rows_per_step: in one micro-batch.
+            steps: of the whole run.
+            folder: for the trace.
+            block: the `hbo:` block; None trains without.
+        """
+        args = TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=rows_per_step,
+            max_steps=steps,
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
+        train = made_rows(sizes, tokens)
+        trainer = _Trainer(model=model, args=args, train_dataset=train)
+        trainer.current_gradient_accumulation_steps = 1  # what its loop would set
+        optimizer = trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        training = cls(model, trainer, optimizer)
+        if block is not None:
+            training._join(train, sizes, tokens, rows_per_step, block)
+        return training
+
+    def _join(self, train: list[dict[str, Any]], sizes: Sequence[int], tokens: int, batch: int, block: Any) -> None:
+        config = HBOConfig.model_validate({"levels": LEVELS, **block})
+        names = tuple(f"set{number}" for number in range(len(sizes)))
+        lengths = np.array([len(row["input_ids"]) for row in train], np.int32)
+        cells = Cells(names, np.array([np.diff(np.arange(LEVELS + 1) * size // LEVELS) for size in sizes]), lengths, ())
+        held_out = made_rows([HELD_OUT] * len(sizes), tokens, seed=1)
+        ranges = {name: range(HELD_OUT * number, HELD_OUT * (number + 1)) for number, name in enumerate(names)}
+        data = RunData(train, cells, held_out, ranges)
+        method = config.make_method(cells.sizes, names, seed=0, batch=batch)
+        self.run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=0)
+        self.trainer.hbo = self.run
+        self.rows = iter(self.run.new_sampler())  # type: ignore[call-overload]  # of rows: nothing is packed
+        self.run.begin(0)
+
+    def step(self, number: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Make an optimizer step on rows, or on those that hbo draws; returns them."""
+        batch = self.trainer.args.per_device_train_batch_size
+        if rows is None:
+            rows = np.fromiter((next(self.rows) for _ in range(batch)), np.int64, batch)  # type: ignore[arg-type]
+        inputs = pad([self.trainer.train_dataset[row] for row in rows.tolist()])
+        self.trainer.training_step(self.model, inputs)
+        self.optimizer.step()
+        self.model.zero_grad()
+        if self.run is not None:
+            self.run.after_step(number, last=False)
+            if number % 10 == 0:
+                self.run.scalars()
+        return rows
