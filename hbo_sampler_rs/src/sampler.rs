@@ -113,19 +113,31 @@ impl Sampler {
     /// # Errors
     /// Weights that make no mixture, or a position before the newest weights.
     pub fn reweight(&mut self, position: u64, weights: Vec<f64>) -> Result<(), Error> {
-        line::check(&weights, &self.sizes)?;
-        check_range(position, 0)?;
-        let newest = self.schedule.newest();
-        if position < newest.position {
-            return Err(Error::Backwards {
-                position,
-                newest: newest.position,
-            });
-        }
-        let ends = line::ends(&weights);
-        if ends == newest.ends {
+        let ends = self.cut(position, &weights)?;
+        if ends == self.schedule.newest().ends {
             return Ok(());
         }
+        self.push(position, weights, ends)
+    }
+
+    /// Does as `reweight`, but begins a new part of the stream even with weights that change nothing.
+    pub(crate) fn put_in_force(&mut self, position: u64, weights: Vec<f64>) -> Result<(), Error> {
+        let ends = self.cut(position, &weights)?;
+        self.push(position, weights, ends)
+    }
+
+    /// Where weights for a position cut the line.
+    fn cut(&self, position: u64, weights: &[f64]) -> Result<Vec<u64>, Error> {
+        line::check(weights, &self.sizes)?;
+        check_range(position, 0)?;
+        let newest = self.schedule.newest().position;
+        if position < newest {
+            return Err(Error::Backwards { position, newest });
+        }
+        Ok(line::ends(weights))
+    }
+
+    fn push(&mut self, position: u64, weights: Vec<f64>, ends: Vec<u64>) -> Result<(), Error> {
         let drawn = match &mut self.rows {
             Rows::Covering(rows) => {
                 let drawn = rows.drawn(&self.schedule, position)?;

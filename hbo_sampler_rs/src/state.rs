@@ -62,7 +62,8 @@ impl Sampler {
             if position <= last {
                 return Err(Error::UpdateOrder { position, last });
             }
-            sampler.reweight(position, weights)?;
+            // Weights that were replaced at their own position can be followed by those that came before them.
+            sampler.put_in_force(position, weights)?;
             last = position;
         }
         Ok(sampler)

@@ -163,5 +163,7 @@ fn weights_that_change_no_point_leave_the_stream_alone() {
     sampler.reweight(77, vec![3.0, 1.0]).expect("weights");
     assert_ne!(rows(&mut sampler, 77, 900), before[77..977]);
     sampler.reweight(77, vec![1.0, 3.0]).expect("weights");
+    let mut restored = Sampler::restore(sampler.state()).expect("its own state");
     assert_eq!(sampler.state().updates.len(), 2);
+    assert_eq!(rows(&mut restored, 0, 1000), rows(&mut sampler, 0, 1000));
 }
