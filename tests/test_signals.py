@@ -77,6 +77,92 @@ def test_perplexity_ratio(trainer: Any, probes: Probes) -> None:
     np.testing.assert_allclose(probes.measure(["perplexity_ratio"], 1)["perplexity_ratio"], expected, rtol=1e-4)
 
 
+def gradient(model: Any, rows: list[dict[str, Any]]) -> Any:
+    """Of the mean loss a token, as one vector."""
+    total = sum(loss(model, row) for row in rows) / sum(len(row["input_ids"]) - 1 for row in rows)
+    return torch.cat([part.flatten() for part in torch.autograd.grad(total, list(model.parameters()))])
+
+
+def test_gradient_variance(trainer: Any) -> None:
+    """With rows of one length and a part for each row, the parts' variance is that of the rows."""
+    trainer.train_dataset = [
+        {"input_ids": [4 + row, 9, 30 + 2 * row], "labels": [-100, 9, 30 + 2 * row]} for row in range(12)
+    ]
+    cells = Cells(("a", "b"), np.array([[8], [4]]), np.full(12, 3, np.int32), ("", ""))
+    probes = Probes(trainer, cells, gradient_rows=8, forward_rows=1, seed=3)
+    found = probes.measure(["gradient_variance"], 1)["gradient_variance"]
+    for rows, variance in zip((range(8), range(8, 12)), found, strict=True):
+        each = torch.stack([gradient(trainer.model, [trainer.train_dataset[row]]) for row in rows])
+        assert variance == pytest.approx(float(each.var(0).sum()), rel=1e-3)
+
+
+def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Probes) -> None:
+    held_out = trainer.train_dataset[3:5] + trainer.train_dataset[18:21]
+    other = Probes(
+        trainer,
+        probes._cells,
+        gradient_rows=100,
+        forward_rows=4,
+        seed=3,
+        held_out=held_out,
+        held_out_rows={"b": range(2), "c": range(2, 5)},
+    )
+    signals = other.measure(["gradient_alignment", "held_out_loss"], 1)
+    sets = [gradient(trainer.model, held_out[:2]), gradient(trainer.model, held_out[2:])]
+    for rows, found in zip((range(16), range(16, 24)), signals["gradient_alignment"], strict=True):
+        mine = gradient(trainer.model, [trainer.train_dataset[row] for row in rows])
+        cosines = [float(functional.cosine_similarity(mine, each, dim=0)) for each in sets]
+        assert found == pytest.approx(np.mean(cosines), rel=1e-3)
+    tokens = sum(len(row["input_ids"]) - 1 for row in held_out[:2])
+    with torch.no_grad():
+        expected = float(sum(loss(trainer.model, row) for row in held_out[:2])) / tokens
+    assert np.isnan(signals["held_out_loss"][0])
+    assert signals["held_out_loss"][1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Probes) -> None:
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    found = probes.measure(["look_ahead"], 1)["look_ahead"]
+    for old, parameter in zip(before, trainer.model.parameters(), strict=True):
+        assert torch.equal(old, parameter)
+    for rows, drop in zip((range(16), range(16, 24)), found, strict=True):
+        picked = [trainer.train_dataset[row] for row in rows]
+        tokens = sum(len(row["input_ids"]) - 1 for row in picked)
+        step = gradient(trainer.model, picked).split([parameter.numel() for parameter in before])
+        with torch.no_grad():
+            first = float(sum(loss(trainer.model, row) for row in picked)) / tokens
+            for parameter, part in zip(trainer.model.parameters(), step, strict=True):
+                parameter.sub_(0.1 * part.view(parameter.shape))
+            second = float(sum(loss(trainer.model, row) for row in picked)) / tokens
+            for parameter, old in zip(trainer.model.parameters(), before, strict=True):
+                parameter.copy_(old)
+        assert drop > 0
+        assert drop == pytest.approx((first - second) / first, rel=1e-2)
+
+
+def test_forward_signals(trainer: Any, probes: Probes) -> None:
+    signals = probes.measure(["loss", "entropy", "similarity"], 1)
+    cells = [range(8), range(8, 16), range(16, 20), range(20, 24)]
+    states = []
+    with torch.no_grad():
+        for index, rows in enumerate(cells):
+            picked = [trainer.train_dataset[row] for row in rows]
+            outputs = [trainer.model(torch.tensor([row["input_ids"]]), output_hidden_states=True) for row in picked]
+            states.append(torch.stack([output.hidden_states[-1][0].mean(0) for output in outputs]))
+            tokens = sum(len(row["input_ids"]) - 1 for row in picked)
+            entropy = sum(
+                float(torch.distributions.Categorical(logits=output.logits[0, :-1]).entropy().sum())
+                for output in outputs
+            )
+            where = divmod(index, LEVELS)
+            assert signals["entropy"][where] == pytest.approx(entropy / tokens, rel=1e-4)
+            expected = float(sum(loss(trainer.model, row) for row in picked)) / tokens
+            assert signals["loss"][where] == pytest.approx(expected, rel=1e-4)
+    mean = torch.stack([torch.cat(states[:2]).mean(0), torch.cat(states[2:]).mean(0)])
+    cosine = float(functional.cosine_similarity(mean[0], mean[1], dim=0))
+    np.testing.assert_allclose(signals["similarity"], [(1 + cosine) / 2] * 2, rtol=1e-4)
+
+
 def test_measuring_leaves_no_trace(trainer: Any, probes: Probes) -> None:
     dropout = torch.nn.Dropout(0.5)
     trainer.model.add_module("dropout", dropout)
@@ -86,7 +172,7 @@ def test_measuring_leaves_no_trace(trainer: Any, probes: Probes) -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
     probes.start()
-    probes.measure(["gradient_norm", "perplexity_ratio"], 1)
+    probes.measure(["gradient_norm", "perplexity_ratio", "look_ahead", "similarity"], 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in trainer.model.modules()] == modes
     assert all(parameter.grad is None for parameter in trainer.model.parameters())

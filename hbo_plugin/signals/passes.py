@@ -99,7 +99,7 @@ def token_statistics(
     for scores, loss in _scored(logits, at, targets):
         found = [loss]
         if "entropy" in names:
-            found.append(-(scores.exp() * scores).sum(1))
+            found.append(torch.special.entr(scores.exp()).sum(1))  # 0 for a token that cannot be
         parts.append(torch.stack(found))
     return torch.cat(parts, 1)
 
@@ -122,10 +122,13 @@ def logit_gradients(
     """
     total = torch.zeros((rows, logits.shape[1]), device=logits.device)
     first = 0
-    for scores, _ in _scored(logits, at, targets):
+    for scores, loss in _scored(logits, at, targets):
         mine = owners[first : first + len(scores)]
+        broken = ~loss.isfinite()
+        chances = scores.exp_().masked_fill_(broken[:, None], 0)  # in a product, it would break the other rows
         # A product, and not an index_add, whose order of summation a GPU leaves to chance.
-        total += functional.one_hot(mine, rows).float().T @ scores.exp_()
+        total += functional.one_hot(mine, rows).float().T @ chances
+        total[mine[broken]] = float("nan")
         first += len(scores)
     return total.index_put_((owners, targets), torch.tensor(-1.0, device=total.device), accumulate=True)
 
