@@ -6,7 +6,7 @@ from typing import Any
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.methods import SIGNALS
-from hbo_plugin.signals import ON_HELD_OUT, REUSABLE
+from hbo_plugin.signals import BY_GRADIENT, ON_HELD_OUT, REUSABLE
 
 _FUSED = (
     "cut_cross_entropy",
@@ -21,10 +21,11 @@ _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes: signals by where they come from, and what a user should know, a sentence each."""
+    """Attributes: signals by where they come from, whether held-out losses are measured, and notes, a sentence each."""
 
     reused: tuple[str, ...]
     probed: tuple[str, ...]
+    held_out: bool
     notes: tuple[str, ...] = ()
 
 
@@ -66,15 +67,22 @@ def plan(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool)
             f"({', '.join(f'`{name}`' for name in REUSABLE)} do): set `hbo.signals: auto`."
         )
         raise ValueError(msg)
-    sharded = [option for option in _SHARDED if cfg.get(option)]
-    if probed and sharded:
+    sharded = next((option for option in _SHARDED if cfg.get(option)), None)
+    # Under FSDP2, ranks can run the model forward together, which is tested; under the others nothing is.
+    together = sharded is None or (sharded != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
+    if sharded and (wrong := [name for name in probed if not together or name in BY_GRADIENT]):
         msg = (
-            f"`{sharded[0]}` spreads the model over ranks, where no probe can measure `{probed[0]}` yet: train with DDP, "
+            f"`{sharded}` spreads the model over ranks, where no probe can measure `{wrong[0]}`: train with DDP, "
             f"or choose a method whose signals come from the training batches, with `hbo.signals: auto`."
         )
         raise ValueError(msg)
+    if held_out and not together:
+        notes.append(
+            f"`{sharded}` spreads the model over ranks, where the held-out losses of the datasets are not measured; "
+            f"with DDP, or FSDP under `fsdp_version: 2`, they are"
+        )
     if "gradient_norm" in reused:
         notes.append(
             "`gradient_norm` is that of the loss at the logits, in closed form; `signals: probe` measures the whole"
         )
-    return Plan(reused, probed, tuple(notes))
+    return Plan(reused, probed, held_out and together, tuple(notes))

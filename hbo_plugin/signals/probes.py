@@ -15,9 +15,13 @@ from hbo_plugin.signals.passes import IGNORED, by_length, forward, over_ranks, p
 PROBE_DOMAIN = 2
 """Second word of the Philox key of the probes: 0 and 1 are the stream's, so that measuring never moves it."""
 _BY_FORWARD = ("loss", "entropy", "perplexity_ratio", "similarity")
-_BY_GRADIENT = ("gradient_norm", "gradient_variance", "gradient_alignment", "look_ahead")
+BY_GRADIENT = ("gradient_norm", "gradient_variance", "gradient_alignment", "look_ahead")
+"""Signals that probes measure with a backward pass."""
 ON_HELD_OUT = ("held_out_loss", "gradient_alignment")
 """Signals that need held-out rows."""
+
+Passed = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""What `Probes._passes` returns."""
 
 
 class Probes:
@@ -63,7 +67,7 @@ class Probes:
 
     def start(self) -> None:
         """Measure what later ratios are relative to; before the first step."""
-        sums, tokens, _ = self._passes(self._trainer.train_dataset, self._forward, ("loss",))
+        sums, tokens, _ = self._on_sample(("loss",))
         self._initial = _mean(sums[0], tokens)
 
     def measure(self, wanted: Sequence[str], step: int) -> dict[str, NDArray[np.float64]]:
@@ -79,7 +83,7 @@ class Probes:
         signals: dict[str, NDArray[np.float64]] = {}
         if by_forward := [name for name in wanted if name in _BY_FORWARD]:
             signals |= self._by_forward(by_forward)
-        if by_gradient := [name for name in wanted if name in _BY_GRADIENT]:
+        if by_gradient := [name for name in wanted if name in BY_GRADIENT]:
             signals |= self._by_gradient(by_gradient, step)
         if "held_out_loss" in wanted:
             losses = self.held_out_losses()
@@ -89,7 +93,7 @@ class Probes:
     def _by_forward(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         names = ("loss", "entropy") if "entropy" in wanted else ("loss",)
         similar = "similarity" in wanted
-        sums, tokens, states = self._passes(self._trainer.train_dataset, self._forward, names, states=similar)
+        sums, tokens, states = self._on_sample(names, states=similar)
         signals = {}
         if similar:
             signals["similarity"] = self._similarity(states)
@@ -158,19 +162,30 @@ class Probes:
         """Mean loss a token of the held-out rows of each dataset, in nats; empty without held-out rows."""
         if not self._held_out_rows:
             return {}
-        rows = np.arange(len(self._held_out))
-        (sums,), tokens, _ = self._passes(self._held_out, rows, ("loss",))
+        lengths = np.fromiter((len(row["input_ids"]) for row in self._held_out), np.int32)
+        (sums,), tokens, _ = self._passes(self._held_out, np.arange(len(lengths)), lengths, ("loss",))
         totals = {name: (sums[part].sum(), tokens[part].sum()) for name, part in self._held_out_rows.items()}
         return {name: float(loss / count) if count else float("nan") for name, (loss, count) in totals.items()}
 
+    def _on_sample(self, names: Sequence[str], *, states: bool = False) -> Passed:
+        lengths = self._cells.lengths[self._forward]
+        return self._passes(self._trainer.train_dataset, self._forward, lengths, names, states=states)
+
     def _passes(
-        self, dataset: Any, rows: NDArray[np.int64], names: Sequence[str], *, states: bool = False
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        self,
+        dataset: Any,
+        rows: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        names: Sequence[str],
+        *,
+        states: bool = False,
+    ) -> Passed:
         """Statistics of the answer of some rows under the model now; every rank runs its share and gets them all.
 
         Args:
             dataset: tokenised rows.
             rows: which of them, int64[n].
+            lengths: tokens of each, int32[n].
             names: of the statistics.
             states: whether hidden states are wanted too.
 
@@ -179,18 +194,20 @@ class Probes:
             hidden states over all tokens of the row, float64[n, width], of width 0 if they are not wanted.
         """
         args, model = self._trainer.args, self._trainer.model
-        mine = np.arange(len(rows))[args.process_index :: args.world_size]
-        picked = [dataset[int(row)] for row in rows[mine]]
-        lengths = np.array([len(row["input_ids"]) for row in picked], np.int32)
+        batches = list(by_length(lengths, self._budget))
         width = model.config.get_text_config().hidden_size if states else 0
         result = np.zeros((len(names) + 1 + width, len(rows)))
         with self._undisturbed(gradient=False):
-            for indices in by_length(lengths, self._budget):
-                batch = pad([picked[index] for index in indices])
+            # All ranks run as many batches, the last of them more than once: ranks that share a sharded model must.
+            for first in range(0, len(batches), args.world_size):
+                turn = first + args.process_index
+                indices = batches[min(turn, len(batches) - 1)]
+                batch = pad([dataset[int(row)] for row in rows[indices]])
                 output = forward(model, batch, **({"output_hidden_states": True} if states else {}))
-                result[: len(names) + 1, mine[indices]] = _sums(output.logits, batch["labels"], names)
-                if states:
-                    result[len(names) + 1 :, mine[indices]] = _pooled(output.hidden_states[-1], batch["attention_mask"])
+                if turn < len(batches):
+                    result[: len(names) + 1, indices] = _sums(output.logits, batch["labels"], names)
+                    if states:
+                        result[len(names) + 1 :, indices] = _pooled(output.hidden_states[-1], batch["attention_mask"])
         result = over_ranks(self._trainer, result)
         return result[: len(names)], result[len(names)], result[len(names) + 1 :].T
 

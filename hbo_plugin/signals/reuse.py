@@ -57,6 +57,7 @@ class Reuse:
         """The same for all ranks together, since the last measurement and until `settle`."""
         self._first = np.full(cells.sizes.size, np.nan)
         """Mean loss of each cell when it was first measured, float64[cells]."""
+        self._dropped = 0  # by this rank since `settle`
         self.dropped = 0
 
     def observe(self, logits: torch.Tensor, labels: torch.Tensor, lines: Sequence[Sequence[int]]) -> None:
@@ -114,7 +115,7 @@ class Reuse:
             statistics, owner = values.double().cpu().numpy(), owners.cpu().numpy()
             cells = self._cells.of(rows)
             finite = np.isfinite(statistics).all(0)
-            self.dropped += int((~finite).sum())
+            self._dropped += int((~finite).sum())
             cell = cells[owner[finite]]
             tokens += [np.bincount(cell, each, count) for each in (np.ones(len(cell)), *statistics[:, finite])]
             if gradients is not None:
@@ -128,9 +129,13 @@ class Reuse:
     def settle(self) -> None:
         """Add up what all ranks saw; every rank calls it, before a measurement and before a checkpoint."""
         self._add_up()
-        for everyone, mine in zip(self._all, self._mine, strict=True):
-            everyone[:] += over_ranks(self._trainer, mine)
+        sums = np.concatenate([*(mine.ravel() for mine in self._mine), [self._dropped]])
+        *parts, (dropped,) = np.split(over_ranks(self._trainer, sums), np.cumsum([mine.size for mine in self._mine]))
+        for everyone, mine, part in zip(self._all, self._mine, parts, strict=True):
+            everyone[:] += part.reshape(mine.shape)
             mine[:] = 0
+        self.dropped += int(dropped)
+        self._dropped = 0
 
     def measure(self) -> dict[str, NDArray[np.float64]]:
         """The signals of the batches since the last measurement, each in its shape; NaN where there was no batch."""
