@@ -1,0 +1,62 @@
+"""The agreement: ranks that no longer draw one stream stop, instead of training on different mixtures."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_COMPARED = ("step", "weights", "head of the stream", "rows")
+
+
+class Agreement:
+    """What every rank must have in common with rank 0: each works it out for itself."""
+
+    def __init__(self, trainer: Any) -> None:
+        """Nothing was trained on yet.
+
+        Args:
+            trainer: the Trainer whose ranks are compared.
+        """
+        self._trainer = trainer
+        self._rows = hashlib.blake2b(digest_size=8)
+
+    def count(self, rows: NDArray[np.int64]) -> None:
+        """Note that a step trained on these rows, int64[rows of the step, on all ranks]."""
+        self._rows.update(rows.tobytes())
+
+    def check(self, step: int, weights: NDArray[np.float64], head: int) -> None:
+        """Compare the ranks, which all call it after the same step.
+
+        Args:
+            step: the optimizer step.
+            weights: in force from `head` on.
+            head: position of the next draw.
+
+        Raises:
+            RuntimeError: on every rank, where one differs from rank 0.
+        """
+        if self._trainer.args.world_size == 1:
+            return
+        stamp = hashlib.blake2b(weights.tobytes(), digest_size=8)
+        mine = [step, _number(stamp), head, _number(self._rows)]
+        # Gathered, and not summed: a sum of four could agree by chance, and would not tell every rank who differs.
+        accelerator = self._trainer.accelerator
+        told = accelerator.gather(torch.tensor([mine], device=accelerator.device)).cpu().numpy()
+        differs = told != told[0]
+        if differs.any():
+            found = [
+                f"the {name} of rank {', '.join(map(str, np.flatnonzero(ranks)))}"
+                for name, ranks in zip(_COMPARED, differs.T, strict=True)
+                if ranks.any()
+            ]
+            msg = (
+                f"after step {step}, {' and '.join(found)} differ from rank 0's, and no rank may train on another "
+                f"mixture: give every rank the same configuration, data, checkpoint and versions, and resume."
+            )
+            raise RuntimeError(msg)
+
+
+def _number(stamp: Any) -> int:
+    return int.from_bytes(stamp.digest(), "little", signed=True)
