@@ -4,7 +4,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from hbo_plugin.methods import Method, find_method
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
+
+MAX_LAPS = 10.0
+"""The cap of a dataset that has none of its own."""
+_Above0 = Annotated[float, Field(gt=0)]
 
 _METHOD_KEYS = ("reference", "temperature", "rate", "floor", "smoothing", "strength", "reward")
 """Keys of the block that go to the method, where they are set; what they mean is alike in all methods that have them."""
@@ -75,8 +79,14 @@ class HBOConfig(BaseModel):
     settings: dict[str, Any] | None = Field(
         default=None, description="Settings of one method alone: docs/methods.md names them."
     )
-    max_laps: float = Field(
-        default=10.0, gt=0, description="How often a row may be repeated in the run; null or .inf lifts the cap."
+    max_laps: _Above0 | dict[str, _Above0] = Field(
+        default=MAX_LAPS,
+        description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap.",
+    )
+    val_set_size: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        description="What single datasets hold out, by name: a share below 1, or a number of rows. "
+        "The others follow Axolotl's `val_set_size`.",
     )
     gradient_rows: int = Field(default=32, ge=1, description="Rows of a dataset that one gradient norm is measured on.")
     forward_rows: int = Field(default=16, ge=1, description="Rows of a cell that one perplexity ratio is measured on.")
@@ -102,7 +112,10 @@ class HBOConfig(BaseModel):
                 )
                 raise ValueError(msg)
         # Axolotl drops a key whose value is None, and with it the user's wish.
-        return {**data, "max_laps": math.inf} if data.get("max_laps", 0) is None else data
+        laps = data.get("max_laps", MAX_LAPS)
+        if isinstance(laps, dict):
+            return {**data, "max_laps": {name: math.inf if most is None else most for name, most in laps.items()}}
+        return {**data, "max_laps": math.inf} if laps is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
@@ -114,6 +127,24 @@ class HBOConfig(BaseModel):
             self.__dict__["update_every"] = 200
         self.method_settings()
         return self
+
+    def laps_of(self, names: Sequence[str]) -> list[float]:
+        """The cap of each dataset."""
+        laps = self.max_laps
+        return [laps.get(name, MAX_LAPS) if isinstance(laps, dict) else laps for name in names]
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raise a ValueError where a key names a dataset that there is not."""
+        for key in ("max_laps", "val_set_size"):
+            given = getattr(self, key)
+            for name in given if isinstance(given, dict) else ():
+                if name not in names:
+                    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                    msg = (
+                        f"`hbo.{key}` names the dataset `{name}`; the nearest is `{near}`. "
+                        f"There are {', '.join(f'`{known}`' for known in names)}; `hbo.names` gives others."
+                    )
+                    raise ValueError(msg)
 
     @property
     def method_name(self) -> str:

@@ -32,6 +32,9 @@ class Balancer:
         self._config = config
         self._sizes = cells.sizes.ravel()
         self._total = total
+        laps = np.repeat(config.laps_of(cells.names), cells.levels)
+        self._most = np.where(self._sizes > 0, laps, 1) * self._sizes
+        """Rows that a cell may give in the run, float64[datasets * levels]."""
         self._cost = cells.mean_lengths if packed else np.ones(self._sizes.size)
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
@@ -76,7 +79,7 @@ class Balancer:
         shares /= shares.sum()
         left = self._total - float(self._drawn @ self._cost)
         if left > 0:
-            allowance = np.maximum(self._config.max_laps * self._sizes - self._drawn, 0.0)
+            allowance = np.maximum(self._most - self._drawn, 0.0)
             shares, self.capped = cap_weights(shares, allowance * self._cost, left)
         return shares / self._cost
 

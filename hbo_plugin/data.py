@@ -55,6 +55,7 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     """Load, score and lay out every dataset of a run; what was prepared before comes from the cache."""
     tokenizer = compat.load_tokenizer(cfg)
     names = dataset_names(cfg.datasets, config.names)
+    config.check_names(names)
     root = Path(cfg.dataset_prepared_path or compat.default_prepared_path()) / "hbo"
     kind = config.difficulty if config.levels > 1 else "length"  # a single level needs no order
     scorer = difficulty.Scorer(kind, cfg, tokenizer, root / "scores")
@@ -67,7 +68,8 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
         return parts
 
     parts = compat.with_prepare_lock(cfg, entries)
-    held = _held_out_counts(cfg.val_set_size or 0, [len(rows) for rows, _ in parts])
+    counts = {name: len(rows) for name, (rows, _) in zip(names, parts, strict=True)}
+    held = _held_out_counts(cfg.val_set_size or 0, config.val_set_size or {}, counts)
     trained, tested, sizes, fingerprints, notes = [], {}, [], [], []
     for index, (name, (rows, scores), count) in enumerate(zip(names, parts, held, strict=True)):
         kept, out = _split(len(rows), count, [cfg.seed or 0, index])
@@ -159,10 +161,16 @@ def _columns(rows: Dataset, *, packed: bool) -> Dataset:
     return rows.select_columns([name for name in wanted if name in rows.column_names])
 
 
-def _held_out_counts(val_set_size: float, rows: list[int]) -> list[int]:
-    """Rows that each dataset holds out: a share of its own, or its share of an absolute number."""
-    share = val_set_size if val_set_size < 1 else val_set_size / sum(rows)
-    return [min(count - 1, round(share * count)) if count else 0 for count in rows]
+def _held_out_counts(val_set_size: float, own: dict[str, float], rows: dict[str, int]) -> list[int]:
+    """Rows that each dataset holds out: a share of its own or its share of an absolute number, if not `own` says."""
+    share = val_set_size if val_set_size < 1 else val_set_size / sum(rows.values())
+    counts = []
+    for name, count in rows.items():
+        wanted = own.get(name, share * count)
+        counts.append(
+            min(count - 1, round(wanted * count if 0 < wanted < 1 and name in own else wanted)) if count else 0
+        )
+    return counts
 
 
 def _check_packed_evaluation(cfg: Any, tokens: int) -> None:

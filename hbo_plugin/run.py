@@ -162,6 +162,8 @@ class Run:
         if step == 0 and "perplexity_ratio" in self.plan.probed:
             with self.clock("signals"):
                 self._probes.start()
+        if step == 0:
+            self._tell_capped(self.balancer.capped)
         if step == 0 and self._writes:
             self.trace.append({"step": 0, "event": "start", **self.balancer.record()})
 
@@ -224,8 +226,10 @@ class Run:
                 step,
                 self._dropped,
             )
+        before = self.balancer.capped
         with self.clock("update"):
             self.balancer.update(signals, head)
+        self._tell_capped(self.balancer.capped & ~before)
         self._signals = self._named(signals)
         rows = head - self.balancer.trained
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self.balancer.trained}
@@ -233,6 +237,17 @@ class Run:
             with self.clock("logging"):
                 record = {**self.balancer.record(), "signals": self._signals, "delay": self._delay}
                 self.trace.append({"step": step, "event": "update", "head": head, **record})
+
+    def _tell_capped(self, capped: NDArray[np.bool_]) -> None:
+        """Say which datasets the cap has begun to hold down, of cells bool[datasets * levels]."""
+        for name, cells in zip(self.data.cells.names, capped.reshape(self.data.cells.sizes.shape), strict=True):
+            if cells.any():
+                LOG.info(
+                    "hbo: `max_laps` holds down %d of the %d levels of dataset `%s`; what they lose goes to the others",
+                    cells.sum(),
+                    cells.size,
+                    name,
+                )
 
     @property
     def _dropped(self) -> int:

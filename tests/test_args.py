@@ -143,3 +143,5 @@ def test_a_lifted_cap_stays_lifted(make_config: Any, tmp_path: Path) -> None:
     from conftest import load
 
     assert load(make_config(hbo={"max_laps": None}), tmp_path).hbo.max_laps == float("inf")
+    laps = {"sums": None, "words": 2}
+    assert load(make_config(hbo={"max_laps": laps}), tmp_path).hbo.max_laps == {"sums": float("inf"), "words": 2.0}

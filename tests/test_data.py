@@ -137,3 +137,17 @@ def test_names() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         dataset_names([{"path": "x"}], ["a", "b"])
     assert str(error.value) == ("`hbo.names` has 2 names and `datasets:` has 1 entries; give one name to each entry.")
+
+
+def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) -> None:
+    """A share or a number of rows by name; the others follow Axolotl's own key."""
+    hbo = {"levels": 1, "val_set_size": {"sums": 7, "words": 0}}
+    loaded = load_data(make_config(hbo=hbo, val_set_size=0.25), tmp_path)
+    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == {"sums": 7, "tales": 4}
+    assert loaded.cells.sizes.ravel().tolist() == [73, 40, 12]
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        load_data(make_config(hbo={"val_set_size": {"suns": 7}}), tmp_path)
+    assert str(error.value) == (
+        "`hbo.val_set_size` names the dataset `suns`; the nearest is `sums`. "
+        "There are `sums`, `words`, `tales`; `hbo.names` gives others."
+    )

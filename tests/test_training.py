@@ -113,8 +113,8 @@ def test_full_options_with_lora(make_config: Any) -> None:
 
 
 def test_the_repetition_cap_binds(make_config: Any) -> None:
-    """Under a uniform prior 12 steps would repeat the 16 tales; with `max_laps: 0.5` they give at most 8 rows."""
-    hbo = {"method": "uniform", "levels": 1, "max_laps": 0.5}
+    """Under a uniform prior 12 steps would take all 16 tales; with a cap of their own they give at most 8 rows."""
+    hbo = {"method": "uniform", "levels": 1, "max_laps": {"tales": 0.5}}
     last = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")[-1]
     assert last["capped"] == {"sums": [False], "words": [False], "tales": [True]}
     assert sum(last["samples"]["tales"]) <= 8
