@@ -57,6 +57,10 @@ compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axo
 		$(COMPAT)/python -m pytest -m axolotl; \
 	fi
 
+.PHONY: soak
+soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (N=200 takes an hour); nothing may differ
+	$(BIN)/python tests/soak.py --kills $(or $(N),3)
+
 .PHONY: demo
 demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores
 	$(BIN)/python axolotl_configs/quickstart_data.py

@@ -155,7 +155,14 @@ class Balancer:
                     f"restore the data, `sequence_len`, `val_set_size`, `seed` and `hbo:` keys of that run, or start afresh."
                 )
                 raise ValueError(msg)
-        self.mixture = MixtureSampler.from_state_dict(state["mixture"])
+        mixture = MixtureSampler.from_state_dict(state["mixture"])
+        if mixture.cell_sizes.tolist() != self._sizes.tolist() or len(state["samples"]) != self._sizes.size:
+            msg = (
+                f"the checkpoint's stream has cells of {mixture.cell_sizes.tolist()} rows and this run has "
+                f"`{self._sizes.tolist()}`: resume with the data of that run, or start afresh."
+            )
+            raise ValueError(msg)
+        self.mixture = mixture
         self.method.load_state_dict(state["method_state"])
         self.samples = np.array(state["samples"], np.int64)
         self.tokens = np.array(state["tokens"], np.int64)

@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 STATE_FILE = "hbo_state.json"
 """In every checkpoint. JSON; floats survive it bit for bit."""
@@ -42,6 +42,14 @@ class _State(BaseModel):
     signals: dict[str, float]
     delay: dict[str, float]
     elapsed: float
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "_State":
+        cells = {len(counts) for counts in (self.samples, self.tokens, self.capped, self.drawn)}
+        if len(cells) > 1 or len(self.fingerprints) != len(self.datasets):
+            msg = "it has not one entry for each cell and dataset"
+            raise ValueError(msg)
+        return self
 
 
 def write(folder: Path, state: dict[str, Any]) -> None:
@@ -95,7 +103,9 @@ def read(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"what it has under `{where}` is not what belongs there ({first['msg']})") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        what = f"what it has under `{where}` is not what belongs there ({reason})" if where else reason
+        raise _damaged(path, what) from error
     return state
 
 

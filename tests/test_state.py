@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hbo_plugin import state
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.balancer import Balancer
 from hbo_plugin.cells import Cells
+from hbo_plugin.run import Run
 from hbo_plugin.state import STATE_FILE
 
 CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), ("x", "y"))
@@ -35,7 +37,15 @@ def trained() -> dict[str, Any]:
         run.count(run.mixture.fill(head - 100, 100))
         run.update(signals, head)
     run.packer = {"batches": 3, "waiting": [1, 2]}
-    rest = {"step": "4 rows", "probes": {}, "signals": {"s": 0.1}, "delay": {}, "elapsed": 2 / 3}
+    rest = {
+        "step": "4 rows",
+        "probes": {"seconds": 1},
+        "reuse": {"seconds": 1},
+        "overhead": {},
+        "signals": {"s": 0.1},
+        "delay": {},
+        "elapsed": 2 / 3,
+    }
     return {**run.state_dict(), **rest}
 
 
@@ -109,6 +119,10 @@ DIGEST = f"is not as hbo wrote it: its content is not what its `digest` was take
             f"is not as hbo wrote it: what it has under `samples.0` is not what belongs there (Input should be greater than or equal to 0); {RESTORE}",
         ),
         (
+            signed(samples=[1]),
+            f"is not as hbo wrote it: it has not one entry for each cell and dataset; {RESTORE}",
+        ),
+        (
             signed(mixture=None),
             f"is not as hbo wrote it: what it has under `mixture` is not what belongs there (Field required); {RESTORE}",
         ),
@@ -163,3 +177,28 @@ def test_any_edit_is_refused_unless_it_changes_nothing(tmp_path_factory: pytest.
         assert str(error).startswith(f"`{folder / STATE_FILE}` ")  # noqa: PT017 it may also be accepted
     else:
         assert json.dumps(read, sort_keys=True) == json.dumps({"version": 1, **WHOLE}, sort_keys=True)
+
+
+def loading() -> Run:
+    """As much of a run as takes up a state: its parts are those of `trained`."""
+    run = object.__new__(Run)
+    run.balancer, run.bins = balancer(), None
+    run._batches_per_step, run._micro_batch = 2, 2
+    run._probes = run._reuse = SimpleNamespace(load_state_dict=lambda saved: saved["seconds"])  # type: ignore[assignment]
+    run.clock = SimpleNamespace(seconds={})  # type: ignore[assignment]
+    return run
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_state_of_a_run(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    """Changed in any way and signed again: as one of another hbo of this version would be."""
+    folder = tmp_path_factory.getbasetemp() / "signed"
+    folder.mkdir(exist_ok=True)
+    (folder / "trainer_state.json").write_text("{}")
+    whole = mutated({"version": 1, **WHOLE}, data)
+    (folder / STATE_FILE).write_text(json.dumps({**whole, "digest": state._digest(whole)}))
+    try:
+        loading().load(folder)
+    except ValueError as error:
+        assert "`" in str(error)  # noqa: PT017 it may also be accepted
