@@ -64,7 +64,7 @@ soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (
 .PHONY: demo
 demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores
 	$(BIN)/python axolotl_configs/quickstart_data.py
-	@# A finished run is only shown: resumed, the Trainer would make one more step.
+	@# A finished run is only shown: to resume it would load model and data for nothing.
 	if [ -e demo/with_hbo/adapter_model.safetensors ]; then \
 		$(BIN)/axolotl hbo-report demo/with_hbo; \
 	else \
