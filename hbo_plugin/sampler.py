@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ class Sampler(Protocol):
         ...
 
     def lines(self, batch: int) -> list[list[int]]:
-        """The rows in each line of the model's input, of the so manieth micro-batch that was drawn and not taken yet."""
+        """The rows in each line of the model's input, of the so manieth micro-batch of the oldest step not taken yet."""
         ...
 
     def take(self) -> NDArray[np.int64]:
@@ -80,20 +80,22 @@ class StreamSampler:
         for _ in range(skipped):
             yield 0
         while self.head < end:
-            # No more than the loader takes at once, or rows would be drawn under weights that are about to change.
+            # A whole step and no more: where new weights take force must not depend on how the step is shared out
+            # over ranks and micro-batches, of which the loader takes some ahead.
             with self._clock("sampling"):
-                rows = self._balancer.mixture.fill(self.head, self._micro_batch)
+                rows = self._balancer.mixture.fill(self.head, self._rows_per_step)
             self.head += len(rows)
             self._drawn.append(rows)
             yield from rows.tolist()
 
     def lines(self, batch: int) -> list[list[int]]:
         """See `Sampler`."""
-        return [[row] for row in self._drawn[batch].tolist()]
+        first = batch * self._micro_batch
+        return [[row] for row in self._drawn[0][first : first + self._micro_batch].tolist()]
 
     def take(self) -> NDArray[np.int64]:
         """See `Sampler`."""
-        return np.concatenate([self._drawn.popleft() for _ in range(self._rows_per_step // self._micro_batch)])
+        return self._drawn.popleft()
 
 
 class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by this type
@@ -122,7 +124,7 @@ class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by t
         self._batches = batches
         self._batches_per_step = batches_per_step
         self._batches_per_run = batches_per_run
-        self._drawn: deque[tuple[list[list[int]], dict[str, Any]]] = deque()
+        self._drawn: deque[tuple[list[list[list[int]]], dict[str, Any]]] = deque()
         self._start = batches.state_dict()
         self.batch_size = batches.batch_size
         self.drop_last = batches.drop_last
@@ -144,18 +146,17 @@ class PackedStreamSampler(BatchSampler):  # Axolotl tells batches from rows by t
         batches = iter(self._batches)
         while self._batches.batches < self._batches_per_run:
             with self._clock("sampling"):
-                batch = next(batches, None)
-                if batch is None:
+                step = list(islice(batches, self._batches_per_step))
+                if not step:
                     return
-                self._drawn.append((batch, self._batches.state_dict()))
-            yield batch
+                self._drawn.append((step, self._batches.state_dict()))
+            yield from step
 
     def lines(self, batch: int) -> list[list[int]]:
         """See `Sampler`."""
-        return self._drawn[batch][0]
+        return self._drawn[0][0][batch]
 
     def take(self) -> NDArray[np.int64]:
         """See `Sampler`; within a batch, bin after bin, as their segments follow each other."""
-        taken = [self._drawn.popleft() for _ in range(self._batches_per_step)]
-        self._balancer.packer = taken[-1][1]
-        return np.fromiter(chain.from_iterable(bin_ for batch, _ in taken for bin_ in batch), np.int64)
+        step, self._balancer.packer = self._drawn.popleft()
+        return np.fromiter(chain.from_iterable(bin_ for batch in step for bin_ in batch), np.int64)
