@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hbo_plugin import MixtureSampler
-from hbo_plugin.bench import cli, memory, packing_data, report
+from hbo_plugin.bench import cli, memory, packing_data, report, training_cases
 from hbo_plugin.bench.contender import Contender, Mixture
 from hbo_plugin.bench.measure import Case, Plan, Row, Task, measure
 from hbo_plugin.bench.numpy_peers import NumPyTwoStep, NumPyWithoutReplacement, Published
@@ -21,6 +21,7 @@ from hbo_plugin.bench.ours import WithoutReplacement, WithReplacement
 from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.sampler_cases import drawing, sampler_cases
 from hbo_plugin.bench.torch_peers import Interleave
+from hbo_plugin.methods import METHODS
 
 TINY = Plan(repeats=2, seconds=1e-4, patience=30, memory=1e9)
 LIGHT: tuple[type[Contender], ...] = (WithoutReplacement, WithReplacement, NumPyTwoStep, Published)
@@ -290,3 +291,21 @@ def test_packing_is_reported_in_the_same_form(
             assert "make demo" in row["note"] or "not installed" in row["note"]
         elif row["unit"] == "share":
             assert 0.9 < row["value"] <= 1
+
+
+def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(training_cases, "QUICK", (training_cases.Setting("tiny", 8, 8, 2),))
+    cli.main(["training", "--quick", "--json", "-"], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe"}
+    parts = {row["name"] for row in result["rows"] if row["case"] == "tiny/reuse, of that"}
+    assert parts == {"sampling", "signals", "update", "logging"}
+    assert all(row["unit"] == "s" for row in result["rows"])
+
+
+def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    cli.main(["methods", "--steps", "4"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in METHODS)

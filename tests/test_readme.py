@@ -48,6 +48,8 @@ def test_the_commands_are_those_that_are_tested() -> None:
         ["axolotl", "hbo-report"],
         ["python", "-m"],
         ["python", "-m"],
+        ["python", "-m"],
+        ["python", "-m"],
     ]
 
 

@@ -156,3 +156,14 @@ def test_without_a_block_the_plugin_is_inert(make_config: Any) -> None:
     folder = train(make_config(hbo=None))
     assert not list(folder.rglob("hbo_*"))
     assert history(folder, "loss").keys() == set(range(1, 13))
+
+
+def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page on methods, as a user would follow it."""
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    (tmp_path / "my_package.py").write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}
+    trace = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")
+    assert trace[0]["weights"] != trace[1]["weights"]
+    assert any(name.startswith("hbo/signal/loss/") for name in trace[1]["signals"])
