@@ -46,11 +46,10 @@ class Agreement:
         told = accelerator.gather(torch.tensor([mine], device=accelerator.device)).cpu().numpy()
         differs = told != told[0]
         if differs.any():
-            found = [
-                f"the {name} of rank {', '.join(map(str, np.flatnonzero(ranks)))}"
-                for name, ranks in zip(_COMPARED, differs.T, strict=True)
-                if ranks.any()
-            ]
+            found = []
+            for name, ranks in zip(_COMPARED, (np.flatnonzero(column) for column in differs.T), strict=True):
+                if ranks.size:
+                    found.append(f"the {name} of rank{'s' * (ranks.size > 1)} {', '.join(map(str, ranks))}")
             msg = (
                 f"after step {step}, {' and '.join(found)} differ from rank 0's, and no rank may train on another "
                 f"mixture: give every rank the same configuration, data, checkpoint and versions, and resume."

@@ -18,6 +18,26 @@ class CPURanksPlugin(BasePlugin):
         os.environ["ACCELERATE_USE_CPU"] = "true"
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             cfg["max_memory"] = {"cpu": "64GiB"}
+        if cfg.get("fsdp_config"):
+            _shard_on_cpu()
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         return {"use_cpu": True}
+
+
+def _shard_on_cpu() -> None:
+    """Torch shards a model on CPU, but accelerate does it for GPUs only, and Axolotl asks for a mesh of them."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+    from torch.distributed import device_mesh
+
+    begin, make = AcceleratorState.__init__, device_mesh.init_device_mesh
+
+    def sharded(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        begin(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+
+    AcceleratorState.__init__ = sharded
+    device_mesh.init_device_mesh = lambda _, *args, **kwargs: make("cpu", *args, **kwargs)
