@@ -40,6 +40,9 @@ class Balancer:
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
         self.method_name = config.method_name
+        self._settings = ", ".join(
+            f"{key}: {value}" for key, value in ({"unit": config.unit} | config.method_settings()).items()
+        )
         self.method = method
         self.samples = np.zeros(self._sizes.size, np.int64)
         """Rows trained on, int64[datasets * levels]."""
@@ -122,6 +125,7 @@ class Balancer:
         """Everything that a resumed run needs, JSON-safe."""
         return {
             "method": self.method_name,
+            "settings": self._settings,
             "datasets": list(self._cells.names),
             "fingerprints": list(self._cells.fingerprints),
             "mixture": self.mixture.state_dict(),
@@ -140,6 +144,12 @@ class Balancer:
             msg = (
                 f"the checkpoint was trained with method `{state['method']}` and this run asks for "
                 f"`{self.method_name}`: change `hbo.method` back, or start afresh."
+            )
+            raise ValueError(msg)
+        if state["settings"] != self._settings:
+            msg = (
+                f"the checkpoint was trained with `{state['settings']}` and this run asks for `{self._settings}`: "
+                f"change these keys of `hbo:` back, or start afresh."
             )
             raise ValueError(msg)
         if state["datasets"] != list(self._cells.names):

@@ -27,6 +27,7 @@ class _State(BaseModel):
     model_config = ConfigDict(strict=True)
 
     method: str
+    settings: str
     datasets: list[str]
     fingerprints: list[str]
     mixture: dict[str, Any]

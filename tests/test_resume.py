@@ -74,6 +74,13 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
             ),
         ),
         (
+            {"hbo": {"levels": 2, "rate": 0.25}},
+            (
+                "the checkpoint was trained with `unit: sample` and this run asks for `unit: sample, rate: 0.25`: "
+                "change these keys of `hbo:` back, or start afresh."
+            ),
+        ),
+        (
             {"hbo": {"levels": 2, "names": ["a", "b", "c"]}},
             (
                 "the checkpoint mixes the datasets ['sums', 'words', 'tales'] and this run has ['a', 'b', 'c']: "
