@@ -167,3 +167,20 @@ def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pyt
     trace = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")
     assert trace[0]["weights"] != trace[1]["weights"]
     assert any(name.startswith("hbo/signal/loss/") for name in trace[1]["signals"])
+
+
+def test_the_best_model_may_be_that_of_one_dataset(make_config: Any) -> None:
+    """Each dataset's held-out loss is a metric like `eval_loss`, which stays what it was; early stopping sees both."""
+    config = make_config(
+        val_set_size=0.1,
+        eval_steps=4,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_words_loss",
+        greater_is_better=False,
+        early_stopping_patience=3,
+    )
+    folder = train(config)
+    losses = history(folder, "eval_words_loss")
+    assert history(folder, "eval_loss").keys() == losses.keys() == {0, 4, 8, 12}
+    state = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())
+    assert state["best_metric"] == min(losses[step] for step in (4, 8, 12))
