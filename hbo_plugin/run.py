@@ -82,7 +82,7 @@ class Run:
         # As many rows as probes would take: to look at more costs time, and shows little more.
         rows = config.forward_rows * data.cells.sizes.size
         seen = config.update_every * self._batches_per_step * self._micro_batch
-        self._stride = min(max(1, seen // rows), config.update_every)
+        self.observed_every = min(max(1, seen // rows), config.update_every)
         """Of so many steps in a row, the last is observed: whole steps, however they are shared out over ranks."""
         self._given = 0  # micro-batches of this rank's step
         self._steps = 0
@@ -172,7 +172,7 @@ class Run:
         """The rows in each line of this rank's next micro-batch, if it is one to be observed."""
         batch = self._given * self._ranks + self._rank
         self._given += 1
-        if not self.plan.reused or (self._steps + 1) % self._stride:
+        if not self.plan.reused or (self._steps + 1) % self.observed_every:
             return None
         return self._active.lines(batch)
 
