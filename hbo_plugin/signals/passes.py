@@ -82,8 +82,14 @@ def over_ranks(trainer: Any, values: NDArray[np.float64]) -> NDArray[np.float64]
 
 @torch.no_grad()
 def token_statistics(
-    logits: torch.Tensor, at: torch.Tensor, targets: torch.Tensor, names: Sequence[str]
-) -> torch.Tensor:
+    logits: torch.Tensor,
+    at: torch.Tensor,
+    targets: torch.Tensor,
+    names: Sequence[str],
+    *,
+    owners: torch.Tensor | None = None,
+    rows: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Statistics of predicted tokens, in one more read of logits that are there.
 
     Args:
@@ -91,54 +97,30 @@ def token_statistics(
         at: which positions, int64[n].
         targets: the tokens to predict there, int64[n].
         names: `loss`, the negative log-likelihood; or `loss` and `entropy`, that of the prediction; in nats.
+        owners: the row of each of these tokens, int64[n], where gradients are wanted.
+        rows: how many rows there are.
 
     Returns:
-        float32[names, n].
+        The statistics, float32[names, n]; and the gradient of each row's summed loss by a bias at the logits, the sum of
+        `softmax - onehot` over its answer, float32[rows, vocabulary], of no rows where it is not wanted.
     """
-    parts = [logits.new_empty((len(names), 0), dtype=torch.float32)]
-    for scores, loss in _scored(logits, at, targets):
-        found = [loss]
-        if "entropy" in names:
-            found.append(torch.special.entr(scores.exp()).sum(1))  # 0 for a token that cannot be
-        parts.append(torch.stack(found))
-    return torch.cat(parts, 1)
-
-
-@torch.no_grad()
-def logit_gradients(
-    logits: torch.Tensor, at: torch.Tensor, targets: torch.Tensor, owners: torch.Tensor, rows: int
-) -> torch.Tensor:
-    """The gradient of each row's summed loss by a bias at the logits: the sum of `softmax - onehot` over its answer.
-
-    Args:
-        logits: as in `token_statistics`.
-        at: as in `token_statistics`.
-        targets: as in `token_statistics`.
-        owners: the row of each of these tokens, int64[n].
-        rows: how many there are.
-
-    Returns:
-        float32[rows, vocabulary].
-    """
-    total = torch.zeros((rows, logits.shape[1]), device=logits.device)
-    first = 0
-    for scores, loss in _scored(logits, at, targets):
-        mine = owners[first : first + len(scores)]
-        broken = ~loss.isfinite()
-        chances = scores.exp_().masked_fill_(broken[:, None], 0)  # in a product, it would break the other rows
-        # A product, and not an index_add, whose order of summation a GPU leaves to chance.
-        total += functional.one_hot(mine, rows).float().T @ chances
-        total[mine[broken]] = float("nan")
-        first += len(scores)
-    return total.index_put_((owners, targets), torch.tensor(-1.0, device=total.device), accumulate=True)
-
-
-def _scored(
-    logits: torch.Tensor, at: torch.Tensor, targets: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Log-probabilities, float32[some, vocabulary], and losses, float32[some], of a few positions at a time."""
+    found = [logits.new_empty((len(names), 0), dtype=torch.float32)]
+    gradients = torch.zeros((0 if owners is None else rows, logits.shape[1]), device=logits.device)
     some = max(1, _CHUNK // logits.shape[1])
-    for positions, target in zip(at.split(some), targets.split(some), strict=True):
-        scores = logits[positions].float()
+    for part in torch.arange(len(at), device=at.device).split(some):
+        target = targets[part]
+        scores = logits[at[part]].float()
         scores -= scores.logsumexp(1, keepdim=True)
-        yield scores, -scores.gather(1, target[:, None])[:, 0]
+        statistics = [-scores.gather(1, target[:, None])[:, 0]]
+        chances = scores.exp_() if len(names) > 1 or owners is not None else scores
+        if "entropy" in names:
+            statistics.append(torch.special.entr(chances).sum(1))  # 0 for a token that cannot be
+        if owners is not None:
+            owner, broken = owners[part], ~statistics[0].isfinite()
+            chances[broken] = 0  # in a product, it would break the other rows
+            # A product, and not an index_add, whose order of summation a GPU leaves to chance.
+            gradients += functional.one_hot(owner, rows).float().T @ chances
+            gradients.index_put_((owner, target), gradients.new_tensor(-1.0), accumulate=True)
+            gradients[owner[broken]] = float("nan")
+        found.append(torch.stack(statistics))
+    return torch.cat(found, 1), gradients

@@ -268,8 +268,8 @@ def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> N
     keep = labels[:, 1:] != IGNORED
     line, place = keep.nonzero(as_tuple=True)
     at = (line * labels.shape[1] + place).to(logits.device)
-    values = token_statistics(logits.flatten(0, 1), at, labels[line, place + 1].to(logits.device), names).cpu()
-    sums = [np.bincount(line, weights=statistic, minlength=len(labels)) for statistic in values.double().numpy()]
+    values, _ = token_statistics(logits.flatten(0, 1), at, labels[line, place + 1].to(logits.device), names)
+    sums = [np.bincount(line, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
     return np.stack([*sums, keep.sum(1).double().numpy()])
 
 

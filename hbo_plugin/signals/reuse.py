@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hbo_plugin.cells import Cells
-from hbo_plugin.signals.passes import IGNORED, logit_gradients, over_ranks, token_statistics
+from hbo_plugin.signals.passes import IGNORED, over_ranks, token_statistics
 
 _OF_TOKENS = ("loss", "perplexity_ratio", "entropy")
 _OF_GRADIENTS = ("gradient_norm", "gradient_variance")
@@ -74,10 +74,10 @@ class Reuse:
         at = functional.pad((labels[:, 1:] != IGNORED) & inside, (0, 1)).flatten().nonzero()[:, 0]
         owners, targets, scores = segments.flatten()[at + 1], labels.flatten()[at + 1], logits.detach().flatten(0, 1)
         rows = np.fromiter((row for line in lines for row in line), np.int64)
-        gradients = None
-        if self._of_gradients:
-            gradients = self._sketched(logit_gradients(scores, at, targets, owners, len(rows)))
-        self._pending.append((token_statistics(scores, at, targets, self._statistics), owners, gradients, rows))
+        wanted = owners if self._of_gradients else None
+        values, gradients = token_statistics(scores, at, targets, self._statistics, owners=wanted, rows=len(rows))
+        sketches = self._sketched(gradients) if self._of_gradients else None
+        self._pending.append((values, owners, sketches, rows))
         self._waiting += len(at) + len(rows) * SKETCH
         if self._waiting > _MOST_PENDING:
             self._add_up()
