@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from hbo_plugin import MixtureSampler
 from hbo_plugin.bench import cli, memory, packing_data, report, training_cases
-from hbo_plugin.bench.contender import Contender, Mixture
+from hbo_plugin.bench.contender import Contender, Mixture, UnableError
+from hbo_plugin.bench.limit import limit
 from hbo_plugin.bench.measure import Case, Plan, Row, Task, measure
 from hbo_plugin.bench.numpy_peers import NumPyTwoStep, NumPyWithoutReplacement, Published
 from hbo_plugin.bench.ours import WithoutReplacement, WithReplacement
@@ -309,3 +311,23 @@ def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["methods", "--steps", "4"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert all(f" {name} " in shown for name in METHODS)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_peer_cannot_drop_the_limit() -> None:
+    """What is raised in a finalizer is dropped by Python, and an alarm that rang there once would be lost."""
+
+    class Slow:
+        def __del__(self) -> None:
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                pass
+
+    def peer() -> None:
+        slow = Slow()
+        del slow
+        while True:
+            pass
+
+    with pytest.raises(UnableError, match=r"too slow: 0\.1 s were not enough"), limit(0.1, 5):
+        peer()
