@@ -25,13 +25,11 @@ class HBOPlugin(BasePlugin):
     def __init__(self) -> None:
         """Axolotl makes one, and from 0.21 on keeps it for every configuration of the process."""
         super().__init__()
-        self._data: RunData | None = None
-        self._plan: Plan | None = None
-        self._method: Method | None = None
+        self._prepared: tuple[RunData, Plan, Method] | None = None
 
     def register(self, cfg: Any) -> None:
         """Forget an earlier run; check what only the user's own YAML can show."""
-        self._data = None
+        self._prepared = None
         if "hbo" not in cfg:
             return
         try:
@@ -73,19 +71,18 @@ class HBOPlugin(BasePlugin):
         from hbo_plugin import compat, data, plan
 
         config = _config(cfg)
-        self._data = data.load(cfg, config)
-        cells = self._data.cells
+        loaded = data.load(cfg, config)
+        cells = loaded.cells
         # Here, so that settings which cannot be are refused before the model is loaded.
-        self._method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
-        self._plan = plan.plan(cfg, config, self._method.signals, held_out=self._data.held_out is not None)
-        steps = -1 if preprocess else self._data.steps(cfg)
-        return compat.dataset_meta(
-            train_dataset=self._data.train, eval_dataset=self._data.held_out, total_num_steps=steps
-        )
+        method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
+        planned = plan.plan(cfg, config, method.signals, held_out=loaded.held_out is not None)
+        self._prepared = (loaded, planned, method)
+        steps = -1 if preprocess else loaded.steps(cfg)
+        return compat.dataset_meta(train_dataset=loaded.train, eval_dataset=loaded.held_out, total_num_steps=steps)
 
     def get_trainer_cls(self, cfg: Any) -> type | None:
         """The run's trainer class with the mixin; None where the data are not ours, as in `axolotl evaluate`."""
-        if self._data is None:
+        if self._prepared is None:
             return None
         from hbo_plugin import compat
         from hbo_plugin.trainer import HBOTrainerMixin
@@ -95,18 +92,19 @@ class HBOPlugin(BasePlugin):
 
     def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
         """No loader workers: the rows that they draw ahead would be drawn under weights that are past."""
-        if self._data is None:
+        if self._prepared is None:
             return None
         return {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Attach the run to its trainer."""
-        if self._data is None or self._plan is None or self._method is None:
+        if self._prepared is None:
             return []
         from hbo_plugin.callback import HBOCallback
         from hbo_plugin.run import Run
 
-        trainer.hbo = Run(trainer, self._data, _config(cfg), self._plan, self._method, _seed(cfg))
+        loaded, planned, method = self._prepared
+        trainer.hbo = Run(trainer, loaded, _config(cfg), planned, method, _seed(cfg))
         return [HBOCallback(trainer.hbo)]
 
 

@@ -1,4 +1,4 @@
-"""One training run: the balancer with its probes, its files, and what happens after each step."""
+"""One training run: the balancer with its signals, its files, and what happens before and after each step."""
 
 import logging
 import math

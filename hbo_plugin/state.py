@@ -40,9 +40,11 @@ class _State(BaseModel):
     drawn: list[Count]
     step: str
     probes: dict[str, Any]
+    reuse: dict[str, Any]
     signals: dict[str, float]
     delay: dict[str, float]
     elapsed: float
+    overhead: dict[str, float]
 
     @model_validator(mode="after")
     def _consistent(self) -> "_State":
