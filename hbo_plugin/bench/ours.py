@@ -24,15 +24,16 @@ class WithoutReplacement(Contender):
     def __init__(self, mixture: Mixture, window: int) -> None:
         super().__init__(mixture, window)
         self.sampler = MixtureSampler(mixture.sizes, mixture.sizes, seed=0, replacement=self.replacement)
+        self.fill = self.sampler.fill
         self.head = 0
 
     def reweight(self, weights: NDArray[np.float64]) -> None:
         self.sampler.reweight(self.head, weights)
 
     def draw(self, count: int) -> NDArray[np.int64]:
-        rows = self.sampler.fill(self.head, count)
-        self.head += count
-        return rows
+        position = self.head
+        self.head = position + count
+        return self.fill(position, count)
 
     def draw_changing(self, weights: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
         for index, each in enumerate(weights):
@@ -50,10 +51,11 @@ class WithoutReplacement(Contender):
     def restore(self, state: dict[str, Any]) -> None:
         self.head = state["head"]
         self.sampler = MixtureSampler.from_state_dict(state["sampler"])
+        self.fill = self.sampler.fill
 
     def rows_at(self, position: int, weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
         del weights  # the sampler knows what was in force
-        return self.sampler.fill(position, count)
+        return self.fill(position, count)
 
 
 class WithReplacement(WithoutReplacement):

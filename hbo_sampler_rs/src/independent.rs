@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use crate::line::Line;
 use crate::philox::{Domain, Philox, wide_product};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Update};
 use crate::{Error, LINE};
 
 /// Bits of a word that are not its point.
 const SPARE: u32 = u64::BITS - LINE.trailing_zeros();
 /// Words of a generator call.
 const WORDS: usize = 4;
-/// Points that are computed together.
+/// Points that are counted together.
 const RUN: usize = 256;
 
 /// Independent rows.
@@ -32,53 +32,42 @@ impl Independent {
 
     /// Writes the rows at the positions from `position` on.
     pub fn fill(&mut self, schedule: &Schedule, position: u64, rows: &mut [i64]) -> Result<(), Error> {
-        let mut rows = rows;
-        self.for_points(schedule, position..position + rows.len() as u64, |picker, points| {
-            let (now, later) = std::mem::take(&mut rows).split_at_mut(points.len());
-            for (row, &point) in now.iter_mut().zip(points) {
-                *row = picker.cells[usize::from(picker.line.cell(point))].row(point);
-            }
-            rows = later;
-        })
+        let (mut position, mut rows) = (position, rows);
+        while !rows.is_empty() {
+            let (picker, count) = self.picker(schedule, position, rows.len())?;
+            let (now, later) = rows.split_at_mut(count);
+            picker.fill(position, now, |point| picker.row(point));
+            (position, rows) = (position + count as u64, later);
+        }
+        Ok(())
     }
 
     /// Draws of every cell at a range of positions.
     pub fn counts(&mut self, schedule: &Schedule, range: Range<u64>) -> Result<Vec<u64>, Error> {
         let mut counts = vec![0; self.sizes.len()];
-        self.for_points(schedule, range, |picker, points| {
-            for &point in points {
-                counts[usize::from(picker.line.cell(point))] += 1;
+        let mut position = range.start;
+        while position < range.end {
+            let most = (range.end - position).min(RUN as u64) as usize;
+            let (picker, count) = self.picker(schedule, position, most)?;
+            let cells = &mut [0; RUN][..count];
+            picker.fill(position, cells, |point| picker.line.cell(point));
+            for &mut cell in cells {
+                counts[usize::from(cell)] += 1;
             }
-        })?;
+            position += count as u64;
+        }
         Ok(counts)
     }
 
-    /// Visits the points of a range of positions in runs, with what turns them into rows.
-    fn for_points(
-        &mut self,
-        schedule: &Schedule,
-        range: Range<u64>,
-        mut visit: impl FnMut(&Picker, &[u64]),
-    ) -> Result<(), Error> {
-        let mut points = [0; RUN + WORDS];
-        let mut position = range.start;
-        while position < range.end {
-            let (update, next) = schedule.at(position)?;
-            let end = next.unwrap_or(range.end).min(range.end).min(position + RUN as u64);
-            let skip = (position % WORDS as u64) as usize;
-            let count = (end - position) as usize;
-            let (blocks, _) = points[..(skip + count).next_multiple_of(WORDS)].as_chunks_mut();
-            for (number, block) in (position / WORDS as u64..).zip(blocks) {
-                *block = self.philox.words([number, 0, 0, 0]).map(|word| word >> SPARE);
-            }
-            let picker = match &mut self.picker {
-                Some(picker) if picker.start == update.position => picker,
-                stale => stale.insert(Picker::new(update.position, &update.ends, &self.sizes)),
-            };
-            visit(picker, &points[skip..skip + count]);
-            position = end;
-        }
-        Ok(())
+    /// The picker at a position, and how many positions, at most so many, it has from there on.
+    fn picker(&mut self, schedule: &Schedule, position: u64, most: usize) -> Result<(&Picker, usize), Error> {
+        let (update, next) = schedule.at(position)?;
+        self.picker.take_if(|picker| picker.start != update.position);
+        let picker = self
+            .picker
+            .get_or_insert_with(|| Picker::new(self.philox, update, &self.sizes));
+        let count = next.map_or(most, |next| (next - position).min(most as u64) as usize);
+        Ok((picker, count))
     }
 
     /// Takes notice of new weights.
@@ -87,19 +76,19 @@ impl Independent {
     }
 }
 
-/// The rows of one segment's points.
+/// The points of one segment, and their rows.
 struct Picker {
+    philox: Philox,
     start: u64,
     line: Line,
     cells: Vec<Cell>,
 }
 
 impl Picker {
-    fn new(start: u64, ends: &[u64], sizes: &[u32]) -> Self {
-        let line = Line::new(ends);
+    fn new(philox: Philox, update: &Update, sizes: &[u32]) -> Self {
         let (mut begin, mut first) = (0, 0);
-        let cells = line
-            .ends()
+        let cells = update
+            .ends
             .iter()
             .zip(sizes)
             .map(|(&end, &rows)| {
@@ -109,7 +98,47 @@ impl Picker {
                 cell
             })
             .collect();
-        Self { start, line, cells }
+        Self {
+            philox,
+            start: update.position,
+            line: Line::new(&update.ends),
+            cells,
+        }
+    }
+
+    /// Writes what is made of the points from `position` on.
+    fn fill<T: Copy>(&self, position: u64, out: &mut [T], make: impl Fn(u64) -> T) {
+        let mut number = position / WORDS as u64;
+        let mut points = self.points(number);
+        let skip = (position % WORDS as u64) as usize;
+        let (edge, out) = out.split_at_mut((skip.wrapping_neg() % WORDS).min(out.len()));
+        if skip > 0 {
+            for (out, &point) in edge.iter_mut().zip(&points[skip..]) {
+                *out = make(point);
+            }
+            number += 1;
+            points = self.points(number);
+        }
+        let (blocks, edge) = out.as_chunks_mut::<WORDS>();
+        for out in blocks {
+            // A processor computes the next points while it waits for the tables that make something of these.
+            number += 1;
+            let now = std::mem::replace(&mut points, self.points(number));
+            *out = now.map(&make);
+        }
+        for (out, &point) in edge.iter_mut().zip(&points) {
+            *out = make(point);
+        }
+    }
+
+    #[inline]
+    fn points(&self, number: u64) -> [u64; WORDS] {
+        self.philox.words([number, 0, 0, 0]).map(|word| word >> SPARE)
+    }
+
+    #[inline]
+    fn row(&self, point: u64) -> i64 {
+        self.cells[usize::from(self.line.cell(point))].row(point)
     }
 }
 

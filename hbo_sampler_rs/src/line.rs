@@ -46,25 +46,34 @@ impl Line {
     /// The cell whose interval holds the point.
     #[inline]
     pub fn cell(&self, point: u64) -> u16 {
-        let stratum = (point >> STRATUM_BITS) as usize;
+        let stratum = (point >> STRATUM_BITS) as usize % STRATA;
         let (first, last) = (self.cells[stratum], self.cells[stratum + 1]);
-        let ends = &self.ends[usize::from(first)..=usize::from(last)];
-        // Most strata have one or two cells, but no branch predicts which of the two.
-        match ends {
-            [end] | [end, _] => first + u16::from(*end <= point),
-            _ => first + ends.partition_point(|&end| end <= point) as u16,
+        if last - first > 1 {
+            return self.search(first, last, point);
         }
+        // Most strata have one or two cells, but no branch predicts which of the two.
+        first + u16::from(self.ends[usize::from(first)] <= point)
+    }
+
+    #[cold]
+    fn search(&self, first: u16, last: u16, point: u64) -> u16 {
+        let ends = &self.ends[usize::from(first)..usize::from(last)];
+        first + ends.partition_point(|&end| end <= point) as u16
     }
 
     /// The strata that have more than one cell, and perhaps others.
     pub fn cut_strata(&self) -> Vec<u8> {
-        let mut strata: Vec<u8> = self
+        let mut strata = Vec::with_capacity(STRATA.min(self.ends.len()));
+        for stratum in self
             .ends
             .iter()
             .filter(|&&end| end < LINE)
             .map(|end| (end >> STRATUM_BITS) as u8)
-            .collect();
-        strata.dedup();
+        {
+            if strata.last() != Some(&stratum) {
+                strata.push(stratum);
+            }
+        }
         strata
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayLikeDyn, PyUntypedArrayMethods};
+use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayLikeDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
@@ -13,8 +13,8 @@ use crate::{Error, Sampler, State};
 
 /// Version of the dictionaries of `state_dict`.
 const STATE_VERSION: u64 = 1;
-/// Rows that are drawn without letting go of the interpreter, if no other thread is drawing: microseconds of work.
-const FEW: u64 = 512;
+/// Rows that are drawn without letting go of the interpreter, if no other thread is at the sampler.
+const FEW: usize = 512;
 /// The last position, in words.
 const END: &str = "2^53";
 
@@ -44,17 +44,33 @@ mod _sampler {
 
 /// See the stub.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
-pub(crate) struct MixtureSampler(Mutex<Sampler>);
+pub(crate) struct MixtureSampler(Mutex<Drawer>);
+
+struct Drawer {
+    sampler: Sampler,
+    /// Where few rows are written before an array is made of them: cheaper than new memory for every call.
+    few: [i64; FEW],
+}
 
 impl MixtureSampler {
     /// Runs something on the sampler while other Python threads go on.
     pub(crate) fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
         // Every method leaves the sampler whole, and none panics; so a poisoned lock would still guard a good sampler.
-        py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).sampler))
+    }
+
+    /// Runs what takes microseconds. Other threads wait for it no longer than for the switch to them, unless one is at
+    /// the sampler.
+    fn briefly<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
+        match self.0.try_lock() {
+            Ok(mut drawer) => run(&mut drawer.sampler),
+            Err(_) => self.with(py, run),
+        }
     }
 
     fn wrap(sampler: Sampler) -> Self {
-        Self(Mutex::new(sampler))
+        let few = [0; FEW];
+        Self(Mutex::new(Drawer { sampler, few }))
     }
 }
 
@@ -85,7 +101,15 @@ impl MixtureSampler {
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let position = whole_number("position", position, END)?;
         let count = whole_number("count", count, END)?;
-        let draw = |sampler: &mut Sampler| {
+        if count <= FEW as u64
+            && let Ok(mut drawer) = self.0.try_lock()
+        {
+            let Drawer { sampler, few } = &mut *drawer;
+            let rows = &mut few[..count as usize];
+            sampler.fill(position, rows)?;
+            return Ok(PyArray1::from_slice(py, rows));
+        }
+        let rows = self.with(py, |sampler| {
             check_range(position, count)?;
             let mut rows = Vec::new();
             usize::try_from(count)
@@ -99,27 +123,19 @@ impl MixtureSampler {
             rows.resize(count as usize, 0);
             sampler.fill(position, &mut rows)?;
             Ok::<_, PyErr>(rows)
-        };
-        // Other threads wait for so few rows no longer than for the switch to them, which would cost a tenth more.
-        let rows = if count <= FEW
-            && let Ok(mut sampler) = self.0.try_lock()
-        {
-            draw(&mut sampler)
-        } else {
-            self.with(py, draw)
-        }?;
+        })?;
         Ok(rows.into_pyarray(py))
     }
 
     fn reweight(&self, py: Python<'_>, position: &Bound<'_, PyAny>, weights: &Bound<'_, PyAny>) -> PyResult<()> {
         let position = whole_number("position", position, END)?;
         let weights = numbers("weights", weights)?;
-        Ok(self.with(py, |sampler| sampler.reweight(position, weights))?)
+        Ok(self.briefly(py, |sampler| sampler.reweight(position, weights))?)
     }
 
     fn weights<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let position = whole_number("position", position, END)?;
-        Ok(self.with(py, |sampler| sampler.weights(position))?.into_pyarray(py))
+        Ok(self.briefly(py, |sampler| sampler.weights(position))?.into_pyarray(py))
     }
 
     fn counts<'py>(
@@ -136,21 +152,21 @@ impl MixtureSampler {
 
     #[getter]
     fn cell_sizes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        signed(self.with(py, |sampler| sampler.cell_sizes())).into_pyarray(py)
+        signed(self.briefly(py, |sampler| sampler.cell_sizes())).into_pyarray(py)
     }
 
     #[getter]
     fn seed(&self, py: Python<'_>) -> u64 {
-        self.with(py, |sampler| sampler.seed())
+        self.briefly(py, |sampler| sampler.seed())
     }
 
     #[getter]
     fn replacement(&self, py: Python<'_>) -> bool {
-        self.with(py, |sampler| sampler.replacement())
+        self.briefly(py, |sampler| sampler.replacement())
     }
 
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = self.with(py, |sampler| sampler.state());
+        let state = self.briefly(py, |sampler| sampler.state());
         let updates = PyList::empty(py);
         for (position, weights) in state.updates {
             let update = PyDict::new(py);
@@ -231,6 +247,11 @@ fn whole_numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
 }
 
 fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    if let Ok(array) = values.cast::<PyArray1<f64>>()
+        && let Ok(numbers) = array.to_vec()
+    {
+        return Ok(numbers);
+    }
     let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = values.extract()?;
     if array.ndim() != 1 {
         return Err(PyValueError::new_err(format!(
