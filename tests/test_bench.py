@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hbo_plugin import MixtureSampler
-from hbo_plugin.bench import cli, memory, packing_data, report, training_cases
+from hbo_plugin.bench import cli, comparison, memory, packing_data, report, tasks, training_cases
 from hbo_plugin.bench.contender import Contender, Mixture, UnableError
 from hbo_plugin.bench.limit import limit
 from hbo_plugin.bench.measure import Case, Plan, Row, Task, measure
@@ -311,6 +311,38 @@ def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["methods", "--steps", "4"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert all(f" {name} " in shown for name in METHODS)
+
+
+def test_methods_are_compared_on_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(comparison, "FIRST_STEPS", 2)
+    few = {name: comparison.CONTENDERS[name] for name in (comparison.BASELINE, "uniform", "hbo")}
+    monkeypatch.setattr(comparison, "CONTENDERS", {**few, "the same": few[comparison.BASELINE]})
+    arguments = ["--seeds", "2", "--steps", "4", "--noise", "--json", "-"]
+    cli.main(["compare", *arguments], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    outcomes = {row["name"]: row for row in result["rows"]}
+    assert set(outcomes) == {*few, "the same"}
+    for name in (comparison.BASELINE, "the same"):
+        assert outcomes[name]["difference"] == outcomes[name]["error"] == 0
+    assert outcomes["uniform"]["difference"] != 0
+    assert outcomes["uniform"]["loss"] == pytest.approx(
+        outcomes["the same"]["loss"] + outcomes["uniform"]["difference"]
+    )
+    assert all(row["worst"] >= row["loss"] for row in outcomes.values())
+
+
+def test_rows_of_a_task_are_different_and_right() -> None:
+    rng = np.random.default_rng(0)
+    rows = tasks.task_rows("reverse", 50, rng)
+    others = tasks.task_rows("reverse", 50, rng, apart_from=rows)
+    assert len({tuple(row["input_ids"]) for row in rows + others}) == 100
+    for row in rows:
+        digits = (len(row["input_ids"]) - 3) // 2
+        assert row["input_ids"][1 : 1 + digits] == row["labels"][-2 : -2 - digits : -1]
+        assert row["labels"][: digits + 2] == [-100] * (digits + 2)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hbo_plugin import _sampler
+from hbo_plugin.bench.comparison import compare
 from hbo_plugin.bench.measure import Plan, Row, measure
 from hbo_plugin.bench.memory import memory
 from hbo_plugin.bench.packing_cases import packing
@@ -49,6 +50,7 @@ def main(context: click.Context, *, quick: bool, json_to: str | None, plot_to: s
 main.add_command(packing)
 main.add_command(training)
 main.add_command(methods)
+main.add_command(compare)
 
 
 def _run(*, quick: bool) -> list[Row]:

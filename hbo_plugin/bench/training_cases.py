@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UPDATE_EVERY = 200
 SIZES = (2000, 1000, 667, 500, 400, 333, 286, 250)
 """Eight datasets of four levels."""
+HELD_OUT = 16
+"""Rows of each dataset."""
 OFF, ON = "without hbo", "hbo"
 
 
@@ -50,13 +52,14 @@ QUICK = (Setting("tiny", 64, 64, 60), Setting("smollm2", 4, 32, 8))
 
 def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
     """Rows of one case; the first two are the time of a step."""
-    from hbo_plugin.bench.training_run import MODELS, Training
+    from hbo_plugin.bench.training_run import MODELS, Training, made_rows
 
     case = f"{setting.model}/{signals}"
     model = MODELS[setting.model]()
-    shared: Any = {"tokens": setting.tokens, "rows_per_step": setting.rows, "steps": 10_000, "folder": folder}
-    without = Training.of(model, SIZES, block=None, **shared)
-    with_hbo = Training.of(model, SIZES, block=setting.block(signals), **shared)
+    data = made_rows(SIZES, setting.tokens), made_rows([HELD_OUT] * len(SIZES), setting.tokens, seed=1)
+    shared: Any = {"rows_per_step": setting.rows, "steps": 10_000, "folder": folder}
+    without = Training.of(model, *data, block=None, **shared)
+    with_hbo = Training.of(model, *data, block=setting.block(signals), **shared)
     run = with_hbo.run
     if run is None:
         raise TypeError
@@ -146,14 +149,13 @@ def methods(*, steps: int) -> None:
 
 def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     """Weights, losses and cost of one method."""
-    from hbo_plugin.bench.training_run import MODELS, Training
+    from hbo_plugin.bench.training_run import MODELS, Training, made_rows
 
     reference = {"method": "hbo", "reference": True} if name == "hbo_reference" else {"method": name}
     settings = {"settings": _NEEDED[name](root)} if name in _NEEDED else {}
     block = {**reference, **settings, "update_every": max(1, steps // 4), "gradient_rows": 8, "forward_rows": 4}
-    made = Training.of(
-        MODELS["tiny"](), (400, 200, 100), tokens=48, rows_per_step=16, steps=steps, folder=root / name, block=block
-    )
+    data = made_rows((400, 200, 100), 48), made_rows([HELD_OUT] * 3, 48, seed=1)
+    made = Training.of(MODELS["tiny"](), *data, rows_per_step=16, steps=steps, folder=root / name, block=block)
     run = made.run
     if run is None:
         raise TypeError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVELS = 4
-HELD_OUT = 16
-"""Rows of each dataset."""
 
 
 class _Trainer(HBOTrainerMixin, Trainer):
@@ -50,6 +49,13 @@ def _smollm2() -> Any:
     )
 
 
+def small_model(vocabulary: int) -> Any:
+    """Three layers of width 96, at random."""
+    return _model(
+        vocab_size=vocabulary, hidden_size=96, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4
+    )
+
+
 def _model(**shape: Any) -> Any:
     torch.manual_seed(0)
     return LlamaForCausalLM(LlamaConfig(**shape))
@@ -58,18 +64,21 @@ def _model(**shape: Any) -> Any:
 MODELS = {"tiny": _tiny, "smollm2": _smollm2}
 
 
-def made_rows(sizes: Sequence[int], tokens: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows of datasets that are ever harder to learn: a few tokens again and again, and ever more noise among them."""
+Rows = list[dict[str, Any]]
+
+
+def made_rows(sizes: Sequence[int], tokens: int, seed: int = 0) -> list[Rows]:
+    """Datasets that are ever harder to learn: a few tokens again and again, and ever more noise among them."""
     rng = np.random.default_rng(seed)
-    rows = []
+    datasets: list[Rows] = [[] for _ in sizes]
     for number, size in enumerate(sizes):
         for _ in range(size):
             length = int(rng.integers(tokens // 2, tokens + 1))
             ids = np.resize(10 * number + rng.permutation(8)[: 2 + number % 4], length)
             noise = rng.random(length) < number / (2 * len(sizes))
             ids[noise] = rng.integers(0, 500, noise.sum())
-            rows.append({"input_ids": ids.tolist(), "labels": [-100, *ids[1:].tolist()]})
-    return rows
+            datasets[number].append({"input_ids": ids.tolist(), "labels": [-100, *ids[1:].tolist()]})
+    return datasets
 
 
 @dataclass
@@ -86,24 +95,26 @@ class Training:
     def of(
         cls,
         model: Any,
-        sizes: Sequence[int],
+        datasets: Sequence[Rows],
+        held_out: Sequence[Rows],
         *,
-        tokens: int,
         rows_per_step: int,
         steps: int,
         folder: Path,
         block: dict[str, Any] | None,
+        seed: int = 0,
     ) -> Training:
         """Make one.
 
         Args:
             model: to be trained.
-            sizes: rows of each dataset.
-            tokens: the most that a row has.
+            datasets: the rows of each.
+            held_out: the same for the rows that are held out.
             rows_per_step: in one micro-batch.
             steps: of the whole run.
             folder: for the trace.
             block: the `hbo:` block; None trains without.
+            seed: of the stream.
         """
         args = TrainingArguments(
             output_dir=str(folder),
@@ -114,27 +125,33 @@ class Training:
             disable_tqdm=True,
         )
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
-        train = made_rows(sizes, tokens)
-        trainer = _Trainer(model=model, args=args, train_dataset=train)
+        trainer = _Trainer(model=model, args=args, train_dataset=_together(datasets))
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
         optimizer = trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         training = cls(model, trainer, optimizer)
         if block is not None:
-            training._join(train, sizes, tokens, rows_per_step, block)
+            training._join(datasets, held_out, rows_per_step, block, seed)
         return training
 
-    def _join(self, train: list[dict[str, Any]], sizes: Sequence[int], tokens: int, batch: int, block: Any) -> None:
+    def _join(
+        self, datasets: Sequence[Rows], held_out: Sequence[Rows], batch: int, block: dict[str, Any], seed: int
+    ) -> None:
         config = HBOConfig.model_validate({"levels": LEVELS, **block})
-        names = tuple(f"set{number}" for number in range(len(sizes)))
-        lengths = np.array([len(row["input_ids"]) for row in train], np.int32)
-        cells = Cells(names, np.array([np.diff(np.arange(LEVELS + 1) * size // LEVELS) for size in sizes]), lengths, ())
-        held_out = made_rows([HELD_OUT] * len(sizes), tokens, seed=1)
-        ranges = {name: range(HELD_OUT * number, HELD_OUT * (number + 1)) for number, name in enumerate(names)}
-        data = RunData(train, cells, held_out, ranges)
-        method = config.make_method(cells.sizes, names, seed=0, batch=batch)
-        self.run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=0)
+        names = tuple(f"set{number}" for number in range(len(datasets)))
+        # Levels by length, as a stable sort.
+        ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
+        train = self.trainer.train_dataset = _together(ordered)
+        levels = config.levels
+        sizes = np.array([np.diff(np.arange(levels + 1) * len(rows) // levels) for rows in datasets])
+        cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
+        ends = np.cumsum([0, *map(len, held_out)]).tolist()
+        ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
+        data = RunData(train, cells, _together(held_out), ranges)
+        method = config.make_method(cells.sizes, names, seed=seed, batch=batch)
+        self.run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=seed)
         self.trainer.hbo = self.run
-        self.rows = iter(self.run.new_sampler())  # type: ignore[call-overload]  # of rows: nothing is packed
+        # One epoch after the other, of rows: nothing is packed.
+        self.rows = chain.from_iterable(repeat(self.run.new_sampler()))  # type: ignore[arg-type]
         self.run.begin(0)
 
     def step(self, number: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -151,3 +168,7 @@ class Training:
             if number % 10 == 0:
                 self.run.scalars()
         return rows
+
+
+def _together(datasets: Sequence[Rows]) -> Rows:
+    return [row for rows in datasets for row in rows]
