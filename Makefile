@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Rust's Python feature is compiled for one interpreter, or every change of it would compile it again.
 export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
 
-RUST := $(shell find hbo_sampler_rs -name '*.rs') hbo_sampler_rs/Cargo.toml Cargo.toml Cargo.lock
+RUST := $(shell find hbo_sampler_rs/src -name '*.rs') hbo_sampler_rs/Cargo.toml Cargo.toml Cargo.lock
 EXTENSION := hbo_plugin/_sampler.abi3.so
 BIN := .venv/bin
 COMPAT := .venv-compat/bin
@@ -61,6 +61,12 @@ compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axo
 soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (N=200 takes an hour); nothing may differ
 	$(BIN)/python tests/soak.py --kills $(or $(N),3)
 
+.PHONY: fuzz
+fuzz: ## Give the Rust code random input for T seconds (60 if unset), led by what it covers; installs cargo-fuzz
+	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	cd hbo_sampler_rs && cargo fuzz run --sanitizer none anything -- \
+		-max_total_time=$(or $(T),60) -timeout=5 -rss_limit_mb=1024
+
 .PHONY: demo
 demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores
 	$(BIN)/python axolotl_configs/quickstart_data.py
@@ -77,7 +83,7 @@ bench: $(EXTENSION) ## Measure the sampler against named baselines
 
 .PHONY: clean
 clean: ## Remove all that these commands made, environments and demo included
-	rm -rf .venv .venv-compat target dist demo $(EXTENSION) .hypothesis .*_cache
+	rm -rf .venv .venv-compat target hbo_sampler_rs/fuzz/*/ dist demo $(EXTENSION) .hypothesis .*_cache
 	find hbo_plugin tests axolotl_configs -name __pycache__ -exec rm -rf {} +
 
 # uv because it installs Axolotl's 270 packages seven times as fast as pip.

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from axolotl.integrations.base import BasePlugin
@@ -70,6 +71,8 @@ class HBOPlugin(BasePlugin):
             return None
         from hbo_plugin import compat, data, plan
 
+        if not preprocess:
+            _pass_over_incomplete(cfg)
         config = _config(cfg)
         loaded = data.load(cfg, config)
         cells = loaded.cells
@@ -114,3 +117,20 @@ def _config(cfg: Any) -> HBOConfig:
 
 def _seed(cfg: Any) -> int:
     return cfg.seed or 0 if cfg.hbo.seed is None else int(cfg.hbo.seed)
+
+
+def _pass_over_incomplete(cfg: Any) -> None:
+    """Resume automatically from the newest checkpoint that is whole, where Axolotl takes the newest folder."""
+    from hbo_plugin import state
+
+    if not cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint:
+        return
+    whole, incomplete = state.newest_checkpoints(Path(cfg.output_dir))
+    if incomplete:
+        LOG.warning(
+            "%s: incomplete, because the run died while it was written; this run %s.",
+            ", ".join(f"`{checkpoint}`" for checkpoint in incomplete),
+            f"goes on from `{whole}`" if whole else "starts afresh",
+        )
+        cfg.resume_from_checkpoint = str(whole) if whole else None
+        cfg.auto_resume_from_checkpoints = whole is not None

@@ -5,7 +5,7 @@ import json
 import os
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -62,6 +62,9 @@ def write(folder: Path, state: dict[str, Any]) -> None:
         folder: the checkpoint, made if need be.
         state: JSON-safe, without a version and a digest.
 
+    The checkpoint counts as incomplete until the Trainer has written its last file, also where a run that went on from
+    an earlier checkpoint comes to one that was whole.
+
     Raises:
         OSError: the file could not be written; one that was there is as it was.
     """
@@ -73,6 +76,7 @@ def write(folder: Path, state: dict[str, Any]) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # a rename may reach the disk before what was written
+    (folder / _TRAINER_FILE).unlink(missing_ok=True)
     draft.replace(folder / STATE_FILE)
 
 
@@ -112,25 +116,39 @@ def read(folder: Path) -> dict[str, Any]:
     return state
 
 
+def newest_checkpoints(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest whole checkpoint in an output folder, if there is one, and those after it that a kill left incomplete."""
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    incomplete: list[Path] = []
+    for checkpoint in sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
+        if _last_file(checkpoint) == "is whole":
+            return checkpoint, incomplete
+        incomplete.append(checkpoint)
+    return None, incomplete
+
+
 def _check_complete(folder: Path) -> None:
     """Refuse a checkpoint that a kill cut short; the Trainer would end in a traceback, or go on without its optimizer."""
     if not folder.is_dir():
         msg = f"there is no checkpoint `{folder}`: change `resume_from_checkpoint`, or remove it to start afresh."
         raise ValueError(msg)
-    path = folder / _TRAINER_FILE
+    if (found := _last_file(folder)) != "is whole":
+        msg = (
+            f"the checkpoint `{folder}` is incomplete, because `{_TRAINER_FILE}`, its last file, {found}: "
+            f"resume from the checkpoint before it."
+        )
+        raise ValueError(msg)
+
+
+def _last_file(folder: Path) -> Literal["is missing", "is cut short", "is whole"]:
+    """What became of the file that a checkpoint ends with."""
     try:
-        json.loads(path.read_bytes())
+        json.loads((folder / _TRAINER_FILE).read_bytes())
     except FileNotFoundError:
-        found = "is missing"
+        return "is missing"
     except ValueError:
-        found = "is cut short"
-    else:
-        return
-    msg = (
-        f"the checkpoint `{folder}` is incomplete, because `{_TRAINER_FILE}`, its last file, {found}: "
-        f"remove the folder, and resume from the checkpoint before it."
-    )
-    raise ValueError(msg)
+        return "is cut short"
+    return "is whole"
 
 
 def _object(path: Path) -> dict[str, Any]:

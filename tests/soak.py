@@ -68,21 +68,6 @@ def kill(run: BaseProcess, come: Callable[[], bool], seconds: float) -> bool:
     return run.exitcode == -signal.SIGKILL
 
 
-def remove_incomplete(folder: Path) -> bool:
-    """Do what the refusal of an incomplete checkpoint asks for; whether the newest was one."""
-    newest = max(checkpoints(folder).items(), default=(0, None))[1]
-    if newest is None:
-        return False
-    try:
-        state.read(newest)
-    except ValueError as error:
-        if "is incomplete" not in str(error):
-            raise
-        shutil.rmtree(newest)
-        return True
-    return False
-
-
 def start(config: Config) -> BaseProcess:
     """`axolotl train` as a process of its own; what it says is beside its output folder."""
     folder = Path(config["output_dir"])
@@ -138,7 +123,7 @@ def soak(kills: int, seed: int, work: Path) -> tuple[Counter[str], int]:
     """Kill runs so many times in all.
 
     Returns:
-        The differences, and the checkpoints that a kill left incomplete.
+        The differences, and how many kills left an incomplete checkpoint.
     """
     rng = random.Random(seed)  # noqa: S311 moments are no secrets
     model = save_tiny_model(work / "model")
@@ -158,7 +143,7 @@ def soak(kills: int, seed: int, work: Path) -> tuple[Counter[str], int]:
             config |= {"output_dir": str(died), "auto_resume_from_checkpoints": True}
             left = min(KILLS_A_RUN, (kills + 1) // 2, kills - done)
             while True:
-                incomplete += remove_incomplete(died)
+                incomplete += bool(state.newest_checkpoints(died)[1])
                 waited = moment(died, rng)
                 run = start(config)
                 if left == 0 or not kill(run, *waited):
@@ -182,7 +167,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         found, incomplete = soak(given.kills, given.seed, Path(work))
     sys.stdout.write(
-        f"{incomplete} of the kills left an incomplete checkpoint, which was removed before the run went on\n"
+        f"{incomplete} of the kills left an incomplete checkpoint, from before which the run went on\n"
         f"{given.kills} kills: {found['rows']} rows, {found['weights']} weights, {found['losses']} losses differing\n"
     )
     return int(any(found.values()))

@@ -318,6 +318,7 @@ def test_methods_are_compared_on_the_same_rows(
 ) -> None:
     pytest.importorskip("transformers")
     monkeypatch.setattr(comparison, "FIRST_STEPS", 2)
+    monkeypatch.setattr(comparison, "SIZES", range(10, 90, 10))
     few = {name: comparison.CONTENDERS[name] for name in (comparison.BASELINE, "uniform", "hbo")}
     monkeypatch.setattr(comparison, "CONTENDERS", {**few, "the same": few[comparison.BASELINE]})
     arguments = ["--seeds", "2", "--steps", "4", "--noise", "--json", "-"]

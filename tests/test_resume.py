@@ -1,11 +1,12 @@
 """Resume on one process: rows, weights, signals and losses are those of the run that was never stopped."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import train
+from conftest import history, lines, train
 from resume import assert_resumes
 
 pytestmark = pytest.mark.axolotl
@@ -121,9 +122,29 @@ def test_a_checkpoint_that_a_kill_left_incomplete_is_refused(make_config: Any, c
     """The state is written first: here the kill came before the Trainer's last file."""
     (checkpoint / "trainer_state.json").unlink()
     with pytest.raises(
-        ValueError, match=r"`trainer_state\.json`, its last file, is missing: remove the folder, and resume"
+        ValueError, match=r"`trainer_state\.json`, its last file, is missing: resume from the checkpoint before"
     ):
         resume(make_config(), checkpoint)
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_a_run_goes_on_from_before_an_incomplete_checkpoint(
+    make_config: Any, caplog: pytest.LogCaptureFixture, left: int
+) -> None:
+    """A kill leaves part of a checkpoint; with none before it, the run starts afresh."""
+    config = make_config(max_steps=4, save_steps=2, auto_resume_from_checkpoints=True)
+    folder = train(config)
+    whole = lines(folder / "hbo_rows.jsonl"), lines(folder / "hbo_trace.jsonl"), history(folder, "loss")
+    (folder / "checkpoint-4" / "trainer_state.json").unlink()
+    if not left:
+        shutil.rmtree(folder / "checkpoint-2")
+    train(config)
+    assert (lines(folder / "hbo_rows.jsonl"), lines(folder / "hbo_trace.jsonl"), history(folder, "loss")) == whole
+    then = f"goes on from `{folder}/checkpoint-2`" if left else "starts afresh"
+    assert (
+        f"`{folder}/checkpoint-4`: incomplete, because the run died while it was written; this run {then}."
+        in caplog.text
+    )
 
 
 def test_the_state_is_plain_json(checkpoint: Path) -> None:

@@ -148,8 +148,15 @@ def test_an_incomplete_checkpoint_is_a_sentence(checkpoint: Path, content: bytes
         state.read(checkpoint)
     assert str(error.value) == (
         f"the checkpoint `{checkpoint}` is incomplete, because `trainer_state.json`, its last file, {found}: "
-        f"remove the folder, and resume from the checkpoint before it."
+        f"resume from the checkpoint before it."
     )
+
+
+def test_a_checkpoint_that_is_written_anew_is_incomplete_until_it_is_whole(checkpoint: Path) -> None:
+    """A run that went on from an earlier checkpoint writes over a later one, and may die at that."""
+    assert state.newest_checkpoints(checkpoint.parent) == (checkpoint, [])
+    state.write(checkpoint, trained())
+    assert state.newest_checkpoints(checkpoint.parent) == (None, [checkpoint])
 
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 //! Whatever a caller gives: an error or a sampler that works; never a panic, and no memory beyond what was given.
 
-use hbo_sampler_rs::{Packer, Sampler, State};
+use hbo_sampler_rs::State;
 use proptest::prelude::*;
+
+mod uses;
 
 const END: u64 = 1 << 53;
 
@@ -46,42 +48,12 @@ fn cells() -> impl Strategy<Value = (Vec<u64>, Vec<f64>)> {
     })
 }
 
-/// Draws and changes weights anywhere; every row that comes is one of the mixture.
-fn use_it(sampler: &mut Sampler, position: u64, count: u64, weights: &[f64]) -> Result<(), TestCaseError> {
-    let rows: u64 = sampler.cell_sizes().iter().sum();
-    let mut drawn = vec![-1; (count % 700) as usize];
-    if sampler.fill(position, &mut drawn).is_ok() {
-        prop_assert!(drawn.iter().all(|&row| (0..rows as i64).contains(&row)));
-    }
-    // With replacement, counting draws each row.
-    if (!sampler.replacement() || count < 5000)
-        && let Ok(counts) = sampler.counts(position, count)
-    {
-        prop_assert_eq!(counts.iter().sum::<u64>(), count);
-    }
-    let before = sampler.state();
-    if sampler.reweight(position, weights.to_vec()).is_err() {
-        prop_assert_eq!(sampler.state(), before);
-    }
-    if let Ok(weights) = sampler.weights(position) {
-        prop_assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-    }
-    let _ = sampler.fill(position, &mut drawn);
-    let state = sampler.state();
-    prop_assert_eq!(Sampler::restore(state.clone()).expect("its own state").state(), state);
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_mixture((sizes, weights) in cells(), seed in any::<u64>(), replacement in any::<bool>(), uses in prop::collection::vec((numbers(), numbers(), self::weights()), 1..6)) {
-        if let Ok(mut sampler) = Sampler::new(&sizes, weights, seed, replacement) {
-            for (position, count, weights) in uses {
-                use_it(&mut sampler, position, count, &weights)?;
-            }
-        }
+        uses::mixture(&sizes, weights, seed, replacement, &uses);
     }
 
     #[test]
@@ -101,11 +73,7 @@ proptest! {
         let first = if honest { drawn.iter().fold(0_u64, |sum, &count| sum.saturating_add(count)) } else { position };
         let updates = std::iter::once((first, weights.clone())).chain(later).collect();
         let state = State { seed: 1, replacement, cell_sizes, updates, drawn };
-        if let Ok(mut sampler) = Sampler::restore(state) {
-            for at in [first, position] {
-                use_it(&mut sampler, at, 300, &weights)?;
-            }
-        }
+        uses::state(state, position, &weights);
     }
 
     #[test]
@@ -117,19 +85,6 @@ proptest! {
         head in numbers(),
         waiting in prop::collection::vec(prop_oneof![4 => 0..50_i64, 1 => any::<i64>()], 0..90),
     ) {
-        let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
-        if let Ok(mut packer) = Packer::new(&sampler, &lengths, capacity, bins, window) {
-            if packer.seek(&lengths, head, &waiting).is_ok() {
-                prop_assert_eq!((packer.head(), packer.waiting().collect::<Vec<_>>()), (head, waiting));
-            }
-            for _ in 0..3 {
-                let before = (packer.head(), packer.waiting().collect::<Vec<_>>());
-                if let Ok(batch) = packer.batch(&mut sampler, &lengths) {
-                    prop_assert_eq!(batch.len() as u64, bins);
-                } else {
-                    prop_assert_eq!((packer.head(), packer.waiting().collect::<Vec<_>>()), before);
-                }
-            }
-        }
+        uses::packer(&lengths, capacity, bins, window, head, &waiting);
     }
 }
