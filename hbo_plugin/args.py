@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hbo_plugin.methods import Method, find_method
+from hbo_plugin.methods.actors import CORRECTIONS
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
@@ -158,12 +159,14 @@ class HBOConfig(BaseModel):
         if self.method == "hbo" or not self.reference:
             given.pop("reference", None)
         own = self.settings or {}
+        missing = (*_FROM_THE_RUN, *(CORRECTIONS if self.reference else ()))
+        known = [key for key in known if key not in missing]
         for key in (*given, *own):
-            if key not in known or key in _FROM_THE_RUN:
+            if key not in known:
                 where = "hbo" if key in given else "hbo.settings"
-                known = [key for key in known if key not in _FROM_THE_RUN]
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-                msg = f"`{where}.{key}` is no setting of the method `{self.method}`" + (
+                method = f"`{self.method}`{' with `reference: true`' if self.reference else ''}"
+                msg = f"`{where}.{key}` is no setting of the method {method}" + (
                     f", whose nearest is `{near[0]}`; it has {', '.join(f'`{name}`' for name in known)}."
                     if near
                     else ", which has none; remove it."

@@ -212,6 +212,10 @@ class Exponentiated:
         self._rewards = from_json(state, "rewards", arms, unmeasured=True)
 
 
+CORRECTIONS = ("rate", "floor", "strength")
+"""Settings that `ClosedForm` has and the published actor has not."""
+
+
 def corrected_or_published(
     *, reference: bool, rate: float, floor: float, smoothing: float, strength: float
 ) -> Callable[[NDArray[np.float64]], Actor]:
