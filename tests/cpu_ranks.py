@@ -20,6 +20,8 @@ class CPURanksPlugin(BasePlugin):
             cfg["max_memory"] = {"cpu": "64GiB"}
         if cfg.get("fsdp_config"):
             _shard_on_cpu()
+        if cfg.get("deepspeed"):
+            _zero_on_cpu()
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         return {"use_cpu": True}
@@ -41,3 +43,23 @@ def _shard_on_cpu() -> None:
 
     AcceleratorState.__init__ = sharded
     device_mesh.init_device_mesh = lambda _, *args, **kwargs: make("cpu", *args, **kwargs)
+
+
+def _zero_on_cpu() -> None:
+    """DeepSpeed runs on CPU, but accelerate takes DDP there."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    begin = AcceleratorState.__init__
+
+    def sharded(self: Any, *args: Any, deepspeed_plugin: Any = None, **kwargs: Any) -> None:
+        begin(self, *args, deepspeed_plugin=deepspeed_plugin, **kwargs)
+        if deepspeed_plugin is not None:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.DEEPSPEED
+            plugins = deepspeed_plugin if isinstance(deepspeed_plugin, dict) else {"default": deepspeed_plugin}
+            for plugin in plugins.values():
+                plugin.set_mixed_precision("no")
+            next(iter(plugins.values())).select(_from_accelerator_state=True)
+            self.deepspeed_plugins = plugins
+
+    AcceleratorState.__init__ = sharded

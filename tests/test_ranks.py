@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def start(config: dict[str, Any], ranks: int, launcher: str = "torchrun") -> sub
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # Axolotl looks for the launcher there
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     }
     options = {
         "torchrun": ["--nproc_per_node"],
@@ -122,8 +124,8 @@ def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
     assert records[1]["weights"] != records[0]["weights"]
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_two_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool) -> None:
+@pytest.mark.parametrize(("packed", "ranks"), [(False, 2), (True, 4)])
+def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool, ranks: int) -> None:
     """FSDP2: signals from the training batches, and losses of held-out rows, of which no rank has as many."""
     packing = {"sample_packing": True, "eval_sample_packing": False, "sequence_len": 256, "pad_to_sequence_len": True}
     config = shared(val_set_size=9, eval_steps=3, **(packing if packed else {}))
@@ -137,15 +139,42 @@ def test_two_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed:
         "offload_params": False,
         "cpu_ram_efficient_loading": False,
     }
-    config |= {"fsdp_version": 2, "fsdp_config": sharding, "gradient_accumulation_steps": steps // 2}
-    config["output_dir"] = str(tmp_path / "two")
-    done = start(config, 2)
+    config |= {"fsdp_version": 2, "fsdp_config": sharding, "gradient_accumulation_steps": steps // ranks}
+    config["output_dir"] = str(tmp_path / "together")
+    done = start(config, ranks)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path / "together", alone, config, ranks)
+    for rank in range(ranks):
+        assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{rank}.jsonl"))
+    events = [record["event"] for record in lines(alone / "hbo_trace.jsonl")]
+    assert {"update", "evaluate"} <= set(events)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_two_ranks_share_a_model_by_zero(
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    """DeepSpeed, where it is installed: it compiles its communication with ninja and a C++ compiler."""
+    if find_spec("deepspeed") is None or shutil.which("ninja") is None:
+        pytest.skip("DeepSpeed or ninja is not installed: `pip install deepspeed ninja`")
+    config = shared()
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    auto = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size", "gradient_clipping")
+    settings = {
+        "zero_optimization": {"stage": stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        **dict.fromkeys(auto, "auto"),
+    }
+    (tmp_path / "zero.json").write_text(json.dumps(settings))
+    config |= {"gradient_accumulation_steps": 2, "output_dir": str(tmp_path / "two")}
+    done = start({**config, "deepspeed": str(tmp_path / "zero.json")}, 2)
     assert done.returncode == 0, done.stderr
     assert_one_run(tmp_path / "two", alone, config, 2)
     for rank in range(2):
-        assert all(record["sharded"] for record in lines(tmp_path / "two" / f"witness_{rank}.jsonl"))
-    events = [record["event"] for record in lines(alone / "hbo_trace.jsonl")]
-    assert {"update", "evaluate"} <= set(events)
+        records = lines(tmp_path / "two" / f"witness_{rank}.jsonl")
+        assert {record["engine"] for record in records} == {"DeepSpeedEngine"}
 
 
 def test_a_packed_run_goes_on_with_other_numbers_of_ranks(

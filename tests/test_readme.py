@@ -46,10 +46,7 @@ def test_the_commands_are_those_that_are_tested() -> None:
         ["axolotl", "preprocess"],
         ["axolotl", "train"],
         ["axolotl", "hbo-report"],
-        ["python", "-m"],
-        ["python", "-m"],
-        ["python", "-m"],
-        ["python", "-m"],
+        *[["python", "-m"]] * 5,
     ]
 
 

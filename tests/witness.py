@@ -23,6 +23,7 @@ class _WitnessCallback(TrainerCallback):
             "batches": self._trainer.seen,
             "weights": [weight.hex() for weight in weights.ravel().tolist()],
             "sharded": all(hasattr(parameter, "placements") for parameter in model.parameters()),
+            "engine": type(self._trainer.model_wrapped).__name__,
         }
         self._trainer.seen = []
         with (Path(args.output_dir) / f"witness_{args.process_index}.jsonl").open("a") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import tempfile
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from hbo_plugin.bench.report import environment
+from hbo_plugin.bench.report import environment, wide_console, write_json
 from hbo_plugin.bench.tasks import TASKS, VOCABULARY, task_rows
 
 if TYPE_CHECKING:
@@ -89,7 +88,6 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
     One run takes some twelve seconds on a core: a quarter of an hour for all, with five seeds.
     """
     contenders = {name: block for name, block in CONTENDERS.items() if not only or name in {BASELINE, *only}}
-    console = Console(stderr=json_to == "-")
     start = _first_model(FIRST_STEPS)
     losses = np.empty((seeds, len(contenders), len(TASKS) - 1))
     sizes = np.empty((seeds, len(TASKS) - 1), np.int64)
@@ -100,12 +98,12 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
         block = [*contenders.values()][index]
         losses[seed, index], costs[seed, index] = _run(start, block, sizes[seed], steps, seed, noise=noise)
     outcomes = _outcomes([*contenders], losses, sizes, costs)
-    _show(console, outcomes, f"{seeds} seeds, {steps} steps of {ROWS_PER_STEP} rows{', with noise' if noise else ''}")
+    if json_to != "-":
+        _show(outcomes, f"{seeds} seeds, {steps} steps of {ROWS_PER_STEP} rows{', with noise' if noise else ''}")
     if json_to:
         settings = {"seeds": seeds, "steps": steps, "noise": noise}
-        result = {"rows": [asdict(each) for each in outcomes], "settings": settings, "environment": environment()}
-        with click.open_file(json_to, "w") as file:
-            file.write(json.dumps(result, indent=1) + "\n")
+        rows = [asdict(each) for each in outcomes]
+        write_json(json_to, {"rows": rows, "settings": settings, "environment": environment()})
 
 
 def _first_model(steps: int) -> Any:
@@ -186,7 +184,7 @@ def _outcomes(
     ]
 
 
-def _show(console: Console, outcomes: Sequence[Outcome], title: str) -> None:
+def _show(outcomes: Sequence[Outcome], title: str) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("method")
     for header in ("mean loss", f"from {BASELINE}", "worst task", "three smallest", "cost"):
@@ -197,5 +195,6 @@ def _show(console: Console, outcomes: Sequence[Outcome], title: str) -> None:
         table.add_row(
             each.name, f"{each.loss:.3f}", difference, f"{each.worst:.3f}", f"{each.small:.3f}", f"{each.cost:.1%}"
         )
+    console = wide_console()
     console.print(table)
     console.print("± is one standard error over the seeds. One small model, one kind of task: a hint, not evidence.")

@@ -117,13 +117,21 @@ def publish(rows: Sequence[Row], json_to: str | None, ratios: tuple[str, dict[st
     where = environment()
     title, found = ratios or (BEST_PEER, headline(rows))
     if json_to != "-":
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=160)
-        console.print(*tables(rows, title, found, where), sep="\n")
+        wide_console().print(*tables(rows, title, found, where), sep="\n")
     if json_to:
-        with click.open_file(json_to, "w") as file:
-            file.write(json.dumps(as_json(rows, found, where), indent=1) + "\n")
+        write_json(json_to, as_json(rows, found, where))
+
+
+def wide_console() -> Console:
+    """Stdout, with room for a table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def write_json(path: str, content: dict[str, Any]) -> None:
+    """Write an object to a path, or to stdout for -."""
+    with click.open_file(path, "w") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
 
 
 def _cells(row: Row, best: float | None) -> tuple[str, ...]:

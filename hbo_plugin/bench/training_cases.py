@@ -10,11 +10,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from hbo_plugin.bench.measure import Row
-from hbo_plugin.bench.report import publish
+from hbo_plugin.bench.report import publish, wide_console
 from hbo_plugin.methods import METHODS
 
 if TYPE_CHECKING:
@@ -141,10 +140,7 @@ def methods(*, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in METHODS:
             table.add_row(name, *_tried(name, steps, Path(folder)))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    wide_console().print(table)
 
 
 def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
