@@ -58,7 +58,7 @@ compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axo
 	fi
 
 .PHONY: soak
-soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (N=200 takes an hour); nothing may differ
+soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (N=200 takes half an hour); nothing may differ
 	$(BIN)/python tests/soak.py --kills $(or $(N),3)
 
 .PHONY: fuzz

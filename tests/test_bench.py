@@ -346,7 +346,6 @@ def test_rows_of_a_task_are_different_and_right() -> None:
         assert row["labels"][: digits + 2] == [-100] * (digits + 2)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_peer_cannot_drop_the_limit() -> None:
     """What is raised in a finalizer is dropped by Python, and an alarm that rang there once would be lost."""
 

@@ -77,8 +77,14 @@ class Outcome:
 
 
 @click.command()
-@click.option("--seeds", default=5, show_default=True, help="Runs of each contender, on other rows and sizes.")
-@click.option("--steps", default=300, show_default=True, help="Optimizer steps of a run.")
+@click.option(
+    "--seeds",
+    default=5,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Runs of each contender, on other rows and sizes.",
+)
+@click.option("--steps", default=300, type=click.IntRange(min=1), show_default=True, help="Optimizer steps of a run.")
 @click.option("--noise", is_flag=True, help="Add a dataset that nobody can learn, and that is not counted.")
 @click.option("--only", multiple=True, type=click.Choice([*CONTENDERS]), help="Only these, beside the baseline.")
 @click.option("--json", "json_to", type=click.Path(dir_okay=False), help="Write the outcomes; - is stdout.")

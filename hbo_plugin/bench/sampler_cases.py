@@ -46,12 +46,13 @@ def drawing(rows: int, batch: int, window: int) -> Case:
 
     def make(contender: type[Contender]) -> Task:
         sampler = contender(mixture, window)
+        draw = sampler.draw
         forms = cycle([contender.form(mixture, each) for each in weights])
 
         def windows_of_batches() -> None:
             sampler.reweight(next(forms))
             for _ in range(window // batch):
-                sampler.draw(batch)
+                draw(batch)
 
         def batch_of_windows() -> None:
             sampler.draw_changing([next(forms) for _ in range(batch // window)])
