@@ -153,8 +153,28 @@ def test_a_peer_that_is_too_slow_or_too_large_says_so() -> None:
         plan,
     )
     assert rows["hbo"].value is not None
-    assert rows[NumPyTwoStep.name].note == "too slow: 0.05 s were not enough to make it and call it once at 1,000 rows"
+    assert rows[NumPyTwoStep.name].note == "too slow: 0.05 s were not enough for a call at 1,000 rows"
     assert rows[NumPyWithoutReplacement.name].note == "needs 0.0 GB; this run gives a peer 3.999e-06 GB"
+
+
+@pytest.mark.parametrize(("quick", "kept"), [(1, 0), (2, 1)])
+def test_a_peer_that_becomes_too_slow_keeps_what_it_has(quick: int, kept: int) -> None:
+    """Called once to be made and once for the length of a repeat; then a repeat hangs, the first or the second."""
+
+    def make(contender: type[Contender]) -> Task:
+        calls = iter(range(100))
+
+        def run() -> None:
+            while not contender.ours and next(calls) > quick:
+                time.sleep(1)
+            time.sleep(1e-3)
+
+        return Task(run)
+
+    plan = Plan(repeats=3, seconds=1e-4, patience=0.05, memory=1e9)
+    row = _notes(make, (WithoutReplacement, NumPyTwoStep), plan)[NumPyTwoStep.name]
+    assert (row.value is not None) == (kept > 0)
+    assert row.note == (f"{kept} of 3 repeats" if kept else "too slow: not one repeat ended in time")
 
 
 def test_headline_is_our_worse_mode_over_the_best_peer() -> None:

@@ -35,7 +35,7 @@ def limit(seconds: float, rows: int) -> Iterator[None]:
     try:
         yield
     except _OutOfTime:
-        msg = f"too slow: {seconds:g} s were not enough to make it and call it once at {rows:,} rows"
+        msg = f"too slow: {seconds:g} s were not enough for a call at {rows:,} rows"
         raise UnableError(msg) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, left)

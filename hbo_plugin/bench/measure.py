@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +26,7 @@ class Plan:
     seconds: float
     """That one repeat lasts, unless one call of the task lasts longer."""
     patience: float
-    """Seconds that a peer may take to be made and called once, and after which nobody is asked for another repeat."""
+    """Seconds that a peer may take to be made and called once, and for a repeat; after so many, nobody is asked for another."""
     memory: float
     """Bytes that a contender may need."""
 
@@ -83,30 +83,35 @@ class _Runner:
     loops: int
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    over: bool = False
+    """Whether a repeat took too long."""
 
     @classmethod
     def of(cls, case: Case, contender: type[Contender], plan: Plan) -> _Runner:
         """Make the task, and find how many calls last as long as a repeat should."""
-        with nullcontext() if contender.ours else limit(plan.patience, case.rows):
+        with _patience(case, contender, plan):
             task = case.make(contender)
             task.run()
         loops, spent = 1, 0.0
-        while spent < plan.seconds / 4:
-            loops *= 4 if spent else 1
-            begun = time.perf_counter()
-            for _ in range(loops):
-                task.run()
-            spent = time.perf_counter() - begun
+        with _patience(case, contender, plan):
+            while spent < plan.seconds / 4:
+                loops *= 4 if spent else 1
+                begun = time.perf_counter()
+                for _ in range(loops):
+                    task.run()
+                spent = time.perf_counter() - begun
         return cls(task, max(1, round(loops * plan.seconds / spent)))
 
     def repeat(self) -> None:
         """Time the task once more."""
         gc.disable()  # as timeit does
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(self.loops):
-            self.task.run()
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        gc.enable()
+        try:
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(self.loops):
+                self.task.run()
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        finally:
+            gc.enable()
         self.wall.append(wall / self.loops)
         self.cpu.append(cpu / self.loops)
 
@@ -146,12 +151,29 @@ def measure(
                 failures[case.kind, name] = notes[name] = _reason(error)
         gc.collect()
         for index in range(plan.repeats):
-            for name, runner in runners.items():
-                say(f"{case.name}: {name}, repeat {index + 1}")
-                if not index or sum(runner.wall) * runner.loops < plan.patience:
-                    runner.repeat()
+            for contender in [each for each in asked if each.name in runners]:
+                say(f"{case.name}: {contender.name}, repeat {index + 1}")
+                if not _repeat(runners[contender.name], case, contender, plan):
+                    del runners[contender.name]
+                    notes[contender.name] = "too slow: not one repeat ended in time"
         for contender in asked:
             yield _row(case, contender, runners.get(contender.name), notes.get(contender.name, ""), plan.repeats)
+
+
+def _repeat(runner: _Runner, case: Case, contender: type[Contender], plan: Plan) -> bool:
+    """Time once more, unless enough was spent; whether there is any time to tell of."""
+    if not runner.over and sum(runner.wall) * runner.loops < plan.patience:
+        try:
+            with _patience(case, contender, plan):
+                runner.repeat()
+        except UnableError:
+            runner.over = True
+    return bool(runner.wall)
+
+
+def _patience(case: Case, contender: type[Contender], plan: Plan) -> AbstractContextManager[None]:
+    """The limit of a peer; each call has one, for some weights take a peer for ever, and they may come late."""
+    return nullcontext() if contender.ours else limit(plan.patience, case.rows)
 
 
 def too_large(contender: type[Contender], rows: int, plan: Plan) -> str:
