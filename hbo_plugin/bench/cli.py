@@ -20,7 +20,7 @@ from hbo_plugin.bench.report import publish
 from hbo_plugin.bench.sampler_cases import sampler_cases
 from hbo_plugin.bench.training_cases import methods, training
 
-FULL = Plan(repeats=15, seconds=0.05, patience=1, memory=6e9)
+FULL = Plan(repeats=5, seconds=0.1, patience=1, memory=6e9)
 FULL_SIZES = (10**5, 10**6, 10**7, 10**8, 10**9)
 FULL_DRAWS = ((256, 1024), (65_536, 1024))
 QUICK = Plan(repeats=5, seconds=0.02, patience=1, memory=1e9)
