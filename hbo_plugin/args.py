@@ -154,19 +154,19 @@ class HBOConfig(BaseModel):
 
     def method_settings(self) -> dict[str, Any]:
         """What the block says to its method; a ValueError for what that method does not have."""
-        known = list(inspect.signature(find_method(self.method_name)).parameters)[1:]
+        missing = (*_FROM_THE_RUN, *(CORRECTIONS if self.reference else ()))
+        parameters = list(inspect.signature(find_method(self.method_name)).parameters)[1:]
+        known = [key for key in parameters if key not in missing]
         given = {key: value for key in _METHOD_KEYS if (value := getattr(self, key)) is not None}
         if self.method == "hbo" or not self.reference:
             given.pop("reference", None)
         own = self.settings or {}
-        missing = (*_FROM_THE_RUN, *(CORRECTIONS if self.reference else ()))
-        known = [key for key in known if key not in missing]
         for key in (*given, *own):
             if key not in known:
                 where = "hbo" if key in given else "hbo.settings"
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-                method = f"`{self.method}`{' with `reference: true`' if self.reference else ''}"
-                msg = f"`{where}.{key}` is no setting of the method {method}" + (
+                published = " with `reference: true`" if self.reference and key in CORRECTIONS else ""
+                msg = f"`{where}.{key}` is no setting of the method `{self.method}`{published}" + (
                     f", whose nearest is `{near[0]}`; it has {', '.join(f'`{name}`' for name in known)}."
                     if near
                     else ", which has none; remove it."

@@ -1,11 +1,11 @@
-"""The state file of a checkpoint: written as a whole or not at all, and read as it was written or not at all."""
+"""The state file of a checkpoint: written and read as a whole or not at all; and which checkpoints are whole."""
 
 import hashlib
 import json
 import os
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -121,7 +121,7 @@ def newest_checkpoints(folder: Path) -> tuple[Path | None, list[Path]]:
     numbered = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     incomplete: list[Path] = []
     for checkpoint in sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
-        if _last_file(checkpoint) == "is whole":
+        if _cut_short(checkpoint) is None:
             return checkpoint, incomplete
         incomplete.append(checkpoint)
     return None, incomplete
@@ -132,7 +132,7 @@ def _check_complete(folder: Path) -> None:
     if not folder.is_dir():
         msg = f"there is no checkpoint `{folder}`: change `resume_from_checkpoint`, or remove it to start afresh."
         raise ValueError(msg)
-    if (found := _last_file(folder)) != "is whole":
+    if found := _cut_short(folder):
         msg = (
             f"the checkpoint `{folder}` is incomplete, because `{_TRAINER_FILE}`, its last file, {found}: "
             f"resume from the checkpoint before it."
@@ -140,15 +140,15 @@ def _check_complete(folder: Path) -> None:
         raise ValueError(msg)
 
 
-def _last_file(folder: Path) -> Literal["is missing", "is cut short", "is whole"]:
-    """What became of the file that a checkpoint ends with."""
+def _cut_short(folder: Path) -> str | None:
+    """What is wrong with the file that a checkpoint ends with; None where the checkpoint is whole."""
     try:
         json.loads((folder / _TRAINER_FILE).read_bytes())
     except FileNotFoundError:
         return "is missing"
     except ValueError:
         return "is cut short"
-    return "is whole"
+    return None
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_a_typo_is_named_with_the_nearest_key() -> None:
         ),
         (
             {"method": "uniform", "reference": True},
-            "`hbo.reference` is no setting of the method `uniform` with `reference: true`, which has none; remove it.",
+            "`hbo.reference` is no setting of the method `uniform`, which has none; remove it.",
         ),
         (
             {"method": "mos_plus", "reference": True, "rate": 0.1},

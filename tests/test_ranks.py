@@ -54,7 +54,7 @@ def start(config: dict[str, Any], ranks: int, launcher: str = "torchrun") -> sub
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # Axolotl looks for the launcher there
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
     }
     options = {
         "torchrun": ["--nproc_per_node"],

@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from hbo_plugin.bench.report import environment, wide_console, write_json
-from hbo_plugin.bench.tasks import TASKS, VOCABULARY, task_rows
+from hbo_plugin.bench.tasks import LEARNABLE, NOISE, VOCABULARY, task_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ FIRST_STEPS = 600
 """On easy terms, before any method begins: a model that is fine-tuned is not a new one."""
 SIZES = (4000, 2000, 1000, 500, 250, 120, 60, 30)
 """Rows of the datasets; which task has how many depends on the seed."""
-NOISE = 1000
+NOISE_ROWS = 1000
 HELD_OUT = 64
 """Rows of each task."""
 
@@ -95,8 +95,8 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
     """
     contenders = {name: block for name, block in CONTENDERS.items() if not only or name in {BASELINE, *only}}
     start = _first_model(FIRST_STEPS)
-    losses = np.empty((seeds, len(contenders), len(TASKS) - 1))
-    sizes = np.empty((seeds, len(TASKS) - 1), np.int64)
+    losses = np.empty((seeds, len(contenders), len(LEARNABLE)))
+    sizes = np.empty((seeds, len(LEARNABLE)), np.int64)
     costs = np.empty((seeds, len(contenders)))
     runs = [(seed, index) for seed in range(seeds) for index in range(len(contenders))]
     for seed, index in track(runs, "runs", console=Console(stderr=True), transient=True):
@@ -117,7 +117,7 @@ def _first_model(steps: int) -> Any:
     from hbo_plugin.bench.training_run import small_model
 
     rng = np.random.default_rng(2**32)
-    datasets = [task_rows(name, 400, rng) for name in TASKS if name != "noise"]
+    datasets = [task_rows(name, 400, rng) for name in LEARNABLE]
     model = small_model(VOCABULARY)
     _train(model, datasets, [rows[:1] for rows in datasets], {"method": "uniform"}, steps, 0)
     return model
@@ -128,14 +128,13 @@ def _run(
 ) -> tuple[list[float], float]:
     """The held-out loss of each task after a run, and the share of the run that hbo took."""
     rng = np.random.default_rng(seed)
-    names = [name for name in TASKS if name != "noise"]
-    datasets = [task_rows(name, size, rng) for name, size in zip(names, sizes.tolist(), strict=True)]
-    held_out = [task_rows(name, HELD_OUT, rng, rows) for name, rows in zip(names, datasets, strict=True)]
+    datasets = [task_rows(name, size, rng) for name, size in zip(LEARNABLE, sizes.tolist(), strict=True)]
+    held_out = [task_rows(name, HELD_OUT, rng, rows) for name, rows in zip(LEARNABLE, datasets, strict=True)]
     if noise:
-        datasets.append(task_rows("noise", NOISE, rng))
-        held_out.append(task_rows("noise", 1, rng))
+        datasets.append(task_rows(NOISE, NOISE_ROWS, rng))
+        held_out.append(task_rows(NOISE, 1, rng))
     losses, cost = _train(copy.deepcopy(start), datasets, held_out, block, steps, seed)
-    return losses[: len(names)], cost
+    return losses[: len(LEARNABLE)], cost
 
 
 def _train(
@@ -160,11 +159,8 @@ def _train(
             for group in training.optimizer.param_groups:
                 group["lr"] = RATE * min(1, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / steps))
             training.step(step)
-        run = training.run
-        if run is None:
-            raise TypeError
-        cost = run.scalars()["hbo/overhead/share"]
-        return [*run.held_out_losses(steps).values()], cost
+        cost = training.run.scalars()["hbo/overhead/share"]
+        return [*training.run.held_out_losses(steps).values()], cost
 
 
 def _outcomes(

@@ -155,7 +155,9 @@ def measure(
                 say(f"{case.name}: {contender.name}, repeat {index + 1}")
                 if not _repeat(runners[contender.name], case, contender, plan):
                     del runners[contender.name]
-                    notes[contender.name] = "too slow: not one repeat ended in time"
+                    failures[case.kind, contender.name] = notes[contender.name] = (
+                        "too slow: not one repeat ended in time"
+                    )
         for contender in asked:
             yield _row(case, contender, runners.get(contender.name), notes.get(contender.name, ""), plan.repeats)
 

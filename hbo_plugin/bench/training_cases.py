@@ -60,8 +60,6 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
     without = Training.of(model, *data, block=None, **shared)
     with_hbo = Training.of(model, *data, block=setting.block(signals), **shared)
     run = with_hbo.run
-    if run is None:
-        raise TypeError
 
     steps = []
 
@@ -153,8 +151,6 @@ def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     data = made_rows((400, 200, 100), 48), made_rows([HELD_OUT] * 3, 48, seed=1)
     made = Training.of(MODELS["tiny"](), *data, rows_per_step=16, steps=steps, folder=root / name, block=block)
     run = made.run
-    if run is None:
-        raise TypeError
     for number in range(1, steps + 1):
         made.step(number)
     run.end(steps)

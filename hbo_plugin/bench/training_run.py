@@ -88,8 +88,16 @@ class Training:
     model: Any
     trainer: Any
     optimizer: Any
-    run: Run | None = None
+    _run: Run | None = None
     rows: Iterator[int] | None = None
+
+    @property
+    def run(self) -> Run:
+        """What hbo knows of this run; a TypeError where it takes no part."""
+        if self._run is None:
+            msg = "this training has no `hbo:` block"
+            raise TypeError(msg)
+        return self._run
 
     @classmethod
     def of(
@@ -125,30 +133,29 @@ class Training:
             disable_tqdm=True,
         )
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
-        trainer = _Trainer(model=model, args=args, train_dataset=_together(datasets))
+        # Levels are by length; without hbo too, so that a number is the same row in both.
+        ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
+        trainer = _Trainer(model=model, args=args, train_dataset=_together(ordered))
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
         optimizer = trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         training = cls(model, trainer, optimizer)
         if block is not None:
-            training._join(datasets, held_out, rows_per_step, block, seed)
+            training._join([len(rows) for rows in datasets], held_out, rows_per_step, block, seed)
         return training
 
     def _join(
-        self, datasets: Sequence[Rows], held_out: Sequence[Rows], batch: int, block: dict[str, Any], seed: int
+        self, rows: Sequence[int], held_out: Sequence[Rows], batch: int, block: dict[str, Any], seed: int
     ) -> None:
         config = HBOConfig.model_validate({"levels": LEVELS, **block})
-        names = tuple(f"set{number}" for number in range(len(datasets)))
-        # Levels by length, as a stable sort.
-        ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
-        train = self.trainer.train_dataset = _together(ordered)
-        levels = config.levels
-        sizes = np.array([np.diff(np.arange(levels + 1) * len(rows) // levels) for rows in datasets])
+        names = tuple(f"set{number}" for number in range(len(rows)))
+        train, levels = self.trainer.train_dataset, config.levels
+        sizes = np.array([np.diff(np.arange(levels + 1) * size // levels) for size in rows])
         cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
         ends = np.cumsum([0, *map(len, held_out)]).tolist()
         ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
         data = RunData(train, cells, _together(held_out), ranges)
         method = config.make_method(cells.sizes, names, seed=seed, batch=batch)
-        self.run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=seed)
+        self._run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=seed)
         self.trainer.hbo = self.run
         # One epoch after the other, of rows: nothing is packed.
         self.rows = chain.from_iterable(repeat(self.run.new_sampler()))  # type: ignore[arg-type]
@@ -163,7 +170,7 @@ class Training:
         self.trainer.training_step(self.model, inputs)
         self.optimizer.step()
         self.model.zero_grad()
-        if self.run is not None:
+        if self._run is not None:
             self.run.after_step(number, last=False)
             if number % 10 == 0:
                 self.run.scalars()

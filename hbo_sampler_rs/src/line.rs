@@ -63,17 +63,10 @@ impl Line {
 
     /// The strata that have more than one cell, and perhaps others.
     pub fn cut_strata(&self) -> Vec<u8> {
-        let mut strata = Vec::with_capacity(STRATA.min(self.ends.len()));
-        for stratum in self
-            .ends
-            .iter()
-            .filter(|&&end| end < LINE)
-            .map(|end| (end >> STRATUM_BITS) as u8)
-        {
-            if strata.last() != Some(&stratum) {
-                strata.push(stratum);
-            }
-        }
+        let mut strata = Vec::with_capacity(self.ends.len());
+        let inside = self.ends.iter().filter(|&&end| end < LINE);
+        strata.extend(inside.map(|end| (end >> STRATUM_BITS) as u8));
+        strata.dedup();
         strata
     }
 }

@@ -247,6 +247,7 @@ fn whole_numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
 }
 
 fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    // What weights are in a run, copied without the books that are kept of a borrowed array.
     if let Ok(array) = values.cast::<PyArray1<f64>>()
         && let Ok(numbers) = array.to_vec()
     {
