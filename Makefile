@@ -62,10 +62,11 @@ soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (
 	$(BIN)/python tests/soak.py --kills $(or $(N),3)
 
 .PHONY: fuzz
-fuzz: ## Give the Rust code random input for T seconds (60 if unset), led by what it covers; installs cargo-fuzz
+fuzz: $(EXTENSION) ## Give Rust and Python random input for T seconds each (60 if unset); installs cargo-fuzz
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	cd hbo_sampler_rs && cargo fuzz run --sanitizer none anything -- \
 		-max_total_time=$(or $(T),60) -timeout=5 -rss_limit_mb=1024
+	until ((SECONDS >= $(or $(T),60))); do $(BIN)/python -m pytest -m hypothesis --hypothesis-profile random; done
 
 .PHONY: demo
 demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO balances: ten minutes on two cores

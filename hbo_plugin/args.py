@@ -19,6 +19,7 @@ MODEL_SCORES = ("loss", "perplexity", "ifd")
 MAX_LAPS = 10.0
 """The cap of a dataset that has none of its own."""
 _Above0 = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(ge=1, lt=2**63)]
 
 _METHOD_KEYS = ("reference", "temperature", "rate", "floor", "smoothing", "strength", "reward")
 """Keys of the block that go to the method, where they are set; what they mean is alike in all methods that have them."""
@@ -40,7 +41,7 @@ class HBOConfig(BaseModel):
         description="The update rule of the published code, to the number. With `method: hbo` it changes the defaults "
         "of `update_every` to 200 and of `temperature` to 1, as published.",
     )
-    update_every: int = Field(default=100, ge=1, description="Optimizer steps between two updates of the weights.")
+    update_every: _Count = Field(default=100, description="Optimizer steps between two updates of the weights.")
     temperature: float | None = Field(
         default=None,
         gt=0,
@@ -54,7 +55,7 @@ class HBOConfig(BaseModel):
         default="auto",
         description="Where signals come from: the training batches, passes of their own, or the first where it can be.",
     )
-    levels: int = Field(default=4, ge=1, description="Difficulty levels per dataset; 1 balances datasets only.")
+    levels: _Count = Field(default=4, description="Difficulty levels per dataset; 1 balances datasets only.")
     difficulty: str = Field(
         default="length",
         min_length=1,
@@ -89,8 +90,8 @@ class HBOConfig(BaseModel):
         description="What single datasets hold out, by name: a share below 1, or a number of rows. "
         "The others follow Axolotl's `val_set_size`.",
     )
-    gradient_rows: int = Field(default=32, ge=1, description="Rows of a dataset that one gradient norm is measured on.")
-    forward_rows: int = Field(default=16, ge=1, description="Rows of a cell that one perplexity ratio is measured on.")
+    gradient_rows: _Count = Field(default=32, description="Rows of a dataset that one gradient norm is measured on.")
+    forward_rows: _Count = Field(default=16, description="Rows of a cell that one perplexity ratio is measured on.")
     replacement: bool = Field(default=False, description="Draw with replacement, as the paper does.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of the stream; Axolotl's `seed` if unset.")
     names: list[str] | None = Field(default=None, description="One name for each entry of `datasets:`.")

@@ -89,6 +89,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         ("floor", 1.1),
         ("smoothing", 1),
         ("seed", -1),
+        *((key, 2**63) for key in ("update_every", "levels", "gradient_rows", "forward_rows", "seed")),
     ],
 )
 def test_bounds(key: str, value: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -64,7 +64,6 @@ def asked(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.float64], in
     return raw / raw.sum(), allowance, draw(st.integers(0, 3000))
 
 
-@settings(deadline=None, derandomize=True)
 @given(asked())
 def test_promises(case: tuple[NDArray[np.float64], NDArray[np.float64], int]) -> None:
     weights, allowance, horizon = case
@@ -86,7 +85,6 @@ def test_promises(case: tuple[NDArray[np.float64], NDArray[np.float64], int]) ->
         assert bound[live].all()
 
 
-@settings(deadline=None, derandomize=True)
 @given(asked())
 def test_agrees_with_a_bisection_for_the_water_level(
     case: tuple[NDArray[np.float64], NDArray[np.float64], int],

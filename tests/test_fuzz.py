@@ -31,7 +31,7 @@ BLOCKS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(BLOCKS)
 def test_any_block_is_accepted_or_names_its_key(block: dict[str, Any]) -> None:
     accept_or_name(block)
@@ -58,7 +58,7 @@ def accept_or_name(block: dict[str, Any]) -> None:
         assert ((rows >= 0) & (rows < 81)).all()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(METHODS)), st.data())
 def test_any_value_of_a_setting_that_a_method_has(method: str, data: Any) -> None:
     known = list(signature(METHODS[method]).parameters)[1:]
@@ -80,7 +80,7 @@ def mixture(*, replacement: bool = False) -> MixtureSampler:
     return made
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), st.booleans())
 def test_any_state_of_the_stream(data: Any, replacement: bool) -> None:  # noqa: FBT001 drawn, not called
     whole = mixture(replacement=replacement).state_dict()
@@ -105,7 +105,7 @@ def test_a_state_of_huge_cells_takes_no_memory_for_them() -> None:
     assert restored.fill(2**53 - 1, 1)[0] < cells * 2**31
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_any_state_of_the_packer(data: Any) -> None:
     def sampler() -> PackedBatchSampler:

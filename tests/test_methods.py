@@ -59,7 +59,7 @@ def reloaded(name: str, method: Method, rows: NDArray[np.int64]) -> Method:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data(), rows=cells())
 def test_whatever_the_signals_the_weights_are_a_distribution_and_the_state_is_whole(
     name: str, data: st.DataObject, rows: NDArray[np.int64]

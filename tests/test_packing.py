@@ -42,7 +42,7 @@ packings = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(given=packings, most=st.integers(10, 100), seed=st.integers(0, 9), replacement=st.booleans())
 def test_every_bin_is_the_references(given: dict[str, int], most: int, seed: int, *, replacement: bool) -> None:
     lengths = random_lengths(most, seed)
@@ -55,7 +55,7 @@ def test_every_bin_is_the_references(given: dict[str, int], most: int, seed: int
         assert (sampler.head, sampler.waiting) == (reference.head, len(reference.waiting))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(packings)
 def test_nothing_is_lost_or_doubled_late_or_too_long(given: dict[str, int]) -> None:
     lengths = random_lengths()
@@ -89,7 +89,7 @@ def test_laps_stay_exact() -> None:
     assert set(taken + waiting) == {laps, laps + (rest > 0)}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(packings, st.integers(0, 30))
 def test_a_state_taken_after_any_batch_goes_on_as_the_sampler_did(given: dict[str, int], batches: int) -> None:
     sampler = PackedBatchSampler(mixture(), random_lengths(), **given)

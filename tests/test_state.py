@@ -170,7 +170,7 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
 WHOLE = json.loads(json.dumps(trained()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_edit_is_refused_unless_it_changes_nothing(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     folder = tmp_path_factory.getbasetemp() / "edited"
@@ -196,7 +196,7 @@ def loading() -> Run:
     return run
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_state_of_a_run(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     """Changed in any way and signed again: as one of another hbo of this version would be."""

@@ -50,7 +50,7 @@ def cells_of(sizes: list[int], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.searchsorted(np.cumsum(sizes), rows, side="right")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixtures())
 def test_rows_are_those_of_the_reference(mixture: Mixture) -> None:
     rows = make(mixture).fill(0, 1100)
@@ -66,7 +66,7 @@ def test_the_largest_cells_and_seeds_follow_the_reference(replacement: bool) -> 
     assert make(mixture).fill(0, 700).tolist() == stream(**mixture, count=700)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixtures(), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 700)), max_size=8))
 def test_any_split_gives_the_same_rows(mixture: Mixture, parts: list[tuple[int, int]]) -> None:
     rows = make(mixture).fill(0, 2700)
@@ -75,7 +75,7 @@ def test_any_split_gives_the_same_rows(mixture: Mixture, parts: list[tuple[int, 
         assert np.array_equal(sampler.fill(position, count), rows[position : position + count])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixtures(), st.integers(0, 2000), st.integers(0, 700))
 def test_counts_are_those_of_the_rows(mixture: Mixture, position: int, count: int) -> None:
     sampler = make(mixture)
@@ -85,7 +85,7 @@ def test_counts_are_those_of_the_rows(mixture: Mixture, position: int, count: in
     assert counts.tolist() == np.bincount(cells, minlength=len(mixture["sizes"])).tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixtures())
 def test_a_cell_of_weight_0_is_never_drawn(mixture: Mixture) -> None:
     cells = cells_of(mixture["sizes"], make(mixture).fill(0, 2000))
@@ -94,7 +94,7 @@ def test_a_cell_of_weight_0_is_never_drawn(mixture: Mixture) -> None:
         assert all(weights[cell] > 0 for cell in set(cells[start:end].tolist()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mixtures(most_rows=2000))
 def test_laps_cover_their_cell_and_differ(mixture: Mixture) -> None:
     mixture["replacement"] = False
@@ -115,7 +115,7 @@ def test_cells_without_rows_are_allowed_at_weight_0() -> None:
     assert sampler.counts(0, 100).tolist() == [0, 100, 0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mixtures(), st.integers(0, 1500))
 def test_state_copy_and_pickle_restore_the_stream(mixture: Mixture, position: int) -> None:
     sampler = make(mixture)

@@ -36,8 +36,8 @@ pub fn packer(lengths: &[i32], capacity: u64, bins: u64, window: u64, head: u64,
     if packer.seek(lengths, head, waiting).is_ok() {
         assert_eq!(place(&packer), (head, waiting.to_vec()));
     }
-    // What was asked for is no hang: of bins of so many tokens, only as many as take a moment.
-    let moderate = bins.saturating_mul(capacity) <= 1 << 20;
+    // What was asked for is no hang: of bins of so many tokens, or that look at so many draws, as many as take a moment.
+    let moderate = bins.saturating_mul(capacity.max(window)) <= 1 << 20;
     for _ in 0..if moderate { 3 } else { 0 } {
         let before = place(&packer);
         match packer.batch(&mut sampler, lengths) {
