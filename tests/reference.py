@@ -29,6 +29,14 @@ def words(seed: int, domain: int, counter: tuple[int, int, int, int], count: int
     return made
 
 
+def splitmix(start: int, index: int) -> int:
+    """SplitMix64: the word at an index of the sequence from a start on."""
+    word = (start + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ word >> 27) * 0x94D049BB133111EB % 2**64
+    return word ^ word >> 31
+
+
 def shuffled(items: Iterable[int], source: Iterator[int]) -> list[int]:
     """Fisher-Yates from the end; every word serves four steps."""
     items = list(items)
@@ -72,7 +80,8 @@ def stratified(seed: int, start: int, position: int) -> int:
 
 def independent(seed: int, position: int) -> int:
     """The point of a position with replacement."""
-    return words(seed, POINTS, (position // 4, 0, 0, 0), 4)[position % 4] >> 11
+    block, inside = divmod(position, BLOCK)
+    return splitmix(words(seed, POINTS, (block, 0, 0, 0), 1)[0], inside) >> 11
 
 
 @cache

@@ -95,6 +95,17 @@ def test_shares_with_replacement(seed: int) -> None:
     assert_uniform(rows, np.repeat(weights / sizes, sizes))
 
 
+def test_draws_with_replacement_are_independent() -> None:
+    """Neighbours and places far apart in the 256 words of one start, the last and the next first, and the same place."""
+    drawn = MixtureSampler([16], [1], seed=3, replacement=True).fill(0, 256 * 100_000).reshape(-1, 256)
+    for one, other in [(0, 1), (1, 2), (100, 101), (0, 128), (0, 255), (17, 145), (3, 200)]:
+        assert_uniform(np.bincount(drawn[:, one] * 16 + drawn[:, other], minlength=256))
+    for one, other in [(255, 0), (0, 0), (100, 100)]:
+        assert_uniform(np.bincount(drawn[:-1, one] * 16 + drawn[1:, other], minlength=256))
+    triples = drawn[:, :255].reshape(-1, 3)
+    assert_uniform(np.bincount(triples @ [256, 16, 1], minlength=4096))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_without_replacement_are_exact(seed: int) -> None:
     weights = np.random.default_rng(seed).random(32)

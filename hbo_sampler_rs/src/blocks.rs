@@ -4,6 +4,8 @@
 //! are the van der Corput sequence with a random digital shift, so the draws of a cell in a block, and in any number of
 //! blocks, are its share rounded down or up; and how many there were is a closed form.
 
+use multiversion::multiversion;
+
 use crate::line::{Line, STRATA, STRATUM_BITS};
 use crate::philox::{Domain, Philox};
 
@@ -93,6 +95,7 @@ impl Segment {
 
 /// The strata of a block's positions in order: rounds of multiplying, adding and folding the upper half into the lower,
 /// each a bijection of the 256.
+#[multiversion(targets("x86_64+avx2"))]
 fn order(words: [u64; 4]) -> [u8; BLOCK] {
     let keys: [u16; ROUNDS] = std::array::from_fn(|round| (words[round / 4] >> (round % 4 * 16)) as u16);
     std::array::from_fn(|position| {

@@ -1,18 +1,18 @@
 //! Drawing with replacement: the point of each position is a word of its own, which chooses the cell and the row.
+//!
+//! Positions come in blocks of 256; Philox gives the start of a block, and `SplitMix64` its words.
 
 use std::ops::Range;
 
 use crate::line::Line;
 use crate::philox::{Domain, Philox, wide_product};
 use crate::schedule::{Schedule, Update};
-use crate::{Error, LINE};
+use crate::{Error, LINE, splitmix};
 
 /// Bits of a word that are not its point.
 const SPARE: u32 = u64::BITS - LINE.trailing_zeros();
-/// Words of a generator call.
-const WORDS: usize = 4;
-/// Points that are counted together.
-const RUN: usize = 256;
+/// Positions of a block.
+const BLOCK: usize = 256;
 
 /// Independent rows.
 pub struct Independent {
@@ -47,9 +47,9 @@ impl Independent {
         let mut counts = vec![0; self.sizes.len()];
         let mut position = range.start;
         while position < range.end {
-            let most = (range.end - position).min(RUN as u64) as usize;
+            let most = (range.end - position).min(BLOCK as u64) as usize;
             let (picker, count) = self.picker(schedule, position, most)?;
-            let cells = &mut [0; RUN][..count];
+            let cells = &mut [0; BLOCK][..count];
             picker.fill(position, cells, |point| picker.line.cell(point));
             for &mut cell in cells {
                 counts[usize::from(cell)] += 1;
@@ -107,33 +107,18 @@ impl Picker {
     }
 
     /// Writes what is made of the points from `position` on.
-    fn fill<T: Copy>(&self, position: u64, out: &mut [T], make: impl Fn(u64) -> T) {
-        let mut number = position / WORDS as u64;
-        let mut points = self.points(number);
-        let skip = (position % WORDS as u64) as usize;
-        let (edge, out) = out.split_at_mut((skip.wrapping_neg() % WORDS).min(out.len()));
-        if skip > 0 {
-            for (out, &point) in edge.iter_mut().zip(&points[skip..]) {
-                *out = make(point);
+    fn fill<T>(&self, position: u64, out: &mut [T], make: impl Fn(u64) -> T) {
+        let (mut position, mut out) = (position, out);
+        while !out.is_empty() {
+            let (block, inside) = (position / BLOCK as u64, position % BLOCK as u64);
+            let [start, ..] = self.philox.words([block, 0, 0, 0]);
+            let (now, later) = out.split_at_mut(out.len().min(BLOCK - inside as usize));
+            position += now.len() as u64;
+            for (index, out) in (inside..).zip(now) {
+                *out = make(splitmix::word(start, index) >> SPARE);
             }
-            number += 1;
-            points = self.points(number);
+            out = later;
         }
-        let (blocks, edge) = out.as_chunks_mut::<WORDS>();
-        for out in blocks {
-            // A processor computes the next points while it waits for the tables that make something of these.
-            number += 1;
-            let now = std::mem::replace(&mut points, self.points(number));
-            *out = now.map(&make);
-        }
-        for (out, &point) in edge.iter_mut().zip(&points) {
-            *out = make(point);
-        }
-    }
-
-    #[inline]
-    fn points(&self, number: u64) -> [u64; WORDS] {
-        self.philox.words([number, 0, 0, 0]).map(|word| word >> SPARE)
     }
 
     #[inline]

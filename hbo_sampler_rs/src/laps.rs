@@ -8,6 +8,8 @@ pub struct Laps {
     sizes: Vec<u32>,
     lanes: Vec<Lane>,
     ahead: Vec<u32>,
+    /// Of larger cells: the lap that rows were last computed in, and its order.
+    orders: Vec<Option<(u64, Bijection)>>,
 }
 
 /// One cell: its next rows are `ahead[at..end]`.
@@ -46,6 +48,7 @@ impl Laps {
             sizes: sizes.to_vec(),
             lanes,
             ahead: vec![0; begin as usize],
+            orders: vec![None; sizes.len()],
         }
     }
 
@@ -91,7 +94,11 @@ impl Laps {
             lane.end = lane.begin + size;
         } else {
             let run = self.ahead[begin..].first_chunk_mut().expect("room for a run");
-            Bijection::new(self.seed, cell, lap, size).run(index, run);
+            let order = match &mut self.orders[cell] {
+                Some((of, order)) if *of == lap => order,
+                other => &mut other.insert((lap, Bijection::new(self.seed, cell, lap, size))).1,
+            };
+            order.run(index, run);
             lane.at = lane.begin;
             lane.end = lane.begin + (size - index).min(RUN as u32);
         }

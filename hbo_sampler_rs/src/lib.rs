@@ -32,6 +32,7 @@ mod python;
 mod sampler;
 mod schedule;
 mod shuffle;
+mod splitmix;
 mod state;
 
 pub use error::Error;

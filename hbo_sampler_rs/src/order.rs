@@ -3,7 +3,10 @@
 //! Small cells are shuffled by Fisher-Yates, exactly. Larger ones are walked by a keyed bijection in O(1) memory: an
 //! unbalanced Feistel network over (left, right) with `left < width` and `right < 2^bits`, both of about half the bits
 //! of `n`. Its domain `width * 2^bits` exceeds `n` by less than 2^bits; the rare value outside is walked on to the next.
-//! All arithmetic is on 16-bit lanes, which compilers vectorise on every machine.
+//! All arithmetic is on 16-bit lanes, which compilers vectorise on every machine; where one has wider vectors than all
+//! have, `multiversion` finds that out and takes a pass that was compiled for them.
+
+use multiversion::multiversion;
 
 use crate::philox::{Domain, Philox};
 use crate::shuffle::shuffle;
@@ -28,6 +31,7 @@ pub fn shuffled(seed: u64, cell: usize, lap: u64, order: &mut [u32]) {
 }
 
 /// The bijection of one lap of a larger cell.
+#[derive(Clone)]
 pub struct Bijection {
     rows: u32,
     width: u16,
@@ -70,7 +74,11 @@ impl Bijection {
 
     /// Writes the rows at `start`, `start + 1`, ... of the lap; those beyond its end are of no meaning.
     pub fn run(&self, start: u32, rows: &mut [u32; RUN]) {
-        *rows = self.pass(std::array::from_fn(|lane| start + lane as u32));
+        // The right half counts up and begins anew at most once, for 2^bits is no less than `RUN`.
+        let (left, right) = self.halves(start);
+        let rights = std::array::from_fn(|lane| right.wrapping_add(lane as u16) & self.mask());
+        let lefts = rights.map(|lane| left + u16::from(lane < right));
+        *rows = pass(self, lefts, rights);
         // One test for all: a value outside sets the sign.
         let outside = rows
             .iter()
@@ -79,32 +87,42 @@ impl Bijection {
             let inside = rows.len().min((self.rows - start) as usize);
             for row in &mut rows[..inside] {
                 while *row >= self.rows {
-                    [*row] = self.pass([*row]);
+                    let (left, right) = self.halves(*row);
+                    [*row] = pass(self, [left], [right]);
                 }
             }
         }
     }
 
-    /// One pass through the network.
-    #[inline]
-    fn pass<const N: usize>(&self, values: [u32; N]) -> [u32; N] {
-        let mask = ((1_u32 << self.bits) - 1) as u16;
-        let mut left = values.map(|value| (value >> self.bits) as u16);
-        let mut right = values.map(|value| value as u16 & mask);
-        for pair in self.keys.chunks_exact(2) {
-            for lane in 0..N {
-                let hash = u32::from(pair[0].mix(right[lane]));
-                let step = ((hash * u32::from(self.width)) >> 16) as u16;
-                let sum = left[lane].wrapping_add(step);
-                left[lane] = sum.min(sum.wrapping_sub(self.width));
-            }
-            for lane in 0..N {
-                let step = pair[1].mix(left[lane]) >> (16 - self.bits);
-                right[lane] = right[lane].wrapping_add(step) & mask;
-            }
-        }
-        std::array::from_fn(|lane| (u32::from(left[lane]) << self.bits) | u32::from(right[lane]))
+    fn mask(&self) -> u16 {
+        ((1_u32 << self.bits) - 1) as u16
     }
+
+    fn halves(&self, value: u32) -> (u16, u16) {
+        ((value >> self.bits) as u16, value as u16 & self.mask())
+    }
+}
+
+/// One pass through the network.
+#[multiversion(targets("x86_64+avx2"))]
+fn pass<const N: usize>(order: &Bijection, mut left: [u16; N], mut right: [u16; N]) -> [u32; N] {
+    let mask = order.mask();
+    for pair in order.keys.chunks_exact(2) {
+        let mut step = right.map(|half| pair[0].mix(half));
+        // A loop of its own, or the others would be compiled for its 32-bit lanes too.
+        for step in &mut step {
+            *step = ((u32::from(*step) * u32::from(order.width)) >> 16) as u16;
+        }
+        for (left, step) in left.iter_mut().zip(step) {
+            let sum = left.wrapping_add(step);
+            *left = sum.min(sum.wrapping_sub(order.width));
+        }
+        for (right, left) in right.iter_mut().zip(left) {
+            let step = pair[1].mix(left) >> (16 - order.bits);
+            *right = right.wrapping_add(step) & mask;
+        }
+    }
+    std::array::from_fn(|lane| (u32::from(left[lane]) << order.bits) | u32::from(right[lane]))
 }
 
 #[cfg(test)]
