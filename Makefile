@@ -23,6 +23,8 @@ export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
 RUST := $(shell find hbo_sampler_rs/src -name '*.rs') hbo_sampler_rs/Cargo.toml Cargo.toml Cargo.lock
 EXTENSION := hbo_plugin/_sampler.abi3.so
 BIN := .venv/bin
+# Two files of tests at a time, which most of all wait for processes that they start.
+TESTS := -m pytest --numprocesses 2 --dist loadfile
 COMPAT := .venv-compat/bin
 
 .PHONY: help
@@ -34,7 +36,7 @@ build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and 
 
 .PHONY: test
 test: lint check-rust compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
-	$(BIN)/python -m pytest
+	$(BIN)/python $(TESTS)
 
 .PHONY: lint
 lint: $(EXTENSION) ## Check the form and the types of the Python code, and the extension's stub
@@ -54,7 +56,7 @@ check-rust: .venv/installed ## Check and test the Rust code, with and without it
 compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axolotl
 	@if .ci/python other >/dev/null; then \
 		$(MAKE) --no-print-directory .venv-compat/installed; \
-		$(COMPAT)/python -m pytest -m axolotl; \
+		$(COMPAT)/python $(TESTS) -m axolotl; \
 	fi
 
 .PHONY: soak
