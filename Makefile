@@ -23,9 +23,9 @@ export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
 RUST := $(shell find hbo_sampler_rs/src -name '*.rs') hbo_sampler_rs/Cargo.toml Cargo.toml Cargo.lock
 EXTENSION := hbo_plugin/_sampler.abi3.so
 BIN := .venv/bin
-# Two files of tests at a time, which most of all wait for processes that they start.
-TESTS := -m pytest --numprocesses 2 --dist loadfile
 COMPAT := .venv-compat/bin
+# Two files of tests at a time, as most of a run of Axolotl is a start on one core.
+TESTS := -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help
 help: ## List these commands
