@@ -2,7 +2,7 @@
 
 use crate::order::{Bijection, RUN, SHUFFLED, shuffled};
 
-/// The laps of all cells, in 4 KiB a cell at most.
+/// The laps of all cells, in little more than 4 KiB a cell at most.
 pub struct Laps {
     seed: u64,
     sizes: Vec<u32>,
