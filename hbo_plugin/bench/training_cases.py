@@ -76,19 +76,18 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
     for number in (1, 2):  # what the first steps allocate
         timed(number)
     steps.clear()
-    every = run.observed_every  # 25, by `Setting.block`: it divides UPDATE_EVERY
+    every = run.observed_every
     # An update adds up what was observed since the one before: as many steps as a run observes, or all there are.
     window = max(1, UPDATE_EVERY // every - 1)
     plain, observed, updated = [], [], []
     pairs = setting.steps // 2
     for turn in range(pairs):
-        number = turn // window * UPDATE_EVERY + (1 + turn % window) * every
+        number = every * (1 + turn % window)
         plain.append(timed(number - 1))
         observed.append(timed(number))
         if turn % window == window - 1 or turn == pairs - 1:
-            number = (1 + turn // window) * UPDATE_EVERY
-            plain.append(timed(number - 1))
-            updated.append(timed(number))
+            plain.append(timed(UPDATE_EVERY - 1))
+            updated.append(timed(UPDATE_EVERY))
             steps.pop()  # the time of the update is not that of a step
     on, off = (median(times) for times in zip(*steps, strict=True))
     parts = {
