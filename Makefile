@@ -61,7 +61,7 @@ compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axo
 
 .PHONY: soak
 soak: $(EXTENSION) ## Kill real runs N times at random moments and resume them (N=200 takes half an hour); nothing may differ
-	$(BIN)/python tests/soak.py --kills $(or $(N),3)
+	$(BIN)/python tests/helpers/soak.py --kills $(or $(N),3)
 
 .PHONY: fuzz
 fuzz: $(EXTENSION) ## Give Rust and Python random input for T seconds each (60 if unset); installs cargo-fuzz

@@ -16,7 +16,7 @@ from hbo_plugin.methods.actors import CORRECTIONS
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
 
-MAX_LAPS = 10.0
+MAX_EPOCHS = 10.0
 """The cap of a dataset that has none of its own."""
 _Above0 = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1, lt=2**63)]
@@ -48,8 +48,8 @@ class HBOConfig(BaseModel):
         description="The prior of a dataset is rows ** (1 / temperature): 1 is proportional, .inf is uniform. "
         "`hbo` takes 3 if unset.",
     )
-    unit: Literal["sample", "token"] = Field(
-        default="sample", description="What weights are shares of: rows, as in the paper, or tokens."
+    unit: Literal["row", "token"] = Field(
+        default="row", description="What weights are shares of: rows, as in the paper, or tokens."
     )
     signals: Literal["auto", "reuse", "probe"] = Field(
         default="auto",
@@ -81,8 +81,8 @@ class HBOConfig(BaseModel):
     settings: dict[str, Any] | None = Field(
         default=None, description="Settings of one method alone: docs/methods.md names them."
     )
-    max_laps: _Above0 | dict[str, _Above0] = Field(
-        default=MAX_LAPS,
+    max_epochs: _Above0 | dict[str, _Above0] = Field(
+        default=MAX_EPOCHS,
         description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap.",
     )
     val_set_size: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
@@ -114,10 +114,10 @@ class HBOConfig(BaseModel):
                 )
                 raise ValueError(msg)
         # Axolotl drops a key whose value is None, and with it the user's wish.
-        laps = data.get("max_laps", MAX_LAPS)
+        laps = data.get("max_epochs", MAX_EPOCHS)
         if isinstance(laps, dict):
-            return {**data, "max_laps": {name: math.inf if most is None else most for name, most in laps.items()}}
-        return {**data, "max_laps": math.inf} if laps is None else data
+            return {**data, "max_epochs": {name: math.inf if most is None else most for name, most in laps.items()}}
+        return {**data, "max_epochs": math.inf} if laps is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
@@ -130,14 +130,14 @@ class HBOConfig(BaseModel):
         self.method_settings()
         return self
 
-    def laps_of(self, names: Sequence[str]) -> list[float]:
+    def epochs_of(self, names: Sequence[str]) -> list[float]:
         """The cap of each dataset."""
-        laps = self.max_laps
-        return [laps.get(name, MAX_LAPS) if isinstance(laps, dict) else laps for name in names]
+        laps = self.max_epochs
+        return [laps.get(name, MAX_EPOCHS) if isinstance(laps, dict) else laps for name in names]
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""
-        for key in ("max_laps", "val_set_size"):
+        for key in ("max_epochs", "val_set_size"):
             given = getattr(self, key)
             for name in given if isinstance(given, dict) else ():
                 if name not in names:

@@ -4,8 +4,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hbo_plugin import report
-from hbo_plugin.run import Run
+from hbo_plugin.report import terminal
+from hbo_plugin.training.run import Run
 
 
 class HBOCallback(TrainerCallback):
@@ -20,7 +20,7 @@ class HBOCallback(TrainerCallback):
     ) -> None:
         """Show the mixture, then begin."""
         if state.is_world_process_zero:
-            report.show(report.banner(self._run, state.max_steps))
+            terminal.show(terminal.banner(self._run, state.max_steps))
         self._run.begin(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -33,4 +33,4 @@ class HBOCallback(TrainerCallback):
         """Close the trace and show what became of the mixture."""
         self._run.end(state.global_step)
         if state.is_world_process_zero:
-            report.show(report.summary(self._run.trace.read()))
+            terminal.show(terminal.summary(self._run.trace.read()))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hbo_plugin import report as reporting
+from hbo_plugin.report import terminal
 from hbo_plugin.trace import TRACE_FILE, Trace
 
 
@@ -20,6 +20,6 @@ def report(output_dir: Path, plot: Path | None) -> None:
     if not trace:
         msg = f"`{output_dir}` holds no `{TRACE_FILE}`: name the `output_dir` of a run with `hbo:`."
         raise click.ClickException(msg)
-    reporting.show(reporting.summary(trace))
+    terminal.show(terminal.summary(trace))
     if plot is not None:
-        reporting.plot(trace, plot)
+        terminal.plot(trace, plot)

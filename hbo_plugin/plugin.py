@@ -11,7 +11,7 @@ from axolotl.integrations.base import BasePlugin
 from hbo_plugin.args import HBOArgs, HBOConfig
 
 if TYPE_CHECKING:
-    from hbo_plugin.data import RunData
+    from hbo_plugin.data.load import RunData
     from hbo_plugin.methods import Method
     from hbo_plugin.plan import Plan
 
@@ -69,12 +69,13 @@ class HBOPlugin(BasePlugin):
         """Load the data in cells, for `axolotl train` and `axolotl preprocess`."""
         if cfg.hbo is None:
             return None
-        from hbo_plugin import compat, data, plan
+        from hbo_plugin import compat, plan
+        from hbo_plugin.data.load import load
 
         if not preprocess:
             _pass_over_incomplete(cfg)
         config = _config(cfg)
-        loaded = data.load(cfg, config)
+        loaded = load(cfg, config)
         cells = loaded.cells
         # Here, so that settings which cannot be are refused before the model is loaded.
         method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
@@ -104,7 +105,7 @@ class HBOPlugin(BasePlugin):
         if self._prepared is None:
             return []
         from hbo_plugin.callback import HBOCallback
-        from hbo_plugin.run import Run
+        from hbo_plugin.training.run import Run
 
         loaded, planned, method = self._prepared
         trainer.hbo = Run(trainer, loaded, _config(cfg), planned, method, _seed(cfg))
@@ -121,11 +122,11 @@ def _seed(cfg: Any) -> int:
 
 def _pass_over_incomplete(cfg: Any) -> None:
     """Resume automatically from the newest checkpoint that is whole, where Axolotl takes the newest folder."""
-    from hbo_plugin import state
+    from hbo_plugin.training import checkpoint
 
     if not cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint:
         return
-    whole, incomplete = state.newest_checkpoints(Path(cfg.output_dir))
+    whole, incomplete = checkpoint.newest_checkpoints(Path(cfg.output_dir))
     if incomplete:
         LOG.warning(
             "%s: incomplete, because the run died while it was written; this run %s.",

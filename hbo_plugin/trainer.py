@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hbo_plugin.run import Run
+from hbo_plugin.training.run import Run
 
 if TYPE_CHECKING:
     from transformers import Trainer

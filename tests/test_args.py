@@ -128,7 +128,7 @@ def test_options_that_cannot_work_are_refused_with_the_line_to_change(option: st
 
 @pytest.mark.axolotl
 def test_axolotl_refuses_before_it_loads_anything(make_config: Any, tmp_path: Path) -> None:
-    from conftest import load
+    from runs import load
 
     with pytest.raises(ValidationError, match="packs rows in the order of the data"):
         load(make_config(sample_packing=True, sample_packing_sequentially=True), tmp_path)
@@ -138,7 +138,7 @@ def test_axolotl_refuses_before_it_loads_anything(make_config: Any, tmp_path: Pa
 
 @pytest.mark.axolotl
 def test_a_block_left_empty_means_every_default(make_config: Any, tmp_path: Path) -> None:
-    from conftest import load
+    from runs import load
 
     config = make_config()
     config["hbo"] = None
@@ -148,8 +148,8 @@ def test_a_block_left_empty_means_every_default(make_config: Any, tmp_path: Path
 @pytest.mark.axolotl
 def test_a_lifted_cap_stays_lifted(make_config: Any, tmp_path: Path) -> None:
     """Axolotl drops a key whose value is None."""
-    from conftest import load
+    from runs import load
 
-    assert load(make_config(hbo={"max_laps": None}), tmp_path).hbo.max_laps == float("inf")
+    assert load(make_config(hbo={"max_epochs": None}), tmp_path).hbo.max_epochs == float("inf")
     laps = {"sums": None, "words": 2}
-    assert load(make_config(hbo={"max_laps": laps}), tmp_path).hbo.max_laps == {"sums": float("inf"), "words": 2.0}
+    assert load(make_config(hbo={"max_epochs": laps}), tmp_path).hbo.max_epochs == {"sums": float("inf"), "words": 2.0}

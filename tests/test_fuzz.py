@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from hbo_plugin import MixtureSampler, PackedBatchSampler
 from hbo_plugin.args import HBOConfig
-from hbo_plugin.balancer import Balancer
 from hbo_plugin.cells import Cells
 from hbo_plugin.methods import METHODS
+from hbo_plugin.training.balancer import Balancer
 
 CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), ("x", "y"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import history, load, train
+from runs import history, load, train
 
 pytestmark = pytest.mark.axolotl
 

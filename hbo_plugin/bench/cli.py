@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hbo_plugin import _sampler
-from hbo_plugin.bench.comparison import compare
 from hbo_plugin.bench.measure import Plan, Row, measure
 from hbo_plugin.bench.memory import memory
 from hbo_plugin.bench.packing_cases import packing
@@ -18,7 +17,6 @@ from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.plot import plot as draw_picture
 from hbo_plugin.bench.report import publish
 from hbo_plugin.bench.sampler_cases import sampler_cases
-from hbo_plugin.bench.training_cases import methods, training
 
 FULL = Plan(repeats=5, seconds=0.1, patience=1, memory=6e9)
 FULL_SIZES = (10**5, 10**6, 10**7, 10**8, 10**9)
@@ -48,9 +46,6 @@ def main(context: click.Context, *, quick: bool, json_to: str | None, plot_to: s
 
 
 main.add_command(packing)
-main.add_command(training)
-main.add_command(methods)
-main.add_command(compare)
 
 
 def _run(*, quick: bool) -> list[Row]:

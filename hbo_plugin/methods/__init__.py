@@ -8,23 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hbo_plugin.methods.base import Method
-from hbo_plugin.methods.doremi import DoReMi
-from hbo_plugin.methods.dynamix import Dynamix
 from hbo_plugin.methods.given import Given
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.learning_progress import LearningProgress
-from hbo_plugin.methods.mos import Mos
-from hbo_plugin.methods.mos_plus import MosPlus
-from hbo_plugin.methods.multidds import MultiDds
-from hbo_plugin.methods.multiuat import MultiUat
-from hbo_plugin.methods.odm import Odm
-from hbo_plugin.methods.pike import Pike
-from hbo_plugin.methods.random_rewards import RandomRewards
-from hbo_plugin.methods.reference import HboReference
+from hbo_plugin.methods.published.doremi import DoReMi
+from hbo_plugin.methods.published.dynamix import Dynamix
+from hbo_plugin.methods.published.hbo import HboReference
+from hbo_plugin.methods.published.mos import Mos
+from hbo_plugin.methods.published.mos_plus import MosPlus
+from hbo_plugin.methods.published.multidds import MultiDds
+from hbo_plugin.methods.published.multiuat import MultiUat
+from hbo_plugin.methods.published.odm import Odm
+from hbo_plugin.methods.published.pike import Pike
+from hbo_plugin.methods.published.target_loss import TargetLoss
+from hbo_plugin.methods.random import RandomRewards
 from hbo_plugin.methods.replay import Replay
 from hbo_plugin.methods.signals import SIGNALS, Signal
 from hbo_plugin.methods.static import Capped, Proportional, Temperature, Uniform
-from hbo_plugin.methods.target_loss import TargetLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

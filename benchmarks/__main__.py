@@ -1,0 +1,19 @@
+"""`python -m benchmarks`: what hbo costs a training run, what it brings, and whether every method runs."""
+
+import click
+
+from benchmarks.comparison import compare
+from benchmarks.training_cases import methods, training
+
+
+@click.group()
+def main() -> None:
+    """Measure this repository: each command prints its table, and writes it with `--json`."""
+
+
+main.add_command(training)
+main.add_command(methods)
+main.add_command(compare)
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,1 @@
+"""The rules of other papers, one file each."""

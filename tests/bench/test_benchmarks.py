@@ -1,0 +1,61 @@
+"""The evidence about this repository: each benchmark runs, and compares like with like. No timing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import comparison, tasks, training_cases
+from benchmarks.__main__ import main
+from hbo_plugin.methods import METHODS
+
+
+def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(training_cases, "QUICK", (training_cases.Setting("tiny", 8, 8, 2),))
+    main(["training", "--quick", "--json", "-"], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe"}
+    parts = {row["name"] for row in result["rows"] if row["case"] == "tiny/reuse, of that"}
+    assert parts == {"sampling", "signals", "update", "logging"}
+    assert all(row["unit"] == "s" for row in result["rows"])
+
+
+def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    main(["methods", "--steps", "4"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in METHODS)
+
+
+def test_methods_are_compared_on_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(comparison, "FIRST_STEPS", 2)
+    monkeypatch.setattr(comparison, "SIZES", range(10, 90, 10))
+    few = {name: comparison.CONTENDERS[name] for name in (comparison.BASELINE, "uniform", "hbo")}
+    monkeypatch.setattr(comparison, "CONTENDERS", {**few, "the same": few[comparison.BASELINE]})
+    arguments = ["--seeds", "2", "--steps", "4", "--noise", "--json", "-"]
+    main(["compare", *arguments], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    outcomes = {row["name"]: row for row in result["rows"]}
+    assert set(outcomes) == {*few, "the same"}
+    for name in (comparison.BASELINE, "the same"):
+        assert outcomes[name]["difference"] == outcomes[name]["error"] == 0
+    assert outcomes["uniform"]["difference"] != 0
+    assert outcomes["uniform"]["loss"] == pytest.approx(
+        outcomes["the same"]["loss"] + outcomes["uniform"]["difference"]
+    )
+    assert all(row["worst"] >= row["loss"] for row in outcomes.values())
+
+
+def test_rows_of_a_task_are_different_and_right() -> None:
+    rng = np.random.default_rng(0)
+    rows = tasks.task_rows("reverse", 50, rng)
+    others = tasks.task_rows("reverse", 50, rng, apart_from=rows)
+    assert len({tuple(row["input_ids"]) for row in rows + others}) == 100
+    for row in rows:
+        digits = (len(row["input_ids"]) - 3) // 2
+        assert row["input_ids"][1 : 1 + digits] == row["labels"][-2 : -2 - digits : -1]
+        assert row["labels"][: digits + 2] == [-100] * (digits + 2)

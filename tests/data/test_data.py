@@ -1,0 +1,153 @@
+"""Data: levels are quantiles, no row is dropped, names are told apart, and what was kept is what the user wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from runs import load
+
+from hbo_plugin.cells import Cells, cut_levels
+
+SCORES = arrays(np.float64, st.integers(1, 60), elements=st.one_of(st.just(np.nan), st.integers(-3, 3).map(float)))
+
+
+@given(SCORES, st.integers(1, 8))
+def test_levels_are_quantiles_of_every_row(scores: Any, levels: int) -> None:
+    order, sizes = cut_levels(scores, levels)
+    assert sorted(order) == list(range(len(scores)))
+    assert sizes.sum() == len(scores)
+    assert sizes.max() - sizes.min() <= 1
+    known = scores[order][~np.isnan(scores[order])]
+    assert (np.diff(known) >= 0).all()
+
+
+def test_rows_without_a_score_stand_in_the_middle() -> None:
+    order, _ = cut_levels(np.array([np.nan, 3.0, 1.0, 2.0, np.nan]), 2)
+    assert order.tolist() == [2, 0, 3, 4, 1]
+
+
+def test_ties_keep_the_order_of_the_data() -> None:
+    assert cut_levels(np.zeros(5), 2)[0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_cells_know_their_rows() -> None:
+    cells = Cells(("a", "b"), np.array([[2, 3], [1, 4]]), np.ones(10, np.int32), ("", ""))
+    assert [list(cells.rows(cell)) for cell in range(4)] == [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
+    assert [list(cells.dataset_rows(dataset)) for dataset in range(2)] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert cells.of(np.arange(10)).tolist() == [0, 0, 1, 1, 1, 2, 3, 3, 3, 3]
+
+
+def load_data(config: dict[str, Any], folder: Path) -> Any:
+    pytest.importorskip("axolotl")
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.data import load as data
+
+    cfg = load(config, folder)
+    return data.load(cfg, HBOConfig.model_validate(cfg.hbo.to_dict()))
+
+
+def text(config: dict[str, Any], row: dict[str, Any]) -> str:
+    from transformers import AutoTokenizer
+
+    return str(AutoTokenizer.from_pretrained(config["base_model"]).decode(row["input_ids"], skip_special_tokens=True))
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize("name", ["sums", "words", "tales"])
+def test_a_column_of_the_user_s_data_orders_every_kind_of_dataset(make_config: Any, tmp_path: Path, name: str) -> None:
+    config = make_config({name: 16}, hbo={"levels": 4, "difficulty": "hardness"})
+    loaded = load_data(config, tmp_path)
+    assert loaded.cells.sizes.tolist() == [[4, 4, 4, 4]]
+    assert loaded.train.column_names == ["input_ids", "attention_mask", "labels"]
+    raw = [json.loads(line) for line in Path(config["datasets"][0]["path"]).read_text().splitlines()]
+    answers = {"sums": "output", "tales": "text"}
+    ranks = {(row[answers[name]] if name in answers else row["messages"][1]["content"]): row["hardness"] for row in raw}
+    shown = [text(config, row) for row in loaded.train]
+    found = [ranks[max((answer for answer in ranks if row.strip().endswith(answer)), key=len)] for row in shown]
+    assert found == sorted(row["hardness"] for row in raw)
+
+
+@pytest.mark.axolotl
+def test_a_column_that_does_not_exist(make_config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        load_data(make_config({"sums": 16}, hbo={"difficulty": "hardnes"}), tmp_path)
+    assert str(error.value) == (
+        "`hbo.difficulty: hardnes` is no column of this dataset, which has `instruction`, `input`, `output`, `hardness`; "
+        "name one of them, or write length, loss, perplexity or ifd."
+    )
+
+
+@pytest.mark.axolotl
+def test_a_column_that_is_no_number(make_config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`hbo\.difficulty: output` is not a number in every row of dataset `sums`"):
+        load_data(make_config({"sums": 16}, hbo={"difficulty": "output"}), tmp_path)
+
+
+@pytest.mark.axolotl
+def test_fewer_rows_than_levels(make_config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        load_data(make_config({"sums": 16}, hbo={"levels": 17}), tmp_path)
+    assert str(error.value) == (
+        "dataset `sums` has 16 rows to train on, fewer than `hbo.levels: 17`: "
+        "lower `hbo.levels`, add rows, or remove the dataset."
+    )
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize(("val_set_size", "held"), [(0.25, {"sums": 4, "words": 10}), (14, {"sums": 4, "words": 10})])
+def test_each_dataset_holds_out_its_share(
+    make_config: Any, tmp_path: Path, val_set_size: float, held: dict[str, int]
+) -> None:
+    loaded = load_data(make_config({"sums": 16, "words": 40}, val_set_size=val_set_size), tmp_path)
+    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == held
+    assert len(loaded.train) + len(loaded.held_out) == 56
+    kept = {tuple(row["input_ids"]) for row in loaded.train.select(range(12))}
+    out = {tuple(row["input_ids"]) for row in loaded.held_out.select(range(4))}
+    assert len(kept) == 12
+    assert not kept & out
+
+
+@pytest.mark.axolotl
+def test_test_datasets_are_held_out_by_name(make_config: Any, tmp_path: Path) -> None:
+    config = make_config({"sums": 16, "words": 40})
+    config["test_datasets"] = [{**entry, "split": "train"} for entry in config["datasets"]]
+    loaded = load_data(config, tmp_path)
+    assert loaded.held_out_rows == {"sums": range(16), "words": range(16, 56)}
+    assert len(loaded.train) == 56
+
+
+@pytest.mark.axolotl
+def test_ties_and_missing_scores_are_reported(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(make_config({"tales": 16}, hbo={"levels": 2}), tmp_path)
+    assert any("rows tie across two levels and were cut in data order" in note for note in loaded.notes)
+
+
+def test_names() -> None:
+    pytest.importorskip("axolotl")
+    from hbo_plugin.data.load import dataset_names
+
+    paths = ["data/math.jsonl", "org/chat-1m", "other/math.parquet", "s3://b/math.jsonl.gz", "a/v1.5"]
+    assert dataset_names([{"path": path} for path in paths], None) == ["math", "chat-1m", "math-2", "math-3", "v1.5"]
+    assert dataset_names([{"path": "x"}], ["given"]) == ["given"]
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        dataset_names([{"path": "x"}], ["a", "b"])
+    assert str(error.value) == ("`hbo.names` has 2 names and `datasets:` has 1 entries; give one name to each entry.")
+
+
+def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) -> None:
+    """A share or a number of rows by name; the others follow Axolotl's own key."""
+    hbo = {"levels": 1, "val_set_size": {"sums": 7, "words": 0}}
+    loaded = load_data(make_config(hbo=hbo, val_set_size=0.25), tmp_path)
+    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == {"sums": 7, "tales": 4}
+    assert loaded.cells.sizes.ravel().tolist() == [73, 40, 12]
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+        load_data(make_config(hbo={"val_set_size": {"suns": 7}}), tmp_path)
+    assert str(error.value) == (
+        "`hbo.val_set_size` names the dataset `suns`; the nearest is `sums`. "
+        "There are `sums`, `words`, `tales`; `hbo.names` gives others."
+    )

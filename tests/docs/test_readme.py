@@ -1,0 +1,80 @@
+"""The README: its keys are the schema's, and its commands run."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import lines
+
+from hbo_plugin.args import HBOConfig
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+AXOLOTL = str(Path(sys.executable).parent / "axolotl")
+
+
+def keys_table() -> str:
+    """The table of keys, as the schema has them."""
+    rows = []
+    for name, field in HBOConfig.model_fields.items():
+        default = {None: "", True: "true", False: "false"}.get(field.default, field.default)
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_the_keys_are_the_schema_s() -> None:
+    assert keys_table() in README
+
+
+def commands() -> list[str]:
+    """Every command line of the README's code blocks that are not YAML or a tree."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("axolotl ", "pip ", "python "))]
+
+
+def test_the_commands_are_those_that_are_tested() -> None:
+    """`pip install` is what test_wheel.py does, the benchmark is test_bench.py's, the others run below."""
+    assert [line.split()[:2] for line in commands()] == [
+        ["pip", "install"],
+        ["pip", "install"],
+        ["axolotl", "preprocess"],
+        ["axolotl", "train"],
+        ["axolotl", "hbo-report"],
+        *[["python", "-m"]] * 5,
+    ]
+
+
+@pytest.mark.axolotl
+def test_the_commands_survive_a_kill(make_config: Any, tmp_path: Path) -> None:
+    """preprocess, train, SIGKILL, train again, report: as a user would, and as if the kill had not been."""
+    pytest.importorskip("axolotl")
+    config = make_config(save_steps=2, max_steps=60, auto_resume_from_checkpoints=True, save_total_limit=2)
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    whole = {**config, "output_dir": str(tmp_path / "whole")}
+    (tmp_path / "whole.yml").write_text(yaml.safe_dump(whole))
+
+    def axolotl(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([AXOLOTL, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    axolotl("preprocess", "config.yml", "--no-download")
+    train = ["train", "config.yml", "--launcher", "python"]
+    with subprocess.Popen([AXOLOTL, *train], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while not list((tmp_path / "out").glob("checkpoint-*/trainer_state.json")):
+            assert run.poll() is None, "the run ended before its first checkpoint"
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    axolotl(*train)
+    axolotl("train", "whole.yml", "--launcher", "python")
+    assert lines(tmp_path / "out" / "hbo_rows.jsonl") == lines(tmp_path / "whole" / "hbo_rows.jsonl")
+    assert lines(tmp_path / "out" / "hbo_trace.jsonl") == lines(tmp_path / "whole" / "hbo_trace.jsonl")
+    shown = axolotl("hbo-report", "out", "--plot", "mixture.png").stdout
+    assert "the mixture after 60 steps, 240 rows" in shown
+    assert shown == axolotl("hbo-report", "whole").stdout
+    assert (tmp_path / "mixture.png").stat().st_size > 1000

@@ -1,0 +1,42 @@
+"""The one proof of resume: a run that dies and goes on is the run that was never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import crash
+import pytest
+from runs import history, lines, train
+
+
+def assert_resumes(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, crash_at: int, *, losses: bool = True
+) -> Path:
+    """Train twice, once dying after `crash_at` steps and going on; compare rows, weights, signals and losses exactly.
+
+    Args:
+        config: of a run with `record_rows: true`.
+        monkeypatch: of the test.
+        crash_at: the optimizer step after which the second run dies.
+        losses: False where the configuration itself loses the optimizer's state.
+
+    Returns:
+        The output folder of the run that died.
+    """
+    folder = Path(config["output_dir"]).parent
+    whole = train({**config, "output_dir": str(folder / "whole")})
+    died = {
+        **config,
+        "output_dir": str(folder / "died"),
+        "plugins": [*config["plugins"], "crash.CrashPlugin"],
+        "auto_resume_from_checkpoints": True,
+    }
+    monkeypatch.setenv(crash.VARIABLE, str(crash_at))
+    with pytest.raises(crash.CrashError):
+        train(died)
+    monkeypatch.delenv(crash.VARIABLE)
+    resumed = train(died)
+    assert lines(resumed / "hbo_rows.jsonl") == lines(whole / "hbo_rows.jsonl")
+    assert lines(resumed / "hbo_trace.jsonl") == lines(whole / "hbo_trace.jsonl")
+    for key in ("loss", "grad_norm", "learning_rate") if losses else ():
+        assert history(resumed, key) == history(whole, key)
+    return resumed

@@ -1,0 +1,257 @@
+"""HBO, corrected and published, against calculations of its own; and the behaviours that the docstrings promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from method_cases import ROWS, column, logits, published, published_with_torch, random_signals
+
+from hbo_plugin.methods.hbo import Hbo
+from hbo_plugin.methods.published.hbo import HboReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+def gradient_norm(*datasets: float) -> dict[str, NDArray[np.float64]]:
+    """Rewards for the global actor over datasets of one level each; the local actors have nothing to learn."""
+    return {"gradient_norm": np.array(datasets), "perplexity_ratio": np.ones((len(datasets), 1))}
+
+
+def perplexity_ratio(*levels: float) -> dict[str, NDArray[np.float64]]:
+    """Rewards for the local actor of a single dataset."""
+    return {"gradient_norm": np.ones(1), "perplexity_ratio": np.array([levels])}
+
+
+# The corrected update
+
+
+def test_hbo_starts_at_the_tempered_prior_with_uniform_levels() -> None:
+    # Cube roots of 8, 27 and 1 row.
+    expected = np.array([[2 / 6 / 2, 2 / 6 / 2], [3 / 6 / 2, 3 / 6 / 2], [1 / 6, 0]])
+    np.testing.assert_allclose(Hbo(np.array([[4, 4], [14, 13], [1, 0]])).weights(), expected, rtol=1e-12)
+
+
+def test_hbo_two_updates_by_hand() -> None:
+    method = Hbo(column(1, 8), temperature=3.0, rate=0.5, floor=0.1, smoothing=0.25, strength=0.5)
+    # Prior (1, 2)/3. Averages are the first rewards: target ~ (1 * sqrt(16), 2 * sqrt(1)) = (4, 2).
+    # moved ~ sqrt((1, 2) * (4, 2)) = (2, 2), so one half each.
+    method.update(gradient_norm(16, 1))
+    first = 0.9 * np.array([1 / 2, 1 / 2]) + 0.1 * np.array([1 / 3, 2 / 3])
+    np.testing.assert_allclose(method.weights()[:, 0], first, rtol=1e-12)
+    # Averages: 0.25 * 16 + 0.75 * 28 = 25, and 1 still, since the second was not measured: target ~ (5, 2).
+    method.update(gradient_norm(28, np.nan))
+    moved = np.sqrt(first * [5, 2])
+    second = 0.9 * moved / moved.sum() + 0.1 * np.array([1 / 3, 2 / 3])
+    np.testing.assert_allclose(method.weights()[:, 0], second, rtol=1e-12)
+
+
+def test_hbo_counts_an_arm_never_measured_as_the_mean_of_the_others() -> None:
+    three, told = (Hbo(column(5, 9, 2)) for _ in range(2))
+    three.update(gradient_norm(1, 5, np.nan))
+    told.update(gradient_norm(1, 5, 3))
+    np.testing.assert_allclose(three.weights(), told.weights(), rtol=1e-12)
+
+
+def test_hbo_with_strength_1_and_a_uniform_prior_rests_where_the_published_update_does() -> None:
+    method = Hbo(np.array([[7, 7, 7, 7]]), floor=0.0, strength=1.0)
+    for _ in range(60):
+        method.update(perplexity_ratio(1, 2, 3, 4))
+    np.testing.assert_allclose(method.weights()[0], [0.1, 0.2, 0.3, 0.4], rtol=1e-12)
+
+
+def test_hbo_rests_at_prior_times_reward_to_the_strength() -> None:
+    method = Hbo(column(1, 8, 27), temperature=3.0, floor=0.0, strength=0.5)
+    for _ in range(60):
+        method.update(gradient_norm(4, 1, 9))
+    np.testing.assert_allclose(method.weights()[:, 0], np.array([2, 2, 9]) / 13, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rewards", [(3, 3, 3), (0, 0, 0), (-1, -2, -3)])
+def test_hbo_stays_at_the_prior_where_no_reward_stands_out(rewards: tuple[float, ...]) -> None:
+    method = Hbo(column(1, 8, 27))
+    for _ in range(3):
+        method.update(gradient_norm(*rewards))
+    np.testing.assert_allclose(method.weights()[:, 0], np.array([1, 2, 3]) / 6, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-90, 1e-3, 1e90])
+def test_hbo_sees_only_ratios_of_rewards(scale: float) -> None:
+    plain, scaled = (Hbo(column(5, 9, 2)) for _ in range(2))
+    for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
+        plain.update(gradient_norm(*rewards))
+        scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
+    np.testing.assert_allclose(scaled.weights(), plain.weights(), rtol=1e-9)
+
+
+def test_hbo_floor_holds_and_an_arm_comes_back_from_it() -> None:
+    method = Hbo(column(50, 50), rate=1.0, floor=0.2, smoothing=0.0, strength=1.0)
+    method.update(gradient_norm(0, 1))
+    np.testing.assert_allclose(method.weights()[:, 0], [0.1, 0.9], rtol=1e-12)
+    method.update(gradient_norm(1, 0))
+    np.testing.assert_allclose(method.weights()[:, 0], [0.9, 0.1], rtol=1e-12)
+
+
+def test_hbo_without_a_floor_never_loses_an_arm() -> None:
+    method = Hbo(np.array([[5, 5], [5, 5]]), floor=0.0, strength=50.0)
+    worst = {"gradient_norm": np.array([0.0, 1e300]), "perplexity_ratio": np.array([[0.0, 1.0], [0.0, 1.0]])}
+    best = {name: values[..., ::-1] for name, values in worst.items()}
+    for _ in range(100):
+        method.update(worst)
+    assert method.weights().min() > 0
+    for _ in range(100):
+        method.update(best)
+    assert method.weights()[0, 0] > 0.99
+
+
+def test_hbo_of_absurd_strength_follows_the_largest_reward() -> None:
+    method = Hbo(column(5, 5), floor=0.0, strength=1e308)
+    with np.errstate(over="ignore"):
+        method.update(gradient_norm(1e100, 1e99))
+    np.testing.assert_allclose(method.weights()[:, 0], [1, 0], atol=1e-12)
+
+
+# The published update
+
+REWARDS = [[2.0, 0.3, 7.0, 1.0], [1.0, 0.9, 3.0, 4.0], [5.0, 5.0, 0.1, 2.0]]
+
+
+@pytest.mark.parametrize("witness", [published, published_with_torch])
+def test_reference_global_actor_is_the_published_update(witness: Callable[..., NDArray[np.float64]]) -> None:
+    method = HboReference(column(900, 60, 30, 10))
+    for rewards in REWARDS:
+        method.update(gradient_norm(*rewards))
+    expected = witness([float(np.log(share)) for share in (0.9, 0.06, 0.03, 0.01)], REWARDS)
+    np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("witness", [published, published_with_torch])
+def test_reference_local_actor_starts_uniform_with_relative_rewards(
+    witness: Callable[..., NDArray[np.float64]],
+) -> None:
+    method = HboReference(np.array([[9, 10, 10, 10]]))
+    # Rewards small enough that Adam's epsilon tells relative rewards from raw ones.
+    rewards = [[1e-9 * reward for reward in levels] for levels in REWARDS]
+    for levels in rewards:
+        method.update(perplexity_ratio(*levels))
+    expected = witness([0.0] * 4, [[level / np.mean(levels) for level in levels] for levels in rewards])
+    np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
+
+
+def test_reference_first_update_moves_a_logit_by_200_times_the_learning_rate() -> None:
+    method = HboReference(column(10, 10, 10, 10))
+    method.update(gradient_norm(1, 1, 1, 300))
+    moved = np.log(method.weights()[:, 0] / 0.25)
+    assert moved[3] - moved[0] == pytest.approx(0.04, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 300.0, 1e90])
+def test_reference_is_blind_to_the_scale_of_rewards(scale: float) -> None:
+    plain, scaled = (HboReference(column(5, 9, 2)) for _ in range(2))
+    for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
+        plain.update(gradient_norm(*rewards))
+        scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
+    # Adam's epsilon is all that sees the scale.
+    np.testing.assert_allclose(scaled.weights(), plain.weights(), rtol=1e-5)
+
+
+def test_reference_rests_at_rewards_over_their_sum_whatever_the_prior() -> None:
+    method = HboReference(column(16, 1, 3))
+    for _ in range(120):
+        method.update(gradient_norm(0.5, 0.8, 0.7))
+    np.testing.assert_allclose(method.weights()[:, 0], [0.25, 0.4, 0.35], atol=1e-3)
+
+
+def test_reference_waits_for_every_arm_then_keeps_last_rewards() -> None:
+    method, told = (HboReference(column(6, 3, 3)) for _ in range(2))
+    before = method.weights()
+    method.update(gradient_norm(2, np.nan, 3))
+    np.testing.assert_array_equal(method.weights(), before)
+    method.update(gradient_norm(np.inf, 1, np.nan))
+    told.update(gradient_norm(2, 1, 3))
+    np.testing.assert_array_equal(method.weights(), told.weights())
+    assert not np.array_equal(method.weights(), before)
+
+
+# Both
+
+
+@pytest.mark.parametrize("make", [Hbo, HboReference])
+def test_an_actor_without_any_reward_stays_where_it_is(make: type[Hbo | HboReference]) -> None:
+    method = make(ROWS)
+    method.update(random_signals(ROWS, np.random.default_rng(7)))
+    before, state = method.weights(), method.state_dict()
+    method.update({"gradient_norm": np.full(3, np.inf), "perplexity_ratio": np.full((3, 3), np.nan)})
+    np.testing.assert_array_equal(method.weights(), before)
+    assert method.state_dict() == state
+
+
+@pytest.mark.parametrize("make", [Hbo, HboReference])
+def test_local_rewards_move_only_their_dataset_and_skip_empty_levels(make: type[Hbo | HboReference]) -> None:
+    method = make(ROWS)
+    before = method.weights()
+    ratio = np.full((3, 3), np.nan)
+    ratio[2] = [2, 1e9, 1]  # level 1 of dataset 2 has no rows: whatever stands there is not read
+    method.update({"gradient_norm": np.full(3, np.nan), "perplexity_ratio": ratio})
+    after = method.weights()
+    np.testing.assert_array_equal(after[:2], before[:2])
+    assert after[2].sum() == pytest.approx(before[2].sum())
+    assert after[2, 0] > before[2, 0]
+    assert after[2, 1] == 0
+    assert after[2, 2] < before[2, 2]
+
+
+# Rewards
+
+
+def test_hbo_takes_any_signal_for_its_rewards() -> None:
+    random = np.random.default_rng(3)
+    loss, entropy = random.gamma(2, size=(2, 3, 3))
+    loss[0, 1] = np.nan
+    chosen = Hbo(ROWS, reward={"global": "loss", "local": "entropy"})
+    assert chosen.signals == ("loss", "entropy")
+    chosen.update({"loss": loss, "entropy": entropy})
+    means = [
+        np.average(loss[0, [0, 2]], weights=[25, 26]),
+        np.average(loss[1], weights=ROWS[1]),
+        loss[2, [0, 2]].mean(),
+    ]
+    told = Hbo(ROWS)
+    told.update({"gradient_norm": np.array(means), "perplexity_ratio": entropy})
+    np.testing.assert_allclose(chosen.weights(), told.weights(), rtol=1e-12)
+
+
+def test_a_reward_left_out_stays_as_published_and_one_signal_is_measured_once() -> None:
+    assert Hbo(ROWS, reward={"global": "similarity"}).signals == ("similarity", "perplexity_ratio")
+    assert HboReference(ROWS, reward={"local": "loss"}).signals == ("gradient_norm", "loss")
+    assert Hbo(ROWS, reward={"global": "loss", "local": "loss"}).signals == ("loss",)
+
+
+@pytest.mark.parametrize(
+    ("reward", "setting", "value", "allowed"),
+    [
+        ("loss", "reward", "loss", "a signal for `global`, for `local`, or both"),
+        ({"globl": "loss"}, "reward", "{'globl': 'loss'}", "a signal for `global`, for `local`, or both"),
+        (
+            {"global": "los"},
+            "reward.global",
+            "los",
+            (
+                "one of `gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
+                "`perplexity_ratio`, `entropy`, `held_out_loss`, `look_ahead`"
+            ),
+        ),
+        ({"local": "gradient_norm"}, "reward.local", "gradient_norm", "one of `loss`, `perplexity_ratio`, `entropy`"),
+        ({"local": ["loss"]}, "reward.local", "['loss']", "one of `loss`, `perplexity_ratio`, `entropy`"),
+    ],
+)
+def test_a_reward_that_is_none_is_refused(reward: Any, setting: str, value: str, allowed: str) -> None:
+    with pytest.raises(ValueError, match="reward") as error:
+        Hbo(ROWS, reward=reward)
+    assert str(error.value) == (
+        f"`{setting}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
+    )

@@ -1,0 +1,215 @@
+"""Several ranks on CPU through Axolotl's own launchers: together they are the run of one process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import crash
+import pytest
+import witness
+import yaml
+from runs import lines, load, train
+
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.data import load as data
+
+STILL = 1e-12
+"""A learning rate under which the model stays as it is to the last bit that matters, so that signals can be compared."""
+
+
+@pytest.fixture
+def shared(make_config: Any) -> Any:
+    """A function that makes the configuration of a short run that ranks can share."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        hbo = {"update_every": 2, "levels": 2, "record_rows": True, "gradient_rows": 4, "forward_rows": 4}
+        settings = {
+            "hbo": {**hbo, **changes.pop("hbo", {})},
+            "learning_rate": STILL,
+            "num_epochs": 9,
+            "max_steps": 6,
+            **changes,
+        }
+        config: dict[str, Any] = make_config(micro_batch_size=1, **settings)
+        config["plugins"] += ["cpu_ranks.CPURanksPlugin", "witness.WitnessPlugin"]
+        return config
+
+    return make
+
+
+def start(config: dict[str, Any], ranks: int, launcher: str = "torchrun") -> subprocess.CompletedProcess[str]:
+    """`axolotl train` on so many ranks, and wait until they are done."""
+    folder = Path(config["output_dir"])
+    folder.mkdir(exist_ok=True)
+    path = folder.with_suffix(".yml")
+    path.write_text(yaml.safe_dump(config))
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # Axolotl looks for the launcher there
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).parents[1] / "helpers"), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    options = {
+        "torchrun": ["--nproc_per_node"],
+        "accelerate": ["--multi_gpu", "--main_process_port", "0", "--num_processes"],
+    }
+    command = [str(programs / "axolotl"), "train", str(path), "--launcher", launcher]
+    return subprocess.run(
+        [*command, "--", *options[launcher], str(ranks)],
+        cwd=folder.parent,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def assert_one_run(together: Path, alone: Path, config: dict[str, Any], ranks: int, since: int = 0) -> None:
+    """Ranks drew what one process draws, each row was in one place, and weights are the same to the bit on all ranks.
+
+    Args:
+        together: output folder of the ranks.
+        alone: output folder of the one process.
+        config: of either.
+        ranks: how many there were after step `since`.
+        since: the first step whose batches are looked at is the next.
+    """
+    recorded = lines(alone / "hbo_rows.jsonl")
+    assert lines(together / "hbo_rows.jsonl") == recorded
+    told = [{record["step"]: record for record in lines(together / f"witness_{rank}.jsonl")} for rank in range(ranks)]
+    rows = data.load(load(config, together), HBOConfig.model_validate(config["hbo"])).train["input_ids"]
+    for record in recorded[since:]:
+        seen = [rank[record["step"]] for rank in told]
+        assert len({json.dumps(one["weights"]) for one in seen}) == 1
+        # One micro-batch of each rank after the other is the order of the stream.
+        batches = [batch for turn in zip(*(one["batches"] for one in seen), strict=True) for batch in turn]
+        expected = iter(record["rows"])
+        for line in (line for batch in batches for line in batch):
+            assert_holds(line, expected, rows)
+        assert next(expected, None) is None
+    for mine, other in zip(lines(together / "hbo_trace.jsonl"), lines(alone / "hbo_trace.jsonl"), strict=True):
+        assert [mine[key] for key in ("event", "step")] == [other[key] for key in ("event", "step")]
+        for key in mine.keys() & {"signals", "held_out"}:
+            assert mine[key] == pytest.approx(other[key], rel=1e-4)
+        for name, weights in mine.get("weights", {}).items():
+            assert weights == pytest.approx(other["weights"][name], rel=1e-4)
+
+
+def assert_holds(line: list[int], expected: Iterator[int], rows: Any) -> None:
+    """A line of a batch is the next of the expected rows, as many as it has room for, and padding."""
+    padding, place = 1, 0
+    while place < len(line) and any(token != padding for token in line[place:]):
+        row = rows[next(expected)]
+        assert line[place : place + len(row)] == row
+        place += len(row)
+
+
+@pytest.mark.axolotl
+def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
+    """Gradient accumulation, and every signal by probes that the ranks share out."""
+    config = shared(hbo={"signals": "probe"})
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
+    config["output_dir"] = str(tmp_path / "two")
+    done = start(config, 2)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path / "two", alone, config, 2)
+    records = lines(alone / "hbo_trace.jsonl")
+    assert records[1]["weights"] != records[0]["weights"]
+
+
+@pytest.mark.parametrize(("packed", "ranks"), [(False, 2), (True, 4)])
+def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool, ranks: int) -> None:
+    """FSDP2: signals from the training batches, and losses of held-out rows, of which no rank has as many."""
+    packing = {"sample_packing": True, "eval_sample_packing": False, "sequence_len": 256, "pad_to_sequence_len": True}
+    config = shared(val_set_size=9, eval_steps=3, **(packing if packed else {}))
+    steps = 4 if packed else 2
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": steps})
+    sharding = {
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
+        "state_dict_type": "FULL_STATE_DICT",
+        "reshard_after_forward": True,
+        "offload_params": False,
+        "cpu_ram_efficient_loading": False,
+    }
+    config |= {"fsdp_version": 2, "fsdp_config": sharding, "gradient_accumulation_steps": steps // ranks}
+    config["output_dir"] = str(tmp_path / "together")
+    done = start(config, ranks)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path / "together", alone, config, ranks)
+    for rank in range(ranks):
+        assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{rank}.jsonl"))
+    events = [record["event"] for record in lines(alone / "hbo_trace.jsonl")]
+    assert {"update", "evaluate"} <= set(events)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_two_ranks_share_a_model_by_zero(
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    """DeepSpeed, where it is installed: it compiles its communication with ninja and a C++ compiler."""
+    if find_spec("deepspeed") is None or shutil.which("ninja") is None:
+        pytest.skip("DeepSpeed or ninja is not installed: `pip install deepspeed ninja`")
+    config = shared()
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    auto = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size", "gradient_clipping")
+    settings = {
+        "zero_optimization": {"stage": stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        **dict.fromkeys(auto, "auto"),
+    }
+    (tmp_path / "zero.json").write_text(json.dumps(settings))
+    config |= {"gradient_accumulation_steps": 2, "output_dir": str(tmp_path / "two")}
+    done = start({**config, "deepspeed": str(tmp_path / "zero.json")}, 2)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path / "two", alone, config, 2)
+    for rank in range(2):
+        records = lines(tmp_path / "two" / f"witness_{rank}.jsonl")
+        assert {record["engine"] for record in records} == {"DeepSpeedEngine"}
+
+
+def test_a_packed_run_goes_on_with_other_numbers_of_ranks(
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From two ranks to one to four, and into the second epoch; each stops between a checkpoint and an update."""
+    packing = {"sample_packing": True, "sequence_len": 256, "pad_to_sequence_len": True}
+    config = shared(max_steps=9, save_steps=3, auto_resume_from_checkpoints=True, **packing)
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
+    folder = tmp_path / "resumed"
+    config["output_dir"] = str(folder)
+    config["plugins"].append("crash.CrashPlugin")
+    monkeypatch.setenv(crash.VARIABLE, "5")
+    died = start({**config, "gradient_accumulation_steps": 2}, 2)
+    assert "CrashError" in died.stderr, died.stderr
+    monkeypatch.setenv(crash.VARIABLE, "8")
+    with pytest.raises(crash.CrashError):
+        train({**config, "gradient_accumulation_steps": 4})
+    monkeypatch.delenv(crash.VARIABLE)
+    done = start({**config, "gradient_accumulation_steps": 1}, 4, "accelerate")
+    assert done.returncode == 0, done.stderr
+    assert_one_run(folder, alone, config, 4, since=6)
+    state = json.loads((folder / "checkpoint-9" / "trainer_state.json").read_text())
+    assert state["epoch"] > 1
+
+
+def test_ranks_that_disagree_stop(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(witness.PERTURBED, "1")
+    done = start(shared(), 2)
+    assert done.returncode != 0
+    sentence = (
+        "RuntimeError: after step 2, the weights of rank 1 differ from rank 0's, and no rank may train on another mixture: "
+        "give every rank the same configuration, data, checkpoint and versions, and resume."
+    )
+    for rank in range(2):
+        assert f"[rank{rank}]: {sentence}" in done.stderr, done.stderr

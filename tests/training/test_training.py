@@ -1,0 +1,191 @@
+"""Real Axolotl runs with a tiny model: the weights move, nothing is lost, and measuring leaves no trace."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import history, lines, load, train
+
+pytestmark = pytest.mark.axolotl
+
+
+def test_the_mixture_moves_and_is_shown(make_config: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train(make_config())
+    trace = lines(folder / "hbo_trace.jsonl")
+    assert [(record["event"], record["step"]) for record in trace] == [
+        ("start", 0),
+        ("update", 3),
+        ("update", 6),
+        ("update", 9),
+        ("end", 12),
+    ]
+    first, last = trace[0]["weights"], trace[-1]["weights"]
+    assert sum(sum(levels) for levels in last.values()) == pytest.approx(1)
+    assert any(abs(sum(last[name]) - sum(first[name])) > 1e-3 for name in first)
+    assert sum(sum(cells) for cells in trace[-1]["rows_trained"].values()) == 12 * 4
+    weights = history(folder, "hbo/weight/sums")
+    assert sorted(weights) == list(range(1, 13))
+    assert weights[12] == pytest.approx(sum(last["sums"]))
+    shown = capsys.readouterr().out
+    assert "hbo: hbo, difficulty by length" in shown
+    assert "the mixture after 12 steps, 48 rows" in shown
+
+
+def test_every_scalar_reaches_the_log(make_config: Any) -> None:
+    folder = train(make_config(val_set_size=0.1, eval_steps=6))
+    log = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())["log_history"]
+    last = next(record for record in reversed(log) if "loss" in record)
+    for name in ("sums", "words", "tales"):
+        assert {
+            f"hbo/weight/{name}",
+            f"hbo/weight/{name}/0",
+            f"hbo/weight/{name}/1",
+            f"hbo/epochs/{name}",
+        } <= last.keys()
+        assert 0 <= last[f"hbo/share/row/{name}"] <= 1
+        assert 0 <= last[f"hbo/share/token/{name}"] <= 1
+        assert last[f"hbo/signal/gradient_norm/{name}"] > 0
+        assert last[f"hbo/signal/perplexity_ratio/{name}/1"] > 0
+        assert history(folder, f"eval_{name}_loss")[0] > 0
+    assert last["hbo/overhead/seconds"] > 0
+    assert 0 < last["hbo/overhead/share"] < 1
+    assert sum(last[f"hbo/share/token/{name}"] for name in ("sums", "words", "tales")) == pytest.approx(1)
+
+
+def test_recorded_rows_are_the_stream(make_config: Any) -> None:
+    """What the loader handed to the model is what the stream says, also across the change of weights."""
+    from hbo_plugin import MixtureSampler
+
+    folder = train(make_config())
+    recorded = [row for record in lines(folder / "hbo_rows.jsonl") for row in record["rows"]]
+    state = json.loads((folder / "checkpoint-12" / "hbo_state.json").read_text())
+    stream = MixtureSampler.from_state_dict(state["mixture"])
+    assert recorded == stream.fill(0, 48).tolist()
+
+
+def test_measuring_never_changes_the_training(make_config: Any, tmp_path: Path) -> None:
+    """`floor: 1` holds the weights at the prior, so that only the probes differ between the two runs."""
+    hbo = {"levels": 2, "floor": 1.0, "record_rows": True, "gradient_rows": 4, "forward_rows": 4}
+    lora = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.3, "lora_target_linear": True}
+    runs = [
+        train(make_config(hbo={**hbo, "update_every": every}, output_dir=str(tmp_path / str(every)), **lora))
+        for every in (2, 1000)
+    ]
+    assert [len(lines(run / "hbo_trace.jsonl")) for run in runs] == [2 + 5, 2]
+    assert history(runs[0], "loss") == history(runs[1], "loss")
+    assert history(runs[0], "grad_norm") == history(runs[1], "grad_norm")
+    assert lines(runs[0] / "hbo_rows.jsonl") == lines(runs[1] / "hbo_rows.jsonl")
+
+
+def test_the_reference_runs_with_its_published_settings(make_config: Any) -> None:
+    folder = train(make_config(hbo={"reference": True, "update_every": 4, "levels": 2, "replacement": True}))
+    first, last = (lines(folder / "hbo_trace.jsonl")[index]["weights"] for index in (0, -1))
+    assert {name: sum(levels) for name, levels in first.items()} == pytest.approx(
+        {"sums": 80 / 136, "words": 40 / 136, "tales": 16 / 136}
+    )
+    # Two updates of 200 Adam steps at 1e-4: no logit moves by more than about 0.02 an update.
+    for name in first:
+        assert 0 < abs(math.log(sum(last[name]) / sum(first[name]))) < 0.1
+
+
+@pytest.mark.parametrize("method", ["proportional", "temperature", "uniform"])
+def test_static_methods_keep_their_weights(make_config: Any, method: str) -> None:
+    trace = lines(train(make_config(hbo={"method": method, "max_epochs": None})) / "hbo_trace.jsonl")
+    assert [record["event"] for record in trace] == ["start", "end"]
+    assert trace[0]["weights"] == trace[1]["weights"]
+
+
+def test_full_options_with_lora(make_config: Any) -> None:
+    """LoRA, gradient checkpointing, accumulation, a held-out share and an adapter's own checkpoint, at once."""
+    config = make_config(
+        adapter="lora",
+        lora_r=4,
+        lora_alpha=8,
+        lora_target_linear=True,
+        gradient_checkpointing=True,
+        val_set_size=0.1,
+        eval_steps=6,
+        max_steps=7,
+        gradient_accumulation_steps=3,
+    )
+    folder = train(config)
+    assert (folder / "adapter_model.safetensors").exists()
+    evaluations = [record for record in lines(folder / "hbo_trace.jsonl") if record["event"] == "evaluate"]
+    assert [record["step"] for record in evaluations][:2] == [0, 6]
+    assert all(math.isfinite(loss) for record in evaluations for loss in record["held_out"].values())
+
+
+def test_the_repetition_cap_binds(make_config: Any) -> None:
+    """Under a uniform prior 12 steps would take all 16 tales; with a cap of their own they give at most 8 rows."""
+    hbo = {"method": "uniform", "levels": 1, "max_epochs": {"tales": 0.5}}
+    last = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")[-1]
+    assert last["capped"] == {"sums": [False], "words": [False], "tales": [True]}
+    assert sum(last["rows_trained"]["tales"]) <= 8
+
+
+def test_preprocess_leaves_nothing_to_prepare(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`axolotl preprocess` tokenises and scores; `axolotl train` then finds both, also after the mixture changed."""
+    import axolotl.datasets
+    from axolotl.cli.args import PreprocessCliArgs
+    from axolotl.cli.preprocess import do_preprocess
+
+    from hbo_plugin.data import difficulty
+
+    config = make_config({"sums": 24, "words": 16}, dataset_prepared_path=str(tmp_path / "prepared"))
+    config["hbo"]["difficulty"] = "ifd"
+    monkeypatch.setenv("AXOLOTL_IS_PREPROCESS", "1")
+    do_preprocess(load(config, tmp_path), PreprocessCliArgs(download=False))
+    monkeypatch.delenv("AXOLOTL_IS_PREPROCESS")
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        pytest.fail("prepared again")
+
+    monkeypatch.setattr(axolotl.datasets.TokenizedPromptDataset, "process", refuse)
+    monkeypatch.setattr(difficulty.Scorer, "_batch_scores", refuse)
+    config["datasets"].reverse()
+    train({**config, "seed": 8})
+
+
+def test_evaluate_simply_works(make_config: Any, tmp_path: Path) -> None:
+    from axolotl.cli.args import TrainerCliArgs
+    from axolotl.cli.evaluate import do_evaluate
+
+    do_evaluate(load(make_config(val_set_size=0.2), tmp_path), TrainerCliArgs())
+
+
+def test_without_a_block_the_plugin_is_inert(make_config: Any) -> None:
+    folder = train(make_config(hbo=None))
+    assert not list(folder.rglob("hbo_*"))
+    assert history(folder, "loss").keys() == set(range(1, 13))
+
+
+def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page on methods, as a user would follow it."""
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    (tmp_path / "my_package.py").write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}
+    trace = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")
+    assert trace[0]["weights"] != trace[1]["weights"]
+    assert any(name.startswith("hbo/signal/loss/") for name in trace[1]["signals"])
+
+
+def test_the_best_model_may_be_that_of_one_dataset(make_config: Any) -> None:
+    """Each dataset's held-out loss is a metric like `eval_loss`, which stays what it was; early stopping sees both."""
+    config = make_config(
+        val_set_size=0.1,
+        eval_steps=4,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_words_loss",
+        greater_is_better=False,
+        early_stopping_patience=3,
+    )
+    folder = train(config)
+    losses = history(folder, "eval_words_loss")
+    assert history(folder, "eval_loss").keys() == losses.keys() == {0, 4, 8, 12}
+    state = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())
+    assert state["best_metric"] == min(losses[step] for step in (4, 8, 12))
