@@ -1,4 +1,4 @@
-"""The `hbo:` block: every key with its default and bounds, and the Axolotl options that cannot work with it."""
+"""The `hbo:` block: every key with its default and bounds."""
 
 import difflib
 import inspect
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hbo_plugin.methods import Method, find_method
 from hbo_plugin.methods.actors import CORRECTIONS
+from hbo_plugin.options import refuse_incompatible
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
@@ -204,34 +205,3 @@ class HBOArgs(BaseModel):
         if isinstance(data, dict) and "hbo" in data:
             refuse_incompatible(data)
         return data
-
-
-_REFUSED = {
-    "sample_packing_sequentially": "packs rows in the order of the data, and the weights choose another: remove it",
-    "streaming": "has no rows to draw by number: remove it and let Axolotl prepare the datasets",
-    "pretraining_dataset": "is streamed and has no rows to draw by number: list the data under `datasets:`",
-    "skip_prepare_dataset": "leaves rows without tokens to count: remove it",
-    "rl": "trains on pairs or rollouts, not on a mixture of rows: remove it, or remove `hbo:`",
-    "reward_model": "does not train on a language-model loss: remove it, or remove `hbo:`",
-    "process_reward_model": "does not train on a language-model loss: remove it, or remove `hbo:`",
-    "curriculum_sampling": "fixes the order of the rows: remove it; `hbo.levels` orders by difficulty instead",
-    "group_by_length": "draws rows by length, which the weights would override in silence: remove it",
-    "balance_labels": "needs Axolotl's own sampler, which the weights replace: remove it",
-    "use_dft": "reweights the loss inside a batch, and the signals would measure that: remove it",
-    "diffusion_lm": "has no next-token loss to measure: remove it, or remove `hbo:`",
-    "auto_find_batch_size": "changes the rows of a step during the run: remove it and lower `micro_batch_size`",
-    "processor_type": "feeds images, which the probes cannot batch: remove it, or remove `hbo:`",
-}
-
-
-def refuse_incompatible(data: dict[str, Any]) -> None:
-    """Raise a ValueError for the first Axolotl option in `data` that an adaptive mixture cannot work with."""
-    for key, reason in _REFUSED.items():
-        if data.get(key):
-            msg = f"`{key}: {data[key]}` cannot be combined with `hbo:`: it {reason}."
-            raise ValueError(msg)
-    accelerator = data.get("accelerator_config") or {}
-    for key in ("dispatch_batches", "split_batches"):
-        if accelerator.get(key):
-            msg = f"`accelerator_config.{key}: true` cannot be combined with `hbo:`: ranks must draw their own share of one stream: remove it."
-            raise ValueError(msg)

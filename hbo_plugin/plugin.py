@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
+from hbo_plugin import options
 from hbo_plugin.args import HBOArgs, HBOConfig
 
 if TYPE_CHECKING:
@@ -44,22 +45,7 @@ class HBOPlugin(BasePlugin):
             raise RuntimeError(msg) from error
         if cfg["hbo"] is None:  # `hbo:` with nothing under it: every default
             cfg["hbo"] = {}
-        if cfg.get("dataloader_num_workers"):
-            LOG.warning(
-                "`dataloader_num_workers: %s` becomes 0: workers would draw rows long before these are trained on.",
-                cfg["dataloader_num_workers"],
-            )
-        for key in ("sample_packing_bin_size", "sample_packing_group_size"):
-            if cfg.get(key) is not None:
-                LOG.warning("`%s: %s` has no effect: hbo packs the stream with a window of its own.", key, cfg[key])
-        for entry in cfg.get("datasets") or []:
-            if entry.get("weight") is not None:
-                LOG.warning(
-                    "`datasets[].weight: %s` of `%s` keeps that share of its rows, chosen once before tokenising "
-                    "(and is ignored by Axolotl 0.19); it is not a mixing probability, which `hbo:` sets while training.",
-                    entry["weight"],
-                    entry.get("path"),
-                )
+        options.warn_of_changed(cfg)
 
     def get_input_args(self) -> str:
         """The `hbo:` block's schema."""

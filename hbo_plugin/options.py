@@ -1,0 +1,98 @@
+"""Axolotl's options: which work with hbo, which are refused and which get a warning. Nothing else decides this."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+LOG = logging.getLogger(__name__)
+
+_REFUSED = {
+    "sample_packing_sequentially": "packs rows in the order of the data, while the weights choose another; remove it",
+    "streaming": "has no rows to draw by number; remove it, so that Axolotl prepares the datasets",
+    "pretraining_dataset": "is streamed and has no rows to draw by number; list the data under `datasets:` with `type: completion`",
+    "skip_prepare_dataset": "leaves rows without tokens to count; remove it",
+    "rl": "trains on pairs or rollouts, not on a mixture of rows; remove it, or remove `hbo:`",
+    "reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
+    "process_reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
+    "curriculum_sampling": "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
+    "group_by_length": "draws rows by length, while the weights choose other rows; remove it",
+    "balance_labels": "needs Axolotl's own sampler, which hbo replaces; remove it",
+    "use_dft": "changes the loss of each token, so signals would measure something else; remove it",
+    "diffusion_lm": "has no next-token loss to measure; remove it, or remove `hbo:`",
+    "auto_find_batch_size": "changes the rows of a step during the run; remove it and lower `micro_batch_size`",
+    "processor_type": "feeds images, which hbo cannot batch; remove it, or remove `hbo:`",
+}
+"""Options that cannot work with a mixture that moves: why not, and what to do."""
+_REFUSED_OF_ACCELERATE = ("dispatch_batches", "split_batches")
+
+_WITHOUT_LOGITS = (
+    "cut_cross_entropy",
+    "liger_fused_linear_cross_entropy",
+    "unsloth_cross_entropy_loss",
+    "torch_compile",
+)
+"""Options under which a training batch's logits do not exist, or cannot be looked at."""
+_SHARDED = ("deepspeed", "fsdp", "fsdp_config")
+"""Options under which no rank holds the whole model."""
+
+_SUBSAMPLED = (
+    "it keeps that share of the dataset's rows, chosen once before tokenising (Axolotl 0.19 ignores it), "
+    "and is no mixing probability"
+)
+
+
+def refuse_incompatible(data: Mapping[str, Any]) -> None:
+    """Refuse what cannot be combined with `hbo:`, all of it at once.
+
+    Args:
+        data: Axolotl's configuration, as a mapping.
+
+    Raises:
+        ValueError: names every such option, why it cannot work, and what to change.
+    """
+    wrong = [f"`{key}: {_short(data[key])}` {reason}." for key, reason in _REFUSED.items() if data.get(key)]
+    accelerator = data.get("accelerator_config") or {}
+    wrong += [
+        f"`accelerator_config.{key}: true` hands rank 0's rows to the other ranks, while each draws its own share; remove it."
+        for key in _REFUSED_OF_ACCELERATE
+        if accelerator.get(key)
+    ]
+    if wrong:
+        raise ValueError("\n".join(["`hbo:` cannot be combined with these options:", *wrong]))
+
+
+def warn_of_changed(cfg: Mapping[str, Any]) -> None:
+    """Warn of options that the user wrote and that mean something else, or nothing, beside `hbo:`."""
+    if cfg.get("dataloader_num_workers"):
+        LOG.warning(
+            "`dataloader_num_workers: %s` becomes 0, because workers would draw rows long before they are trained on.",
+            cfg["dataloader_num_workers"],
+        )
+    for key in ("sample_packing_bin_size", "sample_packing_group_size"):
+        if cfg.get(key) is not None:
+            LOG.warning("`%s: %s` has no effect, because hbo packs the rows itself.", key, cfg[key])
+    for entry in cfg.get("datasets") or []:
+        if entry.get("weight") is not None:
+            LOG.warning("`datasets[].weight: %s` of `%s`: %s.", entry["weight"], entry.get("path"), _SUBSAMPLED)
+
+
+def without_logits(cfg: Mapping[str, Any]) -> str | None:
+    """The option under which training batches have no logits to look at, as in `torch_compile: true`; None if none is."""
+    return next((f"{key}: {_short(cfg[key])}" for key in _WITHOUT_LOGITS if cfg.get(key)), None)
+
+
+def sharded(cfg: Mapping[str, Any]) -> str | None:
+    """The option that spreads the model over ranks; None where each rank holds all of it."""
+    return next((key for key in _SHARDED if cfg.get(key)), None)
+
+
+def ranks_can_run_forward(cfg: Mapping[str, Any]) -> bool:
+    """Whether hbo can run the model in passes of its own: only FSDP2 is tested among the ways of sharding."""
+    option = sharded(cfg)
+    return option is None or (option != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
+
+
+def _short(value: object) -> str:
+    """A value in a message: `true` as in YAML, and no whole block."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
