@@ -96,6 +96,9 @@ class HBOConfig(BaseModel):
     replacement: bool = Field(default=False, description="Draw with replacement, as the paper does.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of the stream; Axolotl's `seed` if unset.")
     names: list[str] | None = Field(default=None, description="One name for each entry of `datasets:`.")
+    log_levels: bool = Field(
+        default=False, description="Log weights and signals of each level, beside those of datasets."
+    )
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
 
     @model_validator(mode="before")

@@ -1,8 +1,16 @@
-"""The callback: tells the run when the training begins, makes a step and ends."""
+"""The callback: tells the run when the training begins, makes a step and ends, and keeps the console readable."""
 
+from collections.abc import Callable
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from hbo_plugin.report import terminal
 from hbo_plugin.training.run import Run
@@ -33,4 +41,18 @@ class HBOCallback(TrainerCallback):
         """Close the trace and show what became of the mixture."""
         self._run.end(state.global_step)
         if state.is_world_process_zero:
-            terminal.show(terminal.summary(self._run.trace.read()))
+            terminal.show(terminal.summary(self._run.journal.trace.read()))
+
+
+def keep_off_the_console(callbacks: list[TrainerCallback]) -> None:
+    """Let the callbacks that print each logged line leave hbo's scalars out, in which the loss would drown."""
+    for callback in callbacks:
+        if isinstance(callback, PrinterCallback | ProgressCallback):
+            callback.on_log = _without_hbo(callback.on_log)  # type: ignore[method-assign]
+
+
+def _without_hbo(on_log: Callable[..., None]) -> Callable[..., None]:
+    def print_rest(*args: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        on_log(*args, logs=logs and {key: value for key, value in logs.items() if not key.startswith("hbo/")}, **kwargs)
+
+    return print_rest

@@ -56,30 +56,6 @@ def default_prepared_path() -> str:
     return str(_axolotl("axolotl.common.const", "DEFAULT_DATASET_PREPARED_PATH"))
 
 
-def base_trainer_cls(cfg: Any, plugin: object) -> type:
-    """The trainer class that this run would have had without `plugin`."""
-    manager = _axolotl("axolotl.integrations.base", "PluginManager").get_instance()
-    for other in manager.plugins.values():
-        if other is not plugin and (cls := other.get_trainer_cls(cfg)) is not None:
-            return cls  # type: ignore[no-any-return]
-    if cfg.trainer_cls:
-        return _axolotl("axolotl.utils.import_helper", "get_cls_from_module_str")(cfg.trainer_cls)  # type: ignore[no-any-return]
-    if (cls := _supported_model_trainer_cls(cfg)) is not None:
-        return cls
-    return _axolotl("axolotl.core.trainers", "AxolotlTrainer")  # type: ignore[no-any-return]
-
-
-def _supported_model_trainer_cls(cfg: Any) -> type | None:
-    """The trainer class that a model family brings along, from Axolotl 0.21 on."""
-    try:
-        support = importlib.import_module("axolotl.core.builders.causal")
-        profile = support.resolve_model_support(support.get_model_support_for_cfg(cfg))
-    except AttributeError:  # before 0.21
-        return None
-    factory = None if profile is None else profile.strategies.trainer_cls
-    return None if factory is None else factory(cfg)
-
-
 class _KeepColumn:
     """A tokenising strategy that hands one column of its input on to its output."""
 

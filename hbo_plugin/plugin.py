@@ -14,7 +14,7 @@ from hbo_plugin.args import HBOArgs, HBOConfig
 if TYPE_CHECKING:
     from hbo_plugin.data.load import RunData
     from hbo_plugin.methods import Method
-    from hbo_plugin.plan import Plan
+    from hbo_plugin.signals.sources import Choice
 
 LOG = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class HBOPlugin(BasePlugin):
     def __init__(self) -> None:
         """Axolotl makes one, and from 0.21 on keeps it for every configuration of the process."""
         super().__init__()
-        self._prepared: tuple[RunData, Plan, Method] | None = None
+        self._prepared: tuple[RunData, Choice, Method] | None = None
 
     def register(self, cfg: Any) -> None:
         """Forget an earlier run; check what only the user's own YAML can show."""
@@ -55,8 +55,9 @@ class HBOPlugin(BasePlugin):
         """Load the data in cells, for `axolotl train` and `axolotl preprocess`."""
         if cfg.hbo is None:
             return None
-        from hbo_plugin import compat, plan
+        from hbo_plugin import compat
         from hbo_plugin.data.load import load
+        from hbo_plugin.signals.sources import choose
 
         if not preprocess:
             _pass_over_incomplete(cfg)
@@ -65,20 +66,10 @@ class HBOPlugin(BasePlugin):
         cells = loaded.cells
         # Here, so that settings which cannot be are refused before the model is loaded.
         method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
-        planned = plan.plan(cfg, config, method.signals, held_out=loaded.held_out is not None)
-        self._prepared = (loaded, planned, method)
+        choice = choose(cfg, config, method.signals, held_out=loaded.held_out is not None)
+        self._prepared = (loaded, choice, method)
         steps = -1 if preprocess else loaded.steps(cfg)
         return compat.dataset_meta(train_dataset=loaded.train, eval_dataset=loaded.held_out, total_num_steps=steps)
-
-    def get_trainer_cls(self, cfg: Any) -> type | None:
-        """The run's trainer class with the mixin; None where the data are not ours, as in `axolotl evaluate`."""
-        if self._prepared is None:
-            return None
-        from hbo_plugin import compat
-        from hbo_plugin.trainer import HBOTrainerMixin
-
-        base = compat.base_trainer_cls(cfg, self)
-        return type(f"HBO{base.__name__}", (HBOTrainerMixin, base), {})
 
     def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
         """No loader workers: the rows that they draw ahead would be drawn under weights that are past."""
@@ -90,12 +81,15 @@ class HBOPlugin(BasePlugin):
         """Attach the run to its trainer."""
         if self._prepared is None:
             return []
-        from hbo_plugin.callback import HBOCallback
+        from hbo_plugin.callback import HBOCallback, keep_off_the_console
+        from hbo_plugin.trainer import attach
         from hbo_plugin.training.run import Run
 
-        loaded, planned, method = self._prepared
-        trainer.hbo = Run(trainer, loaded, _config(cfg), planned, method, _seed(cfg))
-        return [HBOCallback(trainer.hbo)]
+        loaded, choice, method = self._prepared
+        run = Run(trainer, loaded, _config(cfg), choice, method, _seed(cfg))
+        attach(trainer, run)
+        keep_off_the_console(trainer.callback_handler.callbacks)
+        return [HBOCallback(run)]
 
 
 def _config(cfg: Any) -> HBOConfig:
@@ -108,11 +102,11 @@ def _seed(cfg: Any) -> int:
 
 def _pass_over_incomplete(cfg: Any) -> None:
     """Resume automatically from the newest checkpoint that is whole, where Axolotl takes the newest folder."""
-    from hbo_plugin.training import checkpoint
+    from hbo_plugin.training import state_file
 
     if not cfg.auto_resume_from_checkpoints or cfg.resume_from_checkpoint:
         return
-    whole, incomplete = checkpoint.newest_checkpoints(Path(cfg.output_dir))
+    whole, incomplete = state_file.newest_checkpoints(Path(cfg.output_dir))
     if incomplete:
         LOG.warning(
             "%s: incomplete, because the run died while it was written; this run %s.",

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 from hbo_plugin.args import MODEL_SCORES
-from hbo_plugin.signals import answer_loss, by_length, pad
+from hbo_plugin.signals.passes import answer_loss, by_length, pad
 
 LOG = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,19 @@ class Method(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit this method or its cells."""
+        ...
+
+
+@runtime_checkable
+class KeepsArrays(Protocol):
+    """A method with state that is too large for JSON, such as the weights of a network; it has these two beside the rest."""
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays that `update` changes, by name."""
+        ...
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], /) -> None:
+        """Continue from what `arrays` returned; ValueError where they do not fit."""
         ...
 
 

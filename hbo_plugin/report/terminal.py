@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from hbo_plugin.signals.sources import SOURCES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,16 +40,17 @@ def banner(run: Run, steps: int) -> RenderableType:
             str(len(run.data.held_out_rows.get(name, ()))),
         )
     if method.signals:
-        sources = {"the training batches": run.plan.reused, "probes": run.plan.probed}
-        signals = " and ".join(f"{' and '.join(names)} from {source}" for source, names in sources.items() if names)
+        signals = " and ".join(
+            f"{' and '.join(names)} from {SOURCES[source][1]}" for source, names in run.choice.names.items()
+        )
         plan = f"{signals}, every {config.update_every} of {steps} steps"
     else:
         plan = f"fixed for all {steps} steps"
     lines = [f"weights: {plan}; shares of {config.unit}s"]
-    if run.bins is not None:
-        bins = run.bins
+    if run.shape.bins is not None:
+        bins = run.shape.bins
         lines.append(f"packed: {bins.bins_per_batch} x {bins.capacity:,} tokens a batch, {bins.window} rows may wait")
-    return Group(table, *lines, *(f"note: {note}" for note in (*run.data.notes, *run.plan.notes)))
+    return Group(table, *lines, *(f"note: {note}" for note in (*run.data.notes, *run.choice.notes)))
 
 
 def summary(trace: list[dict[str, Any]]) -> RenderableType:

@@ -1,12 +1,16 @@
-"""One pass of the model over some rows: batches in, statistics of the answer's tokens out."""
+"""Passes of the model over some rows: batches in, statistics of the answer's tokens out."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+
+from hbo_plugin.signals.context import Context
 
 IGNORED = -100
 """Label of a token that is no part of the answer."""
@@ -72,14 +76,6 @@ def by_length(lengths: NDArray[np.int32], tokens: int) -> Iterator[NDArray[np.in
         first += count
 
 
-def over_ranks(trainer: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of the values of all ranks, float64 of any shape; every rank calls it."""
-    if trainer.args.world_size == 1:
-        return values
-    mine = torch.as_tensor(values, device=trainer.accelerator.device)
-    return np.asarray(trainer.accelerator.reduce(mine, reduction="sum").cpu().numpy(), dtype=np.float64)
-
-
 @torch.no_grad()
 def token_statistics(
     logits: torch.Tensor,
@@ -123,3 +119,91 @@ def token_statistics(
             gradients[owner[broken]] = float("nan")
         found.append(torch.stack(statistics))
     return torch.cat(found, 1), gradients
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a pass over rows gave, the same on every rank.
+
+    Attributes:
+        sums: of each statistic over the tokens of each row's answer, float64[statistics, rows].
+        tokens: of each row's answer, float64[rows].
+        states: mean of the last hidden states over all tokens of a row, float64[rows, width]; width 0 if not wanted.
+    """
+
+    sums: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    states: NDArray[np.float64]
+
+
+def pass_over(
+    context: Context,
+    dataset: Any,
+    rows: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    names: Sequence[str],
+    *,
+    states: bool = False,
+) -> Passed:
+    """Run the model forward over some rows; every rank runs its share.
+
+    Args:
+        context: the run.
+        dataset: tokenised rows.
+        rows: which of them, int64[n].
+        lengths: tokens of each, int32[n].
+        names: of the statistics, as in `token_statistics`.
+        states: whether hidden states are wanted too.
+    """
+    ranks, model = context.ranks, context.model
+    batches = list(by_length(lengths, context.budget))
+    width = model.config.get_text_config().hidden_size if states else 0
+    result = np.zeros((len(names) + 1 + width, len(rows)))
+    with undisturbed(context, gradient=False):
+        # All ranks run as many batches, some the last one more than once: ranks that share a sharded model must.
+        for first in range(0, len(batches), ranks.size):
+            turn = first + ranks.rank
+            indices = batches[min(turn, len(batches) - 1)]
+            batch = pad([dataset[int(row)] for row in rows[indices]])
+            output = forward(model, batch, **({"output_hidden_states": True} if states else {}))
+            if turn < len(batches):
+                result[: len(names) + 1, indices] = _sums(output.logits, batch["labels"], names)
+                if states:
+                    result[len(names) + 1 :, indices] = _pooled(output.hidden_states[-1], batch["attention_mask"])
+    result = ranks.sum(result)
+    return Passed(result[: len(names)], result[len(names)], result[len(names) + 1 :].T)
+
+
+@contextmanager
+def undisturbed(context: Context, *, gradient: bool) -> Iterator[None]:
+    """Run the model without dropout while open; generators and modes are as before afterwards."""
+    model = context.model
+    modes = [(module, module.training) for module in model.modules()]
+    grad = torch.enable_grad() if gradient else torch.no_grad()
+    with torch.random.fork_rng(), grad, context.precision():
+        # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit.
+        model.train(gradient and getattr(model, "is_gradient_checkpointing", False))
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> NDArray[np.float64]:
+    """Of each row the sums of statistics over its answer, and the number of its tokens; float64[names + 1, rows]."""
+    keep = labels[:, 1:] != IGNORED
+    line, place = keep.nonzero(as_tuple=True)
+    at = (line * labels.shape[1] + place).to(logits.device)
+    values, _ = token_statistics(logits.flatten(0, 1), at, labels[line, place + 1].to(logits.device), names)
+    sums = [np.bincount(line, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
+    return np.stack([*sums, keep.sum(1).double().numpy()])
+
+
+def _pooled(states: torch.Tensor, mask: torch.Tensor) -> NDArray[np.float64]:
+    """The mean over the tokens of each row, float64[width, rows]."""
+    weights = mask.to(states.device, states.dtype)[:, :, None]
+    return np.asarray(((states * weights).sum(1) / weights.sum(1)).T.double().cpu().numpy())

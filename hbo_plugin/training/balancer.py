@@ -28,12 +28,12 @@ class Balancer:
             total: rows that the whole run trains on, for the repetition cap; or tokens, where rows are packed.
             packed: whether they are.
         """
-        self._cells = cells
+        self.cells = cells
         self._config = config
         self._sizes = cells.sizes.ravel()
         self._total = total
         laps = np.repeat(config.epochs_of(cells.names), cells.levels)
-        self._most = np.where(self._sizes > 0, laps, 1) * self._sizes
+        self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
         self._cost = cells.mean_lengths if packed else np.ones(self._sizes.size)
         """What a row of each cell takes of the total, float64[datasets * levels]."""
@@ -49,9 +49,7 @@ class Balancer:
         self.tokens = np.zeros(self._sizes.size, np.int64)
         """Tokens trained on, int64[datasets * levels]."""
         self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
-        """Cells whose weight the repetition cap holds down, bool[datasets * levels]."""
-        self.packer: dict[str, Any] | None = None
-        """The state of the packer after what was trained on; None where rows are not packed, or none was yet."""
+        """Cells whose weight the repetition cap lowers, bool[datasets * levels]."""
         self._in_force_from = 0
         self._drawn = np.zeros(self._sizes.size, np.int64)
         """Rows drawn before `_in_force_from`, int64[datasets * levels]."""
@@ -63,10 +61,10 @@ class Balancer:
         return int(self.rows_trained.sum())
 
     def count(self, rows: NDArray[np.int64]) -> None:
-        """Note that a step trained on these rows, int64[rows of the step]."""
-        cell = self._cells.of(rows)
+        """Count the rows of a step that was made, int64[rows of the step]."""
+        cell = self.cells.of(rows)
         self.rows_trained += np.bincount(cell, minlength=self.rows_trained.size)
-        lengths = self._cells.lengths[rows]
+        lengths = self.cells.lengths[rows]
         self.tokens += np.bincount(cell, weights=lengths, minlength=self.rows_trained.size).astype(np.int64)
 
     def update(self, signals: dict[str, NDArray[np.float64]], head: int) -> None:
@@ -77,12 +75,12 @@ class Balancer:
         self.mixture.reweight(head, self._capped())
 
     def _capped(self) -> NDArray[np.float64]:
-        """The method's weights as shares of rows, held down where a row would be repeated too often by the end."""
+        """The method's weights as shares of rows, lowered where a row would be repeated too often by the end."""
         shares = self.method.weights().ravel() / self._unit * self._cost
         shares /= shares.sum()
         left = self._total - float(self._drawn @ self._cost)
         if left > 0:
-            allowance = np.maximum(self._most - self._drawn, 0.0)
+            allowance = np.maximum(self._allowance - self._drawn, 0.0)
             shares, self.capped = cap_weights(shares, allowance * self._cost, left)
         return shares / self._cost
 
@@ -90,90 +88,56 @@ class Balancer:
         """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""
         shares = self.mixture.weights(self._in_force_from) * self._unit
         shares /= shares.sum()
-        return shares.reshape(self._cells.sizes.shape)
-
-    def scalars(self) -> dict[str, float]:
-        """What is logged: weights, realised shares and laps of every dataset, and the weights of its levels."""
-        weights, rows_trained, tokens = (
-            self.weights(),
-            self._by_dataset(self.rows_trained),
-            self._by_dataset(self.tokens),
-        )
-        scalars = {}
-        for index, name in enumerate(self._cells.names):
-            scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
-            if self._cells.levels > 1:
-                for level, weight in enumerate(weights[index]):
-                    scalars[f"hbo/weight/{name}/{level}"] = float(weight)
-            scalars[f"hbo/share/row/{name}"] = float(rows_trained[index] / max(1, rows_trained.sum()))
-            scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
-            scalars[f"hbo/epochs/{name}"] = float(rows_trained[index] / self._cells.sizes[index].sum())
-        scalars["hbo/capped_levels"] = float(self.capped.sum())
-        return scalars
-
-    def record(self) -> dict[str, Any]:
-        """The same for the trace: JSON-safe, per cell where it makes sense."""
-        return {
-            "position": self.trained,
-            "weights": _named(self._cells, self.weights()),
-            "rows_trained": _named(self._cells, self.rows_trained.reshape(self._cells.sizes.shape)),
-            "tokens": _named(self._cells, self.tokens.reshape(self._cells.sizes.shape)),
-            "rows": _named(self._cells, self._cells.sizes),
-            "capped": _named(self._cells, self.capped.reshape(self._cells.sizes.shape)),
-        }
-
-    def _by_dataset(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.add.reduceat(values, np.arange(0, values.size, self._cells.levels))
+        return shares.reshape(self.cells.sizes.shape)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""
         return {
             "method": self.method_name,
             "settings": self._settings,
-            "datasets": list(self._cells.names),
-            "fingerprints": list(self._cells.fingerprints),
+            "datasets": list(self.cells.names),
+            "fingerprints": list(self.cells.fingerprints),
             "mixture": self.mixture.state_dict(),
             "method_state": self.method.state_dict(),
             "rows_trained": self.rows_trained.tolist(),
             "tokens": self.tokens.tolist(),
             "capped": self.capped.tolist(),
-            "packer": self.packer,
             "in_force_from": self._in_force_from,
             "drawn": self._drawn.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a checkpoint's state; a ValueError says what differs if it belongs to another run."""
+        """Continue from a checkpoint's state; a ValueError says what differs where it belongs to another run."""
         if state["method"] != self.method_name:
             msg = (
-                f"the checkpoint was trained with method `{state['method']}` and this run asks for "
-                f"`{self.method_name}`: change `hbo.method` back, or start afresh."
+                f"the checkpoint was trained with method `{state['method']}` but this run asks for "
+                f"`{self.method_name}`; change `hbo.method` back, or start afresh."
             )
             raise ValueError(msg)
         if state["settings"] != self._settings:
             msg = (
-                f"the checkpoint was trained with `{state['settings']}` and this run asks for `{self._settings}`: "
+                f"the checkpoint was trained with `{state['settings']}` but this run asks for `{self._settings}`; "
                 f"change these keys of `hbo:` back, or start afresh."
             )
             raise ValueError(msg)
-        if state["datasets"] != list(self._cells.names):
+        if state["datasets"] != list(self.cells.names):
             msg = (
-                f"the checkpoint mixes the datasets {state['datasets']} and this run has {list(self._cells.names)}: "
+                f"the checkpoint mixes the datasets {state['datasets']} but this run has {list(self.cells.names)}; "
                 f"change `datasets:` back, or start afresh."
             )
             raise ValueError(msg)
-        for name, old, new in zip(self._cells.names, state["fingerprints"], self._cells.fingerprints, strict=True):
+        for name, old, new in zip(self.cells.names, state["fingerprints"], self.cells.fingerprints, strict=True):
             if old != new:
                 msg = (
-                    f"the rows or levels of dataset `{name}` are not those of the checkpoint: "
+                    f"the rows or levels of dataset `{name}` are not those of the checkpoint; "
                     f"restore the data, `sequence_len`, `val_set_size`, `seed` and `hbo:` keys of that run, or start afresh."
                 )
                 raise ValueError(msg)
         mixture = MixtureSampler.from_state_dict(state["mixture"])
         if mixture.cell_sizes.tolist() != self._sizes.tolist() or len(state["rows_trained"]) != self._sizes.size:
             msg = (
-                f"the checkpoint's stream has cells of {mixture.cell_sizes.tolist()} rows and this run has "
-                f"`{self._sizes.tolist()}`: resume with the data of that run, or start afresh."
+                f"the checkpoint's stream has cells of {mixture.cell_sizes.tolist()} rows, but this run has "
+                f"`{self._sizes.tolist()}`; resume with the data of that run, or start afresh."
             )
             raise ValueError(msg)
         self.mixture = mixture
@@ -181,10 +145,5 @@ class Balancer:
         self.rows_trained = np.array(state["rows_trained"], np.int64)
         self.tokens = np.array(state["tokens"], np.int64)
         self.capped = np.array(state["capped"], np.bool_)
-        self.packer = state["packer"]
         self._in_force_from = state["in_force_from"]
         self._drawn = np.array(state["drawn"], np.int64)
-
-
-def _named(cells: Cells, values: NDArray[Any]) -> dict[str, list[Any]]:
-    return dict(zip(cells.names, values.tolist(), strict=True))

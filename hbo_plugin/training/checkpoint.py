@@ -1,175 +1,83 @@
-"""The state file of a checkpoint: written and read as a whole or not at all; and which checkpoints are whole."""
+"""The checkpoint: which parts of a run it keeps, and how a run continues from them."""
 
-import hashlib
-import json
-import os
-import reprlib
-from pathlib import Path
-from typing import Annotated, Any
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import TYPE_CHECKING, Any
 
-STATE_FILE = "hbo_state.json"
-"""In every checkpoint. JSON; floats survive it bit for bit."""
+import torch
 
-STATE_VERSION = 1
+from hbo_plugin.methods.base import KeepsArrays
+from hbo_plugin.training import state_file
 
-_TRAINER_FILE = (
-    "trainer_state.json"  # the last file of a checkpoint that the Trainer writes, and so the sign of a whole one
-)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+    from hbo_plugin.training.run import Run
+
+_METHOD = "method"
+"""Under which the arrays of a method stand; no source has this name."""
 
 
-class _State(BaseModel):
-    """What the file holds, beside its version and digest; what reads a part knows its inside."""
-
-    model_config = ConfigDict(strict=True)
-
-    method: str
-    settings: str
-    datasets: list[str]
-    fingerprints: list[str]
-    mixture: dict[str, Any]
-    method_state: dict[str, Any]
-    rows_trained: list[Count]
-    tokens: list[Count]
-    capped: list[bool]
-    packer: dict[str, Any] | None
-    in_force_from: Count
-    drawn: list[Count]
-    step: str
-    probes: dict[str, Any]
-    reuse: dict[str, Any]
-    signals: dict[str, float]
-    delay: dict[str, float]
-    elapsed: float
-    overhead: dict[str, float]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "_State":
-        cells = {len(counts) for counts in (self.rows_trained, self.tokens, self.capped, self.drawn)}
-        if len(cells) > 1 or len(self.fingerprints) != len(self.datasets):
-            msg = "it has not one entry for each cell and dataset"
-            raise ValueError(msg)
-        return self
+def save(run: Run, folder: Path) -> None:
+    """Write the state of a run into a checkpoint, as a whole or not at all; on one rank, after `run.gather()`."""
+    state = {
+        **run.balancer.state_dict(),
+        **run.journal.state_dict(),
+        "step": str(run.shape),
+        "batcher": run.done,
+        "sources": {name: source.state_dict() for name, source in run.sources.items()},
+    }
+    kept = {name: source.tensors() for name, source in run.sources.items()}
+    if isinstance(method := run.balancer.method, KeepsArrays):
+        kept[_METHOD] = {key: torch.from_numpy(array) for key, array in method.arrays().items()}
+    tensors = {f"{name}/{key}": tensor for name, found in kept.items() for key, tensor in found.items()}
+    state_file.write(folder, state, tensors)
 
 
-def write(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state into a checkpoint.
-
-    Args:
-        folder: the checkpoint, made if need be.
-        state: JSON-safe, without a version and a digest.
-
-    The checkpoint counts as incomplete until the Trainer has written its last file, also where a run that went on from
-    an earlier checkpoint comes to one that was whole.
-
-    Raises:
-        OSError: the file could not be written; one that was there is as it was.
-    """
-    content = {"version": STATE_VERSION, **state}
-    text = json.dumps({**content, "digest": _digest(content)})
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{STATE_FILE}.writing"
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # a rename may reach the disk before what was written
-    (folder / _TRAINER_FILE).unlink(missing_ok=True)
-    draft.replace(folder / STATE_FILE)
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """What `write` was given for a checkpoint, and its version.
-
-    Raises:
-        ValueError: the checkpoint is incomplete, or its state is missing, damaged, or of another version.
-    """
-    _check_complete(folder)
-    path = folder / STATE_FILE
-    if not path.exists():
+def load(run: Run, folder: Path) -> None:
+    """Continue a run from a checkpoint; a ValueError says why it cannot."""
+    state, tensors = state_file.read(folder)
+    try:
+        _load(run, state, tensors)
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # A whole state of the right version: a part of the run has changed what it saves.
         msg = (
-            f"the checkpoint `{folder}` holds no `{STATE_FILE}`, so it was made without hbo: "
-            f"resume without `hbo:`, or start afresh in another `output_dir`."
+            f"the state in `{folder}` does not fit this run ({error!r}); resume with the hbo and the method "
+            f"that wrote it, or start afresh."
+        )
+        raise ValueError(msg) from error
+
+
+def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    run.balancer.load_state_dict(state)
+    if state["step"] != str(run.shape):
+        msg = (
+            f"the checkpoint trained on {state['step']} a step, but this run would on {run.shape}; keep "
+            f"`sample_packing` and micro_batch_size * gradient_accumulation_steps * ranks as they were, "
+            f"or start afresh."
         )
         raise ValueError(msg)
-    state = _object(path)
-    if "version" not in state:
-        raise _damaged(path, "it has no `version`")
-    if state["version"] != STATE_VERSION:
+    run.done = state["batcher"]
+    run.journal.load_state_dict(state)
+    if state["sources"].keys() != run.sources.keys():
         msg = (
-            f"`{path}` has version `{reprlib.repr(state['version'])}` and this hbo reads {STATE_VERSION}: "
-            f"resume with the hbo that wrote it, or start afresh."
+            f"the checkpoint measured signals by {_names(state['sources'])}, but this run does by {_names(run.sources)}; "
+            f"set `hbo.signals`, `hbo.reward` and the options of the loss as they were, or start afresh."
         )
         raise ValueError(msg)
-    if state.pop("digest", None) != _digest(state):
-        raise _damaged(path, "its content is not what its `digest` was taken of")
-    try:
-        _State.model_validate(state)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        what = f"what it has under `{where}` is not what belongs there ({reason})" if where else reason
-        raise _damaged(path, what) from error
-    return state
+    for name, source in run.sources.items():
+        source.load_state_dict(state["sources"][name])
+        source.load_tensors(_of(name, tensors))
+    if isinstance(method := run.balancer.method, KeepsArrays):
+        method.load_arrays({key: tensor.numpy() for key, tensor in _of(_METHOD, tensors).items()})
 
 
-def newest_checkpoints(folder: Path) -> tuple[Path | None, list[Path]]:
-    """The newest whole checkpoint in an output folder, if there is one, and those after it that a kill left incomplete."""
-    numbered = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    incomplete: list[Path] = []
-    for checkpoint in sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
-        if _cut_short(checkpoint) is None:
-            return checkpoint, incomplete
-        incomplete.append(checkpoint)
-    return None, incomplete
+def _of(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a source, or of the method, under their own names."""
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def _check_complete(folder: Path) -> None:
-    """Refuse a checkpoint that a kill cut short; the Trainer would end in a traceback, or go on without its optimizer."""
-    if not folder.is_dir():
-        msg = f"there is no checkpoint `{folder}`: change `resume_from_checkpoint`, or remove it to start afresh."
-        raise ValueError(msg)
-    if found := _cut_short(folder):
-        msg = (
-            f"the checkpoint `{folder}` is incomplete, because `{_TRAINER_FILE}`, its last file, {found}: "
-            f"resume from the checkpoint before it."
-        )
-        raise ValueError(msg)
-
-
-def _cut_short(folder: Path) -> str | None:
-    """What is wrong with the file that a checkpoint ends with; None where the checkpoint is whole."""
-    try:
-        json.loads((folder / _TRAINER_FILE).read_bytes())
-    except FileNotFoundError:
-        return "is missing"
-    except ValueError:
-        return "is cut short"
-    return None
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, "it is no JSON") from error
-    if not isinstance(state, dict):
-        raise _damaged(path, "it is no JSON object")
-    return state
-
-
-def _damaged(path: Path, what: str) -> ValueError:
-    msg = (
-        f"`{path}` is not as hbo wrote it: {what}; restore the file, or remove the checkpoint "
-        f"and resume from the one before it."
-    )
-    return ValueError(msg)
-
-
-def _digest(content: dict[str, Any]) -> str:
-    """A digest of what the content is once it was JSON, whatever the order of its keys."""
-    canonical = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+def _names(sources: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in sources) or "nothing"

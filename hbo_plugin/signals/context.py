@@ -1,0 +1,71 @@
+"""What signals see of a run: the model, its rows, their cells and the ranks. Nothing else of the Trainer reaches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hbo_plugin.ranks import Ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from hbo_plugin.cells import Cells
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run, as what measures sees it.
+
+    Attributes:
+        trainer: of Axolotl; read through the properties below alone.
+        cells: the layout of the training set.
+        ranks: this process among the others.
+        seed: of the run; what measures draws from a domain of its own in it.
+        gradient_rows: rows of a dataset that a gradient is measured on.
+        forward_rows: rows of a cell that are measured without gradients.
+        observed_every: of so many steps in a row, the training batches of the last are looked at.
+        held_out: tokenised rows that are not trained on; None without any.
+        held_out_rows: which of them belong to which dataset.
+    """
+
+    trainer: Any
+    cells: Cells
+    ranks: Ranks = field(default_factory=Ranks)
+    seed: int = 0
+    gradient_rows: int = 32
+    forward_rows: int = 16
+    observed_every: int = 1
+    held_out: Any = None
+    held_out_rows: Mapping[str, range] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Any:
+        """The model, which sharded training wraps when it begins."""
+        return self.trainer.model
+
+    @property
+    def rows(self) -> Any:
+        """The tokenised rows of the training set."""
+        return self.trainer.train_dataset
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.trainer.optimizer.param_groups[0]["lr"])
+
+    @property
+    def budget(self) -> int:
+        """Padded tokens of a batch: no more than a micro-batch of the training takes."""
+        return int(self.trainer.args.per_device_train_batch_size * self.cells.lengths.max())
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether the training batches are padded on the left."""
+        return getattr(self.trainer.processing_class, "padding_side", "right") == "left"
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The mixed precision of the training, while open."""
+        precision: AbstractContextManager[Any] = self.trainer.compute_loss_context_manager()
+        return precision

@@ -1,0 +1,31 @@
+"""Held-out losses: how well the model does on rows that it is not trained on, dataset by dataset."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.passes import pass_over
+from hbo_plugin.signals.sources import SignalSource
+
+
+class HeldOut(SignalSource):
+    """`held_out_loss`: the mean over the tokens of a dataset's held-out rows."""
+
+    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
+        """Measure the held-out rows of every dataset that has some."""
+        losses = held_out_losses(self._context)
+        found = np.array([losses.get(name, np.nan) for name in self._context.cells.names])
+        self.dropped += int(np.isinf(found).sum() + sum(np.isnan(loss) for loss in losses.values()))
+        return {"held_out_loss": np.where(np.isfinite(found), found, np.nan)}
+
+
+def held_out_losses(context: Context) -> dict[str, float]:
+    """Mean loss per token of the held-out rows of each dataset that has some, in nats; NaN where none has an answer."""
+    if not context.held_out_rows:
+        return {}
+    lengths = np.fromiter((len(row["input_ids"]) for row in context.held_out), np.int32)
+    passed = pass_over(context, context.held_out, np.arange(len(lengths)), lengths, ("loss",))
+    totals = {
+        name: (passed.sums[0, part].sum(), passed.tokens[part].sum()) for name, part in context.held_out_rows.items()
+    }
+    return {name: float(loss / count) if count else float("nan") for name, (loss, count) in totals.items()}

@@ -1,0 +1,199 @@
+"""Sources: what a source of signals is, which there are, and which of them measures what in a run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hbo_plugin import options
+from hbo_plugin.signals.table import SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.table import Need
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch that was just trained on.
+
+    Attributes:
+        inputs: what the model was given, by name.
+        outputs: what it returned, by name.
+        rows: the rows of the training set in each sequence of the batch; several where they are packed.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    rows: Sequence[Sequence[int]]
+
+
+class SignalSource(ABC):
+    """Measures the signals that it was built for. A subclass overrides what it needs.
+
+    Measuring must leave no trace in the training: no gradient, no random number and no mode of the model may differ
+    afterwards. Every rank calls every method at the same step.
+    """
+
+    def __init__(self, names: Sequence[str], context: Context) -> None:
+        """Measure nothing yet.
+
+        Args:
+            names: the signals that this source measures in the run.
+            context: the run.
+        """
+        self._names = tuple(names)
+        self._context = context
+        self.dropped = 0
+        """Measurements that were not finite and were left out, on all ranks together."""
+
+    def begin(self, step: int) -> None:
+        """Get ready before the first step of the process; `step` is 0 unless the run is resumed."""
+
+    def observes(self, step: int) -> bool:
+        """Whether `observe` wants the training batches of an optimizer step."""
+        return False
+
+    def observe(self, batch: Batch) -> None:
+        """Look at a micro-batch of this rank."""
+
+    def gather(self) -> None:
+        """Bring together what all ranks have observed; before a measurement and before a checkpoint."""
+
+    @abstractmethod
+    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
+        """Return each of the signals in its shape, NaN where nothing finite was measured."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON values; the same on every rank after `gather`."""
+        return {"dropped": self.dropped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned; ValueError where it does not fit."""
+        self.dropped = state["dropped"]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the tensors that a resumed run needs, by name; the same on every rank after `gather`."""
+        return {}
+
+    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `tensors` returned; ValueError where they do not fit."""
+
+
+SOURCES: Mapping[str, tuple[str, str]] = {
+    "reuse": ("hbo_plugin.signals.reuse:Reuse", "the training batches"),
+    "probe": ("hbo_plugin.signals.probes:Probes", "passes over a sample of rows"),
+    "held_out": ("hbo_plugin.signals.held_out:HeldOut", "passes over the held-out rows"),
+}
+"""Where each source is, and what it measures on. They are imported when a run needs them, for they need torch."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which source measures which signals in a run.
+
+    Attributes:
+        names: the signals of each source that is needed.
+        held_out_losses: whether the losses of held-out rows can be measured at evaluations.
+        notes: what a user should know about it.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    held_out_losses: bool
+    notes: tuple[str, ...] = ()
+
+    def build(self, context: Context) -> dict[str, SignalSource]:
+        """The sources, by name."""
+        sources = {}
+        for source, names in self.names.items():
+            module, _, attribute = SOURCES[source][0].partition(":")
+            sources[source] = getattr(import_module(module), attribute)(names, context)
+        return sources
+
+
+def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool) -> Choice:
+    """Choose a source for each signal of a method.
+
+    Args:
+        cfg: Axolotl's configuration.
+        config: the `hbo:` block.
+        signals: that the method needs.
+        held_out: whether there are held-out rows.
+
+    Raises:
+        ValueError: a signal that is unknown, or that cannot be measured under this configuration.
+    """
+    preferred = "probe" if config.signals == "auto" and config.reference else config.signals
+    names: dict[str, tuple[str, ...]] = {}
+    notes = []
+    for signal in signals:
+        if signal not in SIGNALS:
+            known = ", ".join(f"`{name}`" for name in SIGNALS)
+            msg = f"The method `{config.method}` asks for the signal `{signal}`, but the signals are {known}; name one of them."
+            raise ValueError(msg)
+        if preferred == "reuse" and "reuse" not in SIGNALS[signal].sources:
+            reused = ", ".join(f"`{name}`" for name, entry in SIGNALS.items() if "reuse" in entry.sources)
+            msg = (
+                f"`hbo.signals: reuse` was given, but `{signal}`, which the method `{config.method}` needs, does not come "
+                f"from training batches ({reused} do); set `signals: auto`."
+            )
+            raise ValueError(msg)
+        source, reasons = _source(cfg, signal, preferred, held_out=held_out)
+        if source is None:
+            msg = (
+                f"`{signal}`, which the method `{config.method}` needs, cannot be measured here: {'; '.join(reasons)}."
+            )
+            raise ValueError(msg)
+        names[source] = (*names.get(source, ()), signal)
+        notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
+    forward = options.ranks_can_run_forward(cfg)
+    if held_out and not forward:
+        notes.append(
+            f"held-out losses of single datasets are not measured under `{options.sharded(cfg)}`; "
+            f"they are under DDP, and under FSDP with `fsdp_version: 2`"
+        )
+    if "gradient_norm" in names.get("reuse", ()):
+        notes.append(
+            "`gradient_norm` is that of a bias at the logits, in closed form; `signals: probe` measures the whole gradient"
+        )
+    return Choice(names, held_out and forward, tuple(dict.fromkeys(notes)))
+
+
+def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool) -> tuple[str | None, list[str]]:
+    """The source of a signal, None where no source can give it; and why those before it cannot."""
+    reasons: list[str] = []
+    for source, needs in SIGNALS[signal].sources.items():
+        if source == "reuse" and preferred == "probe":
+            continue
+        reason = next(filter(None, (_blocked(cfg, need, held_out=held_out) for need in sorted(needs))), None)
+        if reason is None:
+            return source, reasons
+        reasons.append(reason)
+        if source == preferred == "reuse":
+            break
+    return None, reasons
+
+
+def _blocked(cfg: Any, need: Need, *, held_out: bool) -> str | None:
+    """Why a need cannot be met under this configuration, and what to do; None where it can."""
+    if need == "held_out":
+        return None if held_out else "there are no held-out rows; set `val_set_size` or `test_datasets`"
+    if need == "logits":
+        fused = options.without_logits(cfg)
+        return fused and f"`{fused}` leaves no logits of a training batch; remove it, or set `hbo.signals: probe`"
+    sharded = options.sharded(cfg)
+    if sharded is None or (need == "forward" and options.ranks_can_run_forward(cfg)):
+        return None
+    return (
+        f"`{sharded}` spreads the model over ranks, where hbo cannot run a {need} pass of its own; train with DDP, "
+        f"or choose a method whose signals come from the training batches"
+    )

@@ -1,0 +1,93 @@
+"""The table of signals: what each is, what measuring it needs, and which sources give it. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Need = Literal["logits", "forward", "backward", "held_out"]
+"""What measuring takes: the logits of training batches, passes of the model's own forward or backward, held-out rows."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a signal is.
+
+    Attributes:
+        shape: `cell` for float64[datasets, levels], `dataset` for float64[datasets].
+        meaning: what one value is.
+        unit: of one value.
+        sources: the sources that give it, in the order of preference, each with what it needs.
+    """
+
+    shape: Literal["cell", "dataset"]
+    meaning: str
+    unit: str
+    sources: Mapping[str, frozenset[Need]]
+
+    @property
+    def per_cell(self) -> bool:
+        """Whether there is one value a cell, and not one a dataset."""
+        return self.shape == "cell"
+
+
+_LOGITS: frozenset[Need] = frozenset({"logits"})
+_FORWARD: frozenset[Need] = frozenset({"forward"})
+_BACKWARD: frozenset[Need] = frozenset({"backward"})
+_HELD_OUT: frozenset[Need] = frozenset({"held_out"})
+
+SIGNALS: Mapping[str, Signal] = {
+    "gradient_norm": Signal(
+        "dataset",
+        "L2 norm of the gradient of the mean loss of a sample of rows",
+        "nats per unit of a parameter",
+        {"reuse": _LOGITS, "probe": _BACKWARD},
+    ),
+    "gradient_variance": Signal(
+        "dataset",
+        "trace of the covariance of the gradients of single rows' mean losses",
+        "the square of that of `gradient_norm`",
+        {"reuse": _LOGITS, "probe": _BACKWARD},
+    ),
+    "gradient_alignment": Signal(
+        "dataset",
+        "mean cosine of the dataset's gradient with that of each held-out set",
+        "-1 to 1",
+        {"probe": _BACKWARD | _HELD_OUT},
+    ),
+    "similarity": Signal(
+        "dataset",
+        "mean cosine of the dataset's mean hidden state with that of each dataset",
+        "-1 to 1",
+        {"probe": _FORWARD},
+    ),
+    "loss": Signal("cell", "mean loss per token of the answer", "nats", {"reuse": _LOGITS, "probe": _FORWARD}),
+    "perplexity_ratio": Signal(
+        "cell",
+        "geometric mean over rows of the perplexity now, divided by that at the start",
+        "a ratio",
+        {"reuse": _LOGITS, "probe": _FORWARD},
+    ),
+    "entropy": Signal(
+        "cell",
+        "mean entropy of the predictions per token of the answer",
+        "nats",
+        {"reuse": _LOGITS, "probe": _FORWARD},
+    ),
+    "held_out_loss": Signal(
+        "dataset",
+        "mean loss per token of the dataset's held-out rows",
+        "nats",
+        {"held_out": _FORWARD | _HELD_OUT},
+    ),
+    "look_ahead": Signal(
+        "dataset",
+        "share of its loss that a virtual step on the dataset takes off",
+        "a share",
+        {"probe": _BACKWARD},
+    ),
+}
+"""Every signal by its name."""

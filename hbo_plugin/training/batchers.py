@@ -1,0 +1,231 @@
+"""Batchers: the stream as rows or packed batches for a DataLoader, and which of them were trained on."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from torch.utils.data import BatchSampler
+
+from hbo_plugin.packing import WINDOW, PackedBatchSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.cells import Cells
+    from hbo_plugin.clock import Clock
+    from hbo_plugin.training.balancer import Balancer
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The shape of a packed batch, as `PackedBatchSampler` takes it."""
+
+    capacity: int
+    bins_per_batch: int
+    window: int
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What an optimizer step is made of, on all ranks together.
+
+    Attributes:
+        micro_batch: rows that the loader takes at once, where they are not packed.
+        batches: micro-batches of a step.
+        steps: of the whole run.
+        bins: the shape of a packed batch; None where rows are not packed.
+    """
+
+    micro_batch: int
+    batches: int
+    steps: int
+    bins: Bins | None = None
+
+    @classmethod
+    def of(cls, args: Any) -> StepShape:
+        """The shape that the arguments of Axolotl's trainer ask for."""
+        rows, batches = args.train_batch_size, args.gradient_accumulation_steps * args.world_size
+        if not args.sample_packing:
+            return cls(rows, batches, args.max_steps)
+        # With `multipack_real_batches`, attention cannot tell packed rows apart in one long bin: each row is a bin.
+        tokens, bins = (args.max_seq_length, rows) if args.multipack_real_batches else (args.max_seq_length * rows, 1)
+        # No row waits much longer than for 4 steps; the bound below keeps bins full where a step has few of them.
+        window = min(max(4 * bins * batches, WINDOW // 4), WINDOW)
+        return cls(rows, batches, args.max_steps, Bins(tokens, bins, window))
+
+    @property
+    def rows(self) -> int:
+        """Rows of a step, where they are not packed."""
+        return self.micro_batch * self.batches
+
+    @property
+    def capacity(self) -> int:
+        """Rows of a step, or tokens that its bins can hold."""
+        return self.rows if self.bins is None else self.batches * self.bins.bins_per_batch * self.bins.capacity
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows" if self.bins is None else f"{self.batches} packed batches"
+
+
+class Batcher(Protocol):
+    """What a run asks of either batcher. Neither has a `set_epoch`: where an epoch begins follows from the training."""
+
+    @property
+    def head(self) -> int:
+        """Position of the next draw. New weights take force here."""
+        ...
+
+    @property
+    def done(self) -> dict[str, Any]:
+        """Where the stream stood after the steps that were finished, as plain JSON values."""
+        ...
+
+    def rows_of(self, batch: int) -> list[list[int]]:
+        """The rows of each sequence in a micro-batch, counted from 0 in the step that is being made."""
+        ...
+
+    def finish_step(self) -> NDArray[np.int64]:
+        """Note that the oldest step that was drawn is made; return its rows, int64[rows]."""
+        ...
+
+
+def make_batcher(
+    shape: StepShape, balancer: Balancer, cells: Cells, clock: Clock, done: dict[str, Any] | None
+) -> Batcher:
+    """The batcher of a run, which continues from `done`, or begins where it is None."""
+    if shape.bins is None:
+        return RowBatcher(shape, balancer, cells, clock, done)
+    return PackedBatcher(shape, shape.bins, balancer, cells, clock, done)
+
+
+class RowBatcher:
+    """The rows of one epoch, in the order of the stream, for `DataLoader(sampler=...)`.
+
+    Every rank iterates the whole stream, and accelerate hands each its share of the batches. An epoch is a whole number
+    of optimizer steps, so that none ends in a partial accumulation.
+    """
+
+    def __init__(
+        self, shape: StepShape, balancer: Balancer, cells: Cells, clock: Clock, done: dict[str, Any] | None
+    ) -> None:
+        """Draw nothing yet.
+
+        Args:
+            shape: of a step.
+            balancer: whose stream is drawn from.
+            cells: the layout of the training set; an epoch is as many rows as it has, in whole steps.
+            clock: for the time that drawing takes.
+            done: where the stream stood; None at its beginning.
+        """
+        self._shape = shape
+        self._balancer = balancer
+        self._clock = clock
+        self._epoch = math.ceil(int(cells.sizes.sum()) / shape.rows) * shape.rows
+        self._drawn: deque[NDArray[np.int64]] = deque()
+        self.done = done or {"head": 0}
+        self.head: int = self.done["head"]
+
+    def __len__(self) -> int:
+        return self._epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.head = self.done["head"]
+        self._drawn.clear()
+        skipped = self.head % self._epoch
+        # The Trainer, resumed at the end of a run, would make one step more.
+        end = min(self.head - skipped + self._epoch, self._shape.steps * self._shape.rows)
+        # In a resumed epoch the Trainer takes the batches that were trained on and throws them away: they are only
+        # counted here, so that resuming costs nothing and needs no weights of the past.
+        for _ in range(skipped):
+            yield 0
+        while self.head < end:
+            # A whole step and no more: where new weights take force must not depend on how the step is shared out
+            # over ranks and micro-batches, of which the loader takes some ahead.
+            with self._clock("sampling"):
+                rows = self._balancer.mixture.fill(self.head, self._shape.rows)
+            self.head += len(rows)
+            self._drawn.append(rows)
+            yield from rows.tolist()
+
+    def rows_of(self, batch: int) -> list[list[int]]:
+        """See `Batcher`."""
+        first = batch * self._shape.micro_batch
+        return [[row] for row in self._drawn[0][first : first + self._shape.micro_batch].tolist()]
+
+    def finish_step(self) -> NDArray[np.int64]:
+        """See `Batcher`."""
+        rows = self._drawn.popleft()
+        self.done = {"head": self.done["head"] + len(rows)}
+        return rows
+
+
+class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this type
+    """The packed batches of one epoch, for `DataLoader(batch_sampler=...)`; ranks and epochs are as in `RowBatcher`."""
+
+    def __init__(
+        self,
+        shape: StepShape,
+        bins: Bins,
+        balancer: Balancer,
+        cells: Cells,
+        clock: Clock,
+        done: dict[str, Any] | None,
+    ) -> None:
+        """Draw nothing yet.
+
+        Args:
+            shape: of a step.
+            bins: of the shape.
+            balancer: whose stream is packed.
+            cells: the layout of the training set; an epoch is as many batches as its tokens fill, in whole steps.
+            clock: for the time that drawing and packing take.
+            done: where the packer stood; None at its beginning.
+        """
+        self._shape = shape
+        self._balancer = balancer
+        self._clock = clock
+        epoch = math.ceil(int(cells.lengths.sum()) / shape.capacity) * shape.batches
+        self._batches = PackedBatchSampler(balancer.mixture, cells.lengths, **asdict(bins), batches_per_epoch=epoch)
+        self._drawn: deque[tuple[list[list[list[int]]], dict[str, Any]]] = deque()
+        self.done = done or self._batches.state_dict()
+        self.batch_size = self._batches.batch_size
+        self.drop_last = self._batches.drop_last
+
+    @property
+    def head(self) -> int:
+        """See `Batcher`."""
+        return self._batches.head
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[list[int]]]:  # type: ignore[override]  # torch knows rows only
+        self._batches.mixture = self._balancer.mixture
+        self._batches.load_state_dict(self.done)
+        self._drawn.clear()
+        for _ in range(self._batches.batches % len(self)):  # trained on, and thrown away by a resumed Trainer
+            yield [[0]] * self.batch_size
+        batches = iter(self._batches)
+        while self._batches.batches < self._shape.steps * self._shape.batches:
+            with self._clock("sampling"):
+                step = list(islice(batches, self._shape.batches))
+                if not step:
+                    return
+                self._drawn.append((step, self._batches.state_dict()))
+            yield from step
+
+    def rows_of(self, batch: int) -> list[list[int]]:
+        """See `Batcher`."""
+        return self._drawn[0][0][batch]
+
+    def finish_step(self) -> NDArray[np.int64]:
+        """See `Batcher`; the rows of a batch come bin after bin, as their segments follow each other."""
+        step, self.done = self._drawn.popleft()
+        return np.fromiter(chain.from_iterable(bin_ for batch in step for bin_ in batch), np.int64)

@@ -1,0 +1,230 @@
+"""The journal: what a run tells its user. Scalars go to the loggers, records to the trace, one line to the console."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from hbo_plugin.methods.signals import by_dataset
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.clock import Clock
+    from hbo_plugin.training.balancer import Balancer
+    from hbo_plugin.training.batchers import StepShape
+
+LOG = logging.getLogger(__name__)
+
+_SHOWN = 2
+"""Datasets that the line about new weights names, of those that gained and of those that lost."""
+
+
+class Journal:
+    """Knows what was measured last, and where the files are."""
+
+    def __init__(
+        self,
+        folder: Path,
+        balancer: Balancer,
+        shape: StepShape,
+        clock: Clock,
+        *,
+        writes: bool,
+        log_levels: bool,
+        record_rows: bool,
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            folder: output folder of the run.
+            balancer: of the run; it is read and never changed.
+            shape: of an optimizer step.
+            clock: what hbo costs.
+            writes: whether this rank writes the files and the console.
+            log_levels: whether scalars are logged per level too.
+            record_rows: whether the rows of each step are written.
+        """
+        self.trace = Trace(folder / TRACE_FILE)
+        self._rows = Trace(folder / ROWS_FILE)
+        self._balancer = balancer
+        self._cells = balancer.cells
+        self._shape = shape
+        self._clock = clock
+        self._writes = writes
+        self._log_levels = log_levels
+        self._record_rows = record_rows
+        self._step = 0
+        self._signals: dict[str, float] = {}
+        """Scalars of the last measurement."""
+        self._delay: dict[str, float] = {}
+        """How much was still to be trained on under the old weights when the last new ones came."""
+        self._elapsed = 0.0
+        self._started = time.perf_counter()
+
+    def begin(self, step: int) -> None:
+        """The training begins at a step: 0, or that of the checkpoint."""
+        self._step, self._started = step, time.perf_counter()
+        if not self._writes:
+            return
+        self.trace.begin(step)
+        if self._record_rows:
+            self._rows.begin(step)
+        else:
+            self._rows.clear()
+        if step == 0:
+            self._tell_capped(np.zeros_like(self._balancer.capped))
+            self._write({"step": 0, "event": "start"})
+
+    def rows(self, step: int, rows: NDArray[np.int64]) -> None:
+        """A step was made on these rows, int64[rows]."""
+        self._step = step
+        if self._record_rows and self._writes:
+            self._rows.append({"step": step, "rows": rows.tolist()})
+
+    def update(
+        self,
+        step: int,
+        head: int,
+        signals: Mapping[str, NDArray[np.float64]],
+        before: tuple[NDArray[np.float64], NDArray[np.bool_]],
+    ) -> None:
+        """The weights were updated.
+
+        Args:
+            step: the optimizer step that was just made.
+            head: position from which the new weights act.
+            signals: that the method was given.
+            before: the old weights, float64[datasets, levels], and which cells were capped, bool[datasets * levels].
+        """
+        weights, capped = before
+        self._signals = self._signal_scalars(signals)
+        rows = head - self._balancer.trained
+        self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
+        if self._writes:
+            self._tell_capped(capped)
+            tqdm.write(f"hbo: step {step}: {self._moved(weights)}")
+            measured = {name: self._by_name(_json(values)) for name, values in signals.items()}
+            self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
+
+    def evaluate(self, step: int, losses: Mapping[str, float]) -> None:
+        """Held-out losses were measured, in nats per token."""
+        if self._writes:
+            self.trace.append({"step": step, "event": "evaluate", "held_out": dict(losses)})
+
+    def end(self, step: int) -> None:
+        """The training ended."""
+        if self._writes:
+            self._write({"step": step, "event": "end"})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        """Add a record with the weights in force and what was trained on so far."""
+        balancer, shape = self._balancer, self._cells.sizes.shape
+        cells = {
+            "weights": balancer.weights(),
+            "rows_trained": balancer.rows_trained.reshape(shape),
+            "tokens": balancer.tokens.reshape(shape),
+            "rows": self._cells.sizes,
+            "capped": balancer.capped.reshape(shape),
+        }
+        named = {key: self._by_name(values.tolist()) for key, values in cells.items()}
+        self.trace.append({**record, "position": balancer.trained, **named})
+
+    def _by_name(self, values: list[Any]) -> dict[str, Any]:
+        return dict(zip(self._cells.names, values, strict=True))
+
+    def _moved(self, old: NDArray[np.float64]) -> str:
+        """Which datasets gained and lost most, from weights of float64[datasets, levels]."""
+        before, after = old.sum(axis=1), self._balancer.weights().sum(axis=1)
+        order = np.argsort(before - after, kind="stable")
+        shown = order if order.size <= 2 * _SHOWN else [*order[:_SHOWN], *order[-_SHOWN:]]
+        return ", ".join(f"{self._cells.names[each]} {before[each]:.1%} → {after[each]:.1%}" for each in shown)
+
+    def _tell_capped(self, before: NDArray[np.bool_]) -> None:
+        """Say which datasets the cap has begun to lower, given the cells that it lowered before, bool[cells]."""
+        new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape)
+        for name, cells in zip(self._cells.names, new, strict=True):
+            if cells.any():
+                LOG.warning(
+                    "hbo: `max_epochs` lowers the weight of %d of the %d levels of dataset `%s`; the others take the rest.",
+                    cells.sum(),
+                    cells.size,
+                    name,
+                )
+
+    def scalars(self) -> dict[str, float]:
+        """What goes to the loggers and into `trainer_state.json`: per dataset, and per level where that is asked for."""
+        balancer, cells, scalars = self._balancer, self._cells, {}
+        weights, shape = balancer.weights(), cells.sizes.shape
+        rows, tokens = (counts.reshape(shape).sum(axis=1) for counts in (balancer.rows_trained, balancer.tokens))
+        for index, name in enumerate(cells.names):
+            scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
+            scalars[f"hbo/share/row/{name}"] = float(rows[index] / max(1, rows.sum()))
+            scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
+            scalars[f"hbo/epochs/{name}"] = float(rows[index] / cells.sizes[index].sum())
+            scalars |= self._levels(f"hbo/level_weight/{name}", weights[index])
+        scalars["hbo/capped_levels"] = float(balancer.capped.sum())
+        scalars |= {**self._signals, **self._delay, **self._efficiency()}
+        scalars["hbo/overhead/seconds"] = self._clock.total
+        scalars["hbo/overhead/share"] = self._clock.total / max(1e-9, self._total_seconds())
+        return scalars
+
+    def _signal_scalars(self, signals: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+        """A scalar for each dataset that was measured, the mean over its rows where a signal has one value a level."""
+        scalars = {}
+        for signal, values in signals.items():
+            for index, (name, value) in enumerate(
+                zip(self._cells.names, by_dataset(values, self._cells.sizes), strict=True)
+            ):
+                if np.isfinite(value):
+                    scalars[f"hbo/signal/{signal}/{name}"] = float(value)
+                if values.ndim == 2:
+                    scalars |= self._levels(f"hbo/level_signal/{signal}/{name}", values[index])
+        return scalars
+
+    def _levels(self, name: str, values: NDArray[np.float64]) -> dict[str, float]:
+        """A scalar for each measured level, where they are asked for."""
+        if not self._log_levels:
+            return {}
+        return {f"{name}/{level}": float(value) for level, value in enumerate(values) if np.isfinite(value)}
+
+    def _efficiency(self) -> dict[str, float]:
+        """How full the packed batches were that were trained on."""
+        if self._shape.bins is None or not self._step:
+            return {}
+        return {"hbo/packing/efficiency": float(self._balancer.tokens.sum()) / (self._step * self._shape.capacity)}
+
+    def _total_seconds(self) -> float:
+        return self._elapsed + time.perf_counter() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run logs on, as plain JSON values."""
+        return {
+            "signals": self._signals,
+            "delay": self._delay,
+            "elapsed": self._total_seconds(),
+            "overhead": self._clock.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._signals = state["signals"]
+        self._delay = state["delay"]
+        self._elapsed = state["elapsed"]
+        self._clock.seconds = state["overhead"]
+
+
+def _json(values: NDArray[np.float64]) -> list[Any]:
+    """The values as nested lists; None for what was not measured."""
+    found = values.astype(object)
+    found[~np.isfinite(values)] = None
+    nested: list[Any] = found.tolist()
+    return nested
