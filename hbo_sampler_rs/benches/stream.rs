@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hbo_sampler_rs::Sampler;
+use hbo_sampler_rs::stream::Sampler;
 
 const ROWS: u64 = 10_000_000;
 const BATCH: usize = 256;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use hbo_sampler_rs::State;
+use hbo_sampler_rs::stream::State;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../tests/uses/mod.rs"]

@@ -1,6 +1,6 @@
 //! Whatever a caller gives: an error or a sampler that works; never a panic, and no memory beyond what was given.
 
-use hbo_sampler_rs::State;
+use hbo_sampler_rs::stream::State;
 use proptest::prelude::*;
 
 mod uses;

@@ -1,6 +1,6 @@
 //! What the stream promises, for any mixture.
 
-use hbo_sampler_rs::{Error, Sampler};
+use hbo_sampler_rs::stream::{Error, Sampler};
 use proptest::prelude::*;
 
 /// A mixture with a schedule of a few updates.

@@ -1,6 +1,7 @@
 //! What any input is put through: it gives an error or a sampler that works. A panic is a finding.
 
-use hbo_sampler_rs::{Packer, Sampler, State};
+use hbo_sampler_rs::packing::Packer;
+use hbo_sampler_rs::stream::{Sampler, State};
 
 /// One thing to do with a sampler.
 pub type Use = (u64, u64, Vec<f64>);

@@ -3,12 +3,17 @@
 //! Nothing here is random, and nothing is planned: what is in a bin follows from the draws that wait and those after
 //! them, and no draw is made before it is needed, so that new weights find few draws made under the old ones.
 
+mod bin;
+mod error;
+mod subset;
+
+pub use error::Error;
+
 use std::collections::VecDeque;
 
-use crate::packing_bin::{Bin, Draw};
-use crate::packing_error::PackingError;
-use crate::packing_subset::Subset;
-use crate::{LINE, Sampler};
+use crate::packing::bin::{Bin, Draw};
+use crate::packing::subset::Subset;
+use crate::stream::{LINE, Sampler};
 
 /// Tokens that a bin can hold.
 pub(crate) const MOST_TOKENS: u64 = 1 << 20;
@@ -40,7 +45,7 @@ impl Packer {
         capacity: u64,
         bins_per_batch: u64,
         window: u64,
-    ) -> Result<Self, PackingError> {
+    ) -> Result<Self, Error> {
         for (name, value, most) in [
             ("capacity", capacity, MOST_TOKENS),
             ("bins_per_batch", bins_per_batch, MOST_BINS),
@@ -48,13 +53,13 @@ impl Packer {
         ] {
             if value == 0 || value > most {
                 let value = value.to_string();
-                return Err(PackingError::Setting { name, value, most });
+                return Err(Error::Setting { name, value, most });
             }
         }
         let capacity = capacity as u32;
         let rows: u64 = sampler.cell_sizes().iter().sum();
         if rows != lengths.len() as u64 {
-            return Err(PackingError::LengthCount {
+            return Err(Error::LengthCount {
                 lengths: lengths.len(),
                 rows,
             });
@@ -93,13 +98,13 @@ impl Packer {
     ///
     /// # Errors
     /// A place where no packer with this window and these lengths can be.
-    pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), PackingError> {
+    pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), Error> {
         if head > LINE {
-            return Err(PackingError::Head { head });
+            return Err(Error::Head { head });
         }
         let most = head.min(self.window as u64);
         if waiting.len() as u64 > most {
-            return Err(PackingError::Waiting {
+            return Err(Error::Waiting {
                 waiting: waiting.len(),
                 most,
             });
@@ -116,7 +121,7 @@ impl Packer {
     ///
     /// # Errors
     /// Those of the sampler, and lengths that were changed; the packer stays where it was.
-    pub fn batch(&mut self, sampler: &mut Sampler, lengths: &[i32]) -> Result<Vec<Vec<i64>>, PackingError> {
+    pub fn batch(&mut self, sampler: &mut Sampler, lengths: &[i32]) -> Result<Vec<Vec<i64>>, Error> {
         let mut bin = Bin {
             capacity: self.capacity,
             window: self.window,
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_leaves_the_packer_where_it_was() -> Result<(), PackingError> {
+    fn an_error_leaves_the_packer_where_it_was() -> Result<(), Error> {
         let lengths: Vec<i32> = (1..=20).collect();
         let mut sampler = Sampler::new(&[20], vec![1.0], 7, false)?;
         let mut packer = Packer::new(&sampler, &lengths, 64, 2, 8)?;
@@ -219,11 +224,11 @@ mod tests {
         let (head, waiting) = (packer.head(), packer.waiting().collect::<HashSet<_>>());
         assert!(matches!(
             packer.batch(&mut sampler, &[0; 20]),
-            Err(PackingError::Short { tokens: 0, .. })
+            Err(Error::Short { tokens: 0, .. })
         ));
         assert!(matches!(
             packer.batch(&mut sampler, &[]),
-            Err(PackingError::NoLength { lengths: 0, .. })
+            Err(Error::NoLength { lengths: 0, .. })
         ));
         assert_eq!((packer.head(), packer.waiting().collect()), (head, waiting));
         Ok(())

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::LINE;
-use crate::order::LARGEST;
-use crate::sampler::MOST_CELLS;
+use crate::stream::limits::{LINE, MAX_CELLS, MAX_ROWS};
 
 /// A mistake of the caller.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +103,11 @@ impl fmt::Display for Error {
         match self {
             Self::CellCount { cells } => write!(
                 f,
-                "`cell_sizes` has `{cells}` cells, and a sampler has 1 to {MOST_CELLS}; give the number of rows of each cell."
+                "`cell_sizes` has `{cells}` cells, and a sampler has 1 to {MAX_CELLS}; give the number of rows of each cell."
             ),
             Self::CellSize { cell, rows } => write!(
                 f,
-                "Cell {cell} has `{rows}` rows, and a cell has at most {LARGEST}; split it into several cells."
+                "Cell {cell} has `{rows}` rows, and a cell has at most {MAX_ROWS}; split it into several cells."
             ),
             Self::WeightCount { weights, cells } => write!(
                 f,

@@ -4,10 +4,12 @@
 
 use std::ops::Range;
 
-use crate::line::Line;
-use crate::philox::{Domain, Philox, wide_product};
-use crate::schedule::{Schedule, Update};
-use crate::{Error, LINE, splitmix};
+use crate::random::philox::{Domain, Philox, wide_product};
+use crate::random::splitmix;
+use crate::stream::error::Error;
+use crate::stream::limits::LINE;
+use crate::stream::line::Line;
+use crate::stream::schedule::{Schedule, Update};
 
 /// Bits of a word that are not its point.
 const SPARE: u32 = u64::BITS - LINE.trailing_zeros();

@@ -1,6 +1,7 @@
 //! The line of 2^53 points, cut by the weights into one interval a cell.
 
-use crate::{Error, LINE};
+use crate::stream::error::Error;
+use crate::stream::limits::LINE;
 
 /// Equal parts of the line: strata.
 pub const STRATA: usize = 256;

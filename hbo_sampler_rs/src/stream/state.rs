@@ -1,7 +1,7 @@
 //! What a checkpoint holds, as plain data.
 
-use crate::Error;
-use crate::sampler::Sampler;
+use crate::stream::Sampler;
+use crate::stream::error::Error;
 
 /// Updates that a state has, however few their cells: what is drawn ahead of the training reaches back one or two.
 const MOST_UPDATES: usize = 64;

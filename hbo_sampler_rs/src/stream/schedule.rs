@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::Error;
+use crate::stream::error::Error;
 
 /// Weights of all updates together that are kept.
 const KEPT_WEIGHTS: usize = 1 << 19;

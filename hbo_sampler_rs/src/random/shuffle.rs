@@ -1,6 +1,6 @@
 //! Fisher-Yates over Philox words.
 
-use crate::philox::{Philox, wide_product};
+use crate::random::philox::{Philox, wide_product};
 
 /// Steps that one word serves: each takes at most 10 bits of it, so that 24 are left to keep the last one even.
 const STEPS: usize = 4;

@@ -1,15 +1,14 @@
-//! The Python face of the sampler: `hbo_plugin._sampler`.
+//! The stream for Python: `hbo_plugin._sampler.MixtureSampler`.
 
-use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayLikeDyn, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
 
-use crate::sampler::check_range;
-use crate::{Error, Sampler, State};
+use crate::python::convert::{item, numbers, signed, whole_number, whole_numbers};
+use crate::stream::{Sampler, State, check_range};
 
 /// Version of the dictionaries of `state_dict`.
 const STATE_VERSION: u64 = 1;
@@ -18,33 +17,9 @@ const FEW: usize = 512;
 /// The last position, in words.
 const END: &str = "2^53";
 
-impl From<Error> for PyErr {
-    fn from(error: Error) -> Self {
-        PyValueError::new_err(error.to_string())
-    }
-}
-
-/// The compiled half of the plugin.
-#[pymodule]
-mod _sampler {
-    #[pymodule_export]
-    use super::MixtureSampler;
-
-    #[pymodule_export]
-    use crate::packing_python::Packer;
-
-    #[pymodule_export]
-    #[allow(non_upper_case_globals, reason = "the Python name")]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
-
-    #[pymodule_export]
-    #[allow(non_upper_case_globals, reason = "the Python name")]
-    const build_profile: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
-}
-
 /// See the stub.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
-pub(crate) struct MixtureSampler(Mutex<Drawer>);
+pub struct MixtureSampler(Mutex<Drawer>);
 
 struct Drawer {
     sampler: Sampler,
@@ -54,7 +29,7 @@ struct Drawer {
 
 impl MixtureSampler {
     /// Runs something on the sampler while other Python threads go on.
-    pub(crate) fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
+    pub fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
         // Every method leaves the sampler whole, and none panics; so a poisoned lock would still guard a good sampler.
         py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).sampler))
     }
@@ -210,62 +185,4 @@ impl MixtureSampler {
         let restore = slf.get_type().getattr("from_state_dict")?;
         Ok((restore, (slf.get().state_dict(slf.py())?,)))
     }
-}
-
-/// What a dictionary of a state holds under a key.
-pub(crate) fn item<'py, T: FromPyObjectOwned<'py>>(dict: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
-    let Some(value) = dict.get_item(key)? else {
-        return Err(PyValueError::new_err(format!(
-            "`state` has no key `{key}`; give a state that `state_dict` returned."
-        )));
-    };
-    value.extract().map_err(|_| {
-        PyValueError::new_err(format!(
-            "`state` has `{value}` under `{key}`, which is not what belongs there; give a state that `state_dict` returned."
-        ))
-    })
-}
-
-/// A whole number that may be allowed; `TypeError` from what is not a whole number.
-fn whole_number(name: impl Display, value: &Bound<'_, PyAny>, most: &str) -> PyResult<u64> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!(
-                "`{name}` is `{value}`, and it is a whole number from 0 to {most}; give such a number."
-            ))
-        } else {
-            error
-        }
-    })
-}
-
-fn whole_numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-    (0..)
-        .zip(values.try_iter()?)
-        .map(|(index, value)| whole_number(format_args!("{name}[{index}]"), &value?, "2^31"))
-        .collect()
-}
-
-fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    // What weights are in a run, copied without the books that are kept of a borrowed array.
-    if let Ok(array) = values.cast::<PyArray1<f64>>()
-        && let Ok(numbers) = array.to_vec()
-    {
-        return Ok(numbers);
-    }
-    let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = values.extract()?;
-    if array.ndim() != 1 {
-        return Err(PyValueError::new_err(format!(
-            "`{name}` has shape `{:?}`, and it is a list or array of one number a cell; give it flat.",
-            array.shape()
-        )));
-    }
-    Ok(array
-        .as_slice()
-        .map_or_else(|_| array.as_array().iter().copied().collect(), <[f64]>::to_vec))
-}
-
-/// Counts as the integers that arrays of rows have too; they are below 2^53.
-fn signed(counts: Vec<u64>) -> Vec<i64> {
-    counts.into_iter().map(|count| count as i64).collect()
 }

@@ -1,6 +1,6 @@
 //! Where each cell stands in its laps, with the next rows of each computed ahead.
 
-use crate::order::{Bijection, RUN, SHUFFLED, shuffled};
+use crate::stream::order::{Bijection, RUN, SHUFFLED, shuffled};
 
 /// The laps of all cells, in little more than 4 KiB a cell at most.
 pub struct Laps {

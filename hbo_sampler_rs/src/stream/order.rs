@@ -8,11 +8,9 @@
 
 use multiversion::multiversion;
 
-use crate::philox::{Domain, Philox};
-use crate::shuffle::shuffle;
+use crate::random::philox::{Domain, Philox};
+use crate::random::shuffle::shuffle;
 
-/// Rows of the largest cell.
-pub const LARGEST: u64 = 1 << 31;
 /// Rows of the largest cell whose laps are shuffled.
 pub const SHUFFLED: usize = 1024;
 /// Rows of a larger cell that are computed together.
@@ -130,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stream::limits::MAX_ROWS;
 
     fn lap(bijection: &Bijection) -> Vec<u32> {
         let mut rows = Vec::new();
@@ -161,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn runs_agree_wherever_they_start(seed: u64, rows in SHUFFLED as u32 + 1..=LARGEST as u32, start: u32) {
+        fn runs_agree_wherever_they_start(seed: u64, rows in SHUFFLED as u32 + 1..=MAX_ROWS as u32, start: u32) {
             let bijection = Bijection::new(seed, 0, 0, rows);
             let start = start % rows;
             let [mut one, mut other] = [[0; RUN]; 2];

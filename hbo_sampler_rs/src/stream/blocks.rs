@@ -6,8 +6,8 @@
 
 use multiversion::multiversion;
 
-use crate::line::{Line, STRATA, STRATUM_BITS};
-use crate::philox::{Domain, Philox};
+use crate::random::philox::{Domain, Philox};
+use crate::stream::line::{Line, STRATA, STRATUM_BITS};
 
 /// Points (and positions) of a block.
 pub const BLOCK: usize = STRATA;
@@ -118,8 +118,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::LINE;
-    use crate::line::ends;
+    use crate::stream::limits::LINE;
+    use crate::stream::line::ends;
 
     proptest! {
         #[test]

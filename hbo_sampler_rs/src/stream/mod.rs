@@ -1,14 +1,25 @@
 //! The sampler: rows from positions.
 
-use crate::covering::Covering;
-use crate::independent::Independent;
-use crate::line;
-use crate::order::LARGEST;
-use crate::schedule::{Schedule, Update};
-use crate::{Error, LINE};
+mod blocks;
+mod covering;
+mod error;
+mod independent;
+mod laps;
+mod limits;
+mod line;
+mod order;
+mod schedule;
+mod state;
 
-/// Cells that a sampler can have.
-pub(crate) const MOST_CELLS: usize = 1 << 16;
+pub use error::Error;
+pub use state::State;
+
+use crate::stream::covering::Covering;
+use crate::stream::independent::Independent;
+use crate::stream::schedule::{Schedule, Update};
+
+pub(crate) use crate::stream::limits::LINE;
+use crate::stream::limits::{MAX_CELLS, MAX_ROWS};
 
 /// A mixture of cells and the stream of its rows.
 pub struct Sampler {
@@ -42,7 +53,7 @@ impl Sampler {
         seed: u64,
         replacement: bool,
     ) -> Result<Self, Error> {
-        if cell_sizes.is_empty() || cell_sizes.len() > MOST_CELLS {
+        if cell_sizes.is_empty() || cell_sizes.len() > MAX_CELLS {
             return Err(Error::CellCount {
                 cells: cell_sizes.len(),
             });
@@ -50,7 +61,7 @@ impl Sampler {
         let sizes = (0..)
             .zip(cell_sizes)
             .map(|(cell, &rows)| {
-                if rows <= LARGEST {
+                if rows <= MAX_ROWS {
                     Ok(rows as u32)
                 } else {
                     Err(Error::CellSize { cell, rows })

@@ -1,4 +1,4 @@
-//! The Python face of packing: `hbo_plugin._sampler.Packer`.
+//! Packing for Python: `hbo_plugin._sampler.Packer`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,27 +7,21 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::packing::{MOST_BINS, MOST_TOKENS, MOST_WAITING, Packer as Core};
-use crate::packing_error::PackingError;
-use crate::python::{MixtureSampler, item};
-
-impl From<PackingError> for PyErr {
-    fn from(error: PackingError) -> Self {
-        PyValueError::new_err(error.to_string())
-    }
-}
+use crate::packing::{self, MOST_BINS, MOST_TOKENS, MOST_WAITING};
+use crate::python::convert::item;
+use crate::python::stream::MixtureSampler;
 
 /// See the stub.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
 pub struct Packer {
-    core: Mutex<Core>,
+    core: Mutex<packing::Packer>,
     /// Borrowed from the caller at every call: they can be hundreds of megabytes.
     lengths: Py<PyArray1<i32>>,
 }
 
 impl Packer {
     /// Runs something on the packer. Other threads wait for it, so what it does must not need Python's lock.
-    fn with<T>(&self, run: impl FnOnce(&mut Core) -> T) -> T {
+    fn with<T>(&self, run: impl FnOnce(&mut packing::Packer) -> T) -> T {
         run(&mut self.core.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -62,9 +56,9 @@ impl Packer {
         };
         let view = array.try_readonly()?;
         let tokens = view.as_slice()?;
-        let core = mixture
-            .get()
-            .with(py, |sampler| Core::new(sampler, tokens, capacity, bins, window))?;
+        let core = mixture.get().with(py, |sampler| {
+            packing::Packer::new(sampler, tokens, capacity, bins, window)
+        })?;
         Ok(Self {
             core: Mutex::new(core),
             lengths: array.clone().unbind(),
@@ -103,7 +97,7 @@ fn setting(name: &'static str, value: &Bound<'_, PyAny>, most: u64) -> PyResult<
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             let value = value.to_string();
-            PackingError::Setting { name, value, most }.into()
+            packing::Error::Setting { name, value, most }.into()
         } else {
             error
         }

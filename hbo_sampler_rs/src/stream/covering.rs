@@ -1,9 +1,9 @@
 //! Drawing without replacement: stratified points choose the cells, laps choose their rows.
 
-use crate::Error;
-use crate::blocks::{BLOCK, Segment};
-use crate::laps::Laps;
-use crate::schedule::Schedule;
+use crate::stream::blocks::{BLOCK, Segment};
+use crate::stream::error::Error;
+use crate::stream::laps::Laps;
+use crate::stream::schedule::Schedule;
 
 /// Rows without replacement, continued from where the last range ended or from anywhere else.
 pub struct Covering {

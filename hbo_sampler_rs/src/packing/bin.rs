@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
-use crate::Sampler;
-use crate::packing_error::PackingError;
-use crate::packing_subset::Subset;
+use crate::packing::error::Error;
+use crate::packing::subset::Subset;
+use crate::stream::Sampler;
 
 /// Draws that the last of the room is chosen from, at least. Twice as many cost four times the work and fill no more.
 const AHEAD: usize = 8;
@@ -23,18 +23,18 @@ pub struct Draw {
 
 impl Draw {
     /// A draw of a row with these many tokens, if a bin can hold it.
-    pub fn new(row: i64, tokens: i32, capacity: u32) -> Result<Self, PackingError> {
+    pub fn new(row: i64, tokens: i32, capacity: u32) -> Result<Self, Error> {
         match u32::try_from(tokens) {
             Ok(fitting) if (1..=capacity).contains(&fitting) => Ok(Self { row, tokens: fitting }),
-            Ok(long) if long > capacity => Err(PackingError::Long { row, tokens, capacity }),
-            _ => Err(PackingError::Short { row, tokens }),
+            Ok(long) if long > capacity => Err(Error::Long { row, tokens, capacity }),
+            _ => Err(Error::Short { row, tokens }),
         }
     }
 
     /// A draw of a row of a mixture, whose lengths these are.
-    pub fn of(row: i64, lengths: &[i32], capacity: u32) -> Result<Self, PackingError> {
+    pub fn of(row: i64, lengths: &[i32], capacity: u32) -> Result<Self, Error> {
         let tokens = usize::try_from(row).ok().and_then(|row| lengths.get(row));
-        let &tokens = tokens.ok_or(PackingError::NoLength {
+        let &tokens = tokens.ok_or(Error::NoLength {
             row,
             lengths: lengths.len(),
         })?;
@@ -55,7 +55,7 @@ pub struct Bin<'a> {
 
 impl Bin<'_> {
     /// The rows of the next bin.
-    pub fn fill(&mut self) -> Result<Vec<i64>, PackingError> {
+    pub fn fill(&mut self) -> Result<Vec<i64>, Error> {
         let mut rows = Vec::new();
         let mut room = self.capacity;
         self.draw(1)?;
@@ -76,7 +76,7 @@ impl Bin<'_> {
     }
 
     /// Makes draws until so many wait.
-    fn draw(&mut self, count: usize) -> Result<(), PackingError> {
+    fn draw(&mut self, count: usize) -> Result<(), Error> {
         let mut rows = [0; AHEAD];
         let rows = &mut rows[..count.saturating_sub(self.waiting.len())];
         if !rows.is_empty() {
@@ -97,7 +97,7 @@ impl Bin<'_> {
     }
 
     /// Looks for the fullest subset, and says whether it has any draw in it.
-    fn choose(&mut self, room: u32) -> Result<bool, PackingError> {
+    fn choose(&mut self, room: u32) -> Result<bool, Error> {
         self.subset.empty(room);
         for index in 0..self.window {
             self.draw(index + 1)?;

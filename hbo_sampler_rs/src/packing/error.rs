@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::{Error, LINE};
+use crate::stream::{self, LINE};
 
 /// A mistake of the caller.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum PackingError {
+pub enum Error {
     /// A setting of 0, or too large.
     Setting {
         /// Its name.
@@ -60,18 +60,18 @@ pub enum PackingError {
         most: u64,
     },
     /// A mistake about the stream.
-    Stream(Error),
+    Stream(stream::Error),
 }
 
-impl std::error::Error for PackingError {}
+impl std::error::Error for Error {}
 
-impl From<Error> for PackingError {
-    fn from(error: Error) -> Self {
+impl From<stream::Error> for Error {
+    fn from(error: stream::Error) -> Self {
         Self::Stream(error)
     }
 }
 
-impl fmt::Display for PackingError {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { name, value, most } => write!(
