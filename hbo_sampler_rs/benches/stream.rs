@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hbo_sampler_rs::stream::Sampler;
+use hbo_sampler_rs::stream::Stream;
 
 const ROWS: u64 = 10_000_000;
 const BATCH: usize = 256;
@@ -18,9 +18,9 @@ fn weights(cells: u64, turn: u64) -> Vec<f64> {
         .collect()
 }
 
-fn sampler(cells: u64, replacement: bool) -> Sampler {
+fn stream(cells: u64, replacement: bool) -> Stream {
     let sizes = vec![ROWS / cells; cells as usize];
-    Sampler::new(&sizes, weights(cells, 0), 7, replacement).expect("a mixture")
+    Stream::new(&sizes, weights(cells, 0), 7, replacement).expect("a mixture")
 }
 
 fn name(replacement: bool) -> &'static str {
@@ -33,16 +33,16 @@ fn cells(criterion: &mut Criterion) {
     for replacement in [false, true] {
         for cells in [1, 8, 32, 256, 4096] {
             let turns: Vec<Vec<f64>> = (0..64).map(|turn| weights(cells, turn)).collect();
-            let mut sampler = sampler(cells, replacement);
+            let mut stream = stream(cells, replacement);
             let mut rows = [0; BATCH];
             let mut position = 0;
             group.throughput(Throughput::Elements(PERIOD));
             group.bench_function(BenchmarkId::new(name(replacement), cells), |bencher| {
                 bencher.iter(|| {
                     let turn = (position / PERIOD % 64) as usize;
-                    sampler.reweight(position, turns[turn].clone()).expect("weights");
+                    stream.reweight(position, turns[turn].clone()).expect("weights");
                     for _ in 0..PERIOD / BATCH as u64 {
-                        sampler.fill(position, black_box(&mut rows)).expect("rows");
+                        stream.fill(position, black_box(&mut rows)).expect("rows");
                         position += BATCH as u64;
                     }
                 });
@@ -57,13 +57,13 @@ fn fill(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fill");
     for replacement in [false, true] {
         for count in [1, 16, 256, 4096, 65_536] {
-            let mut sampler = sampler(32, replacement);
+            let mut stream = stream(32, replacement);
             let mut rows = vec![0; count];
             let mut position = 0;
             group.throughput(Throughput::Elements(count as u64));
             group.bench_function(BenchmarkId::new(name(replacement), count), |bencher| {
                 bencher.iter(|| {
-                    sampler.fill(position, black_box(&mut rows)).expect("rows");
+                    stream.fill(position, black_box(&mut rows)).expect("rows");
                     position += count as u64;
                 });
             });
@@ -76,16 +76,16 @@ fn fill(criterion: &mut Criterion) {
 fn seek(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seek");
     for replacement in [false, true] {
-        let mut sampler = sampler(32, replacement);
+        let mut stream = stream(32, replacement);
         for turn in 1..=10_000 {
-            sampler.reweight(turn * 100_000, weights(32, turn)).expect("weights");
+            stream.reweight(turn * 100_000, weights(32, turn)).expect("weights");
         }
         let mut rows = [0; BATCH];
         let mut position = 0;
         group.bench_function(name(replacement), |bencher| {
             bencher.iter(|| {
                 position = (position + 618_033_989) % 1_000_000_000;
-                sampler.fill(position, black_box(&mut rows)).expect("rows");
+                stream.fill(position, black_box(&mut rows)).expect("rows");
             });
         });
     }

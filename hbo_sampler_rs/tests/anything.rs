@@ -1,4 +1,4 @@
-//! Whatever a caller gives: an error or a sampler that works; never a panic, and no memory beyond what was given.
+//! Whatever a caller gives: an error or a stream that works; never a panic, and no memory beyond what was given.
 
 use hbo_sampler_rs::stream::State;
 use proptest::prelude::*;

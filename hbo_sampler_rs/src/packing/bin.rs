@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::packing::error::Error;
 use crate::packing::subset::Subset;
-use crate::stream::Sampler;
+use crate::stream::Stream;
 
 /// Draws that the last of the room is chosen from, at least. Twice as many cost four times the work and fill no more.
 const AHEAD: usize = 8;
@@ -49,7 +49,7 @@ pub struct Bin<'a> {
     pub head: u64,
     pub waiting: VecDeque<Draw>,
     pub subset: &'a mut Subset,
-    pub sampler: &'a mut Sampler,
+    pub stream: &'a mut Stream,
     pub lengths: &'a [i32],
 }
 
@@ -80,7 +80,7 @@ impl Bin<'_> {
         let mut rows = [0; AHEAD];
         let rows = &mut rows[..count.saturating_sub(self.waiting.len())];
         if !rows.is_empty() {
-            self.sampler.fill(self.head, rows)?;
+            self.stream.fill(self.head, rows)?;
             self.head += rows.len() as u64;
             for &mut row in rows {
                 self.waiting.push_back(Draw::of(row, self.lengths, self.capacity)?);

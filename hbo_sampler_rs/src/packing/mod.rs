@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use crate::packing::bin::{Bin, Draw};
 use crate::packing::subset::Subset;
-use crate::stream::{LINE, Sampler};
+use crate::stream::{LINE, Stream};
 
 /// Tokens that a bin can hold.
 pub(crate) const MOST_TOKENS: u64 = 1 << 20;
@@ -38,9 +38,9 @@ impl Packer {
     /// A packer of batches of `bins` bins of `capacity` tokens, at the start of the stream.
     ///
     /// # Errors
-    /// Numbers out of bounds, or lengths that do not fit the rows of the sampler or a bin.
+    /// Numbers out of bounds, or lengths that do not fit the rows of the stream or a bin.
     pub fn new(
-        sampler: &Sampler,
+        stream: &Stream,
         lengths: &[i32],
         capacity: u64,
         bins_per_batch: u64,
@@ -57,7 +57,7 @@ impl Packer {
             }
         }
         let capacity = capacity as u32;
-        let rows: u64 = sampler.cell_sizes().iter().sum();
+        let rows: u64 = stream.cell_sizes().iter().sum();
         if rows != lengths.len() as u64 {
             return Err(Error::LengthCount {
                 lengths: lengths.len(),
@@ -120,15 +120,15 @@ impl Packer {
     /// The rows of every bin of the next batch.
     ///
     /// # Errors
-    /// Those of the sampler, and lengths that were changed; the packer stays where it was.
-    pub fn batch(&mut self, sampler: &mut Sampler, lengths: &[i32]) -> Result<Vec<Vec<i64>>, Error> {
+    /// Those of the stream, and lengths that were changed; the packer stays where it was.
+    pub fn batch(&mut self, stream: &mut Stream, lengths: &[i32]) -> Result<Vec<Vec<i64>>, Error> {
         let mut bin = Bin {
             capacity: self.capacity,
             window: self.window,
             head: self.head,
             waiting: self.waiting.clone(),
             subset: &mut self.subset,
-            sampler,
+            stream,
             lengths,
         };
         let batch = (0..self.bins).map(|_| bin.fill()).collect::<Result<_, _>>()?;
@@ -153,14 +153,14 @@ mod tests {
             window in 1..40u64,
             bins in 1..4u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
-            let mut packer = Packer::new(&sampler, &lengths, capacity, bins, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&stream, &lengths, capacity, bins, window)?;
             let mut waiting: VecDeque<(usize, i64)> = VecDeque::new();
             let mut drawn = 0;
             for number in (0..60).step_by(bins as usize) {
-                let batch = packer.batch(&mut sampler, &lengths)?;
+                let batch = packer.batch(&mut stream, &lengths)?;
                 let mut fresh = vec![0; (packer.head() - drawn) as usize];
-                sampler.fill(drawn, &mut fresh)?;
+                stream.fill(drawn, &mut fresh)?;
                 drawn = packer.head();
                 waiting.extend(fresh.into_iter().map(|row| (number, row)));
                 for (number, bin) in (number..).zip(batch) {
@@ -184,10 +184,10 @@ mod tests {
             capacity in 100..300u64,
             window in 1..20u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, true)?;
-            let mut packer = Packer::new(&sampler, &lengths, capacity, 1, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, true)?;
+            let mut packer = Packer::new(&stream, &lengths, capacity, 1, window)?;
             for _ in 0..30 {
-                let bins = packer.batch(&mut sampler, &lengths)?;
+                let bins = packer.batch(&mut stream, &lengths)?;
                 let room = capacity - bins[0].iter().map(|&row| lengths[row as usize] as u64).sum::<u64>();
                 if room > 0 {
                     prop_assert_eq!(packer.waiting().count() as u64, window);
@@ -202,15 +202,15 @@ mod tests {
             before in 0..20,
             window in 1..20u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
-            let mut packer = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&stream, &lengths, 128, 2, window)?;
             for _ in 0..before {
-                packer.batch(&mut sampler, &lengths)?;
+                packer.batch(&mut stream, &lengths)?;
             }
-            let mut other = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            let mut other = Packer::new(&stream, &lengths, 128, 2, window)?;
             other.seek(&lengths, packer.head(), &packer.waiting().collect::<Vec<_>>())?;
             for _ in 0..10 {
-                prop_assert_eq!(packer.batch(&mut sampler, &lengths)?, other.batch(&mut sampler, &lengths)?);
+                prop_assert_eq!(packer.batch(&mut stream, &lengths)?, other.batch(&mut stream, &lengths)?);
             }
         }
     }
@@ -218,16 +218,16 @@ mod tests {
     #[test]
     fn an_error_leaves_the_packer_where_it_was() -> Result<(), Error> {
         let lengths: Vec<i32> = (1..=20).collect();
-        let mut sampler = Sampler::new(&[20], vec![1.0], 7, false)?;
-        let mut packer = Packer::new(&sampler, &lengths, 64, 2, 8)?;
-        packer.batch(&mut sampler, &lengths)?;
+        let mut stream = Stream::new(&[20], vec![1.0], 7, false)?;
+        let mut packer = Packer::new(&stream, &lengths, 64, 2, 8)?;
+        packer.batch(&mut stream, &lengths)?;
         let (head, waiting) = (packer.head(), packer.waiting().collect::<HashSet<_>>());
         assert!(matches!(
-            packer.batch(&mut sampler, &[0; 20]),
+            packer.batch(&mut stream, &[0; 20]),
             Err(Error::Short { tokens: 0, .. })
         ));
         assert!(matches!(
-            packer.batch(&mut sampler, &[]),
+            packer.batch(&mut stream, &[]),
             Err(Error::NoLength { lengths: 0, .. })
         ));
         assert_eq!((packer.head(), packer.waiting().collect()), (head, waiting));

@@ -56,8 +56,8 @@ impl Packer {
         };
         let view = array.try_readonly()?;
         let tokens = view.as_slice()?;
-        let core = mixture.get().with(py, |sampler| {
-            packing::Packer::new(sampler, tokens, capacity, bins, window)
+        let core = mixture.get().with(py, |stream| {
+            packing::Packer::new(stream, tokens, capacity, bins, window)
         })?;
         Ok(Self {
             core: Mutex::new(core),
@@ -70,7 +70,7 @@ impl Packer {
         let lengths = lengths.as_slice()?;
         Ok(mixture
             .get()
-            .with(py, |sampler| self.with(|core| core.batch(sampler, lengths)))?)
+            .with(py, |stream| self.with(|core| core.batch(stream, lengths)))?)
     }
 
     #[getter]

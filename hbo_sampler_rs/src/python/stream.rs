@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
 
 use crate::python::convert::{item, numbers, signed, whole_number, whole_numbers};
-use crate::stream::{Sampler, State, check_range};
+use crate::stream::{State, Stream, check_range};
 
 /// Version of the dictionaries of `state_dict`.
 const STATE_VERSION: u64 = 1;
-/// Rows that are drawn without letting go of the interpreter, if no other thread is at the sampler.
+/// Rows that are drawn without letting go of the interpreter, if no other thread is at the stream.
 const FEW: usize = 512;
 /// The last position, in words.
 const END: &str = "2^53";
@@ -22,30 +22,30 @@ const END: &str = "2^53";
 pub struct MixtureSampler(Mutex<Drawer>);
 
 struct Drawer {
-    sampler: Sampler,
+    stream: Stream,
     /// Where few rows are written before an array is made of them: cheaper than new memory for every call.
     few: [i64; FEW],
 }
 
 impl MixtureSampler {
-    /// Runs something on the sampler while other Python threads go on.
-    pub fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
-        // Every method leaves the sampler whole, and none panics; so a poisoned lock would still guard a good sampler.
-        py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).sampler))
+    /// Runs something on the stream while other Python threads go on.
+    pub fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Stream) -> T + Send) -> T {
+        // Every method leaves the stream whole, and none panics; so a poisoned lock would still guard a good stream.
+        py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).stream))
     }
 
     /// Runs what takes microseconds. Other threads wait for it no longer than for the switch to them, unless one is at
-    /// the sampler.
-    fn briefly<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Sampler) -> T + Send) -> T {
+    /// the stream.
+    fn briefly<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Stream) -> T + Send) -> T {
         match self.0.try_lock() {
-            Ok(mut drawer) => run(&mut drawer.sampler),
+            Ok(mut drawer) => run(&mut drawer.stream),
             Err(_) => self.with(py, run),
         }
     }
 
-    fn wrap(sampler: Sampler) -> Self {
+    fn wrap(stream: Stream) -> Self {
         let few = [0; FEW];
-        Self(Mutex::new(Drawer { sampler, few }))
+        Self(Mutex::new(Drawer { stream, few }))
     }
 }
 
@@ -59,13 +59,13 @@ impl MixtureSampler {
         seed: &Bound<'_, PyAny>,
         replacement: bool,
     ) -> PyResult<Self> {
-        let sampler = Sampler::new(
+        let stream = Stream::new(
             &whole_numbers("cell_sizes", cell_sizes)?,
             numbers("weights", weights)?,
             whole_number("seed", seed, "2^64 - 1")?,
             replacement,
         )?;
-        Ok(Self::wrap(sampler))
+        Ok(Self::wrap(stream))
     }
 
     fn fill<'py>(
@@ -79,12 +79,12 @@ impl MixtureSampler {
         if count <= FEW as u64
             && let Ok(mut drawer) = self.0.try_lock()
         {
-            let Drawer { sampler, few } = &mut *drawer;
+            let Drawer { stream, few } = &mut *drawer;
             let rows = &mut few[..count as usize];
-            sampler.fill(position, rows)?;
+            stream.fill(position, rows)?;
             return Ok(PyArray1::from_slice(py, rows));
         }
-        let rows = self.with(py, |sampler| {
+        let rows = self.with(py, |stream| {
             check_range(position, count)?;
             let mut rows = Vec::new();
             usize::try_from(count)
@@ -96,7 +96,7 @@ impl MixtureSampler {
                     ))
                 })?;
             rows.resize(count as usize, 0);
-            sampler.fill(position, &mut rows)?;
+            stream.fill(position, &mut rows)?;
             Ok::<_, PyErr>(rows)
         })?;
         Ok(rows.into_pyarray(py))
@@ -105,12 +105,12 @@ impl MixtureSampler {
     fn reweight(&self, py: Python<'_>, position: &Bound<'_, PyAny>, weights: &Bound<'_, PyAny>) -> PyResult<()> {
         let position = whole_number("position", position, END)?;
         let weights = numbers("weights", weights)?;
-        Ok(self.briefly(py, |sampler| sampler.reweight(position, weights))?)
+        Ok(self.briefly(py, |stream| stream.reweight(position, weights))?)
     }
 
     fn weights<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let position = whole_number("position", position, END)?;
-        Ok(self.briefly(py, |sampler| sampler.weights(position))?.into_pyarray(py))
+        Ok(self.briefly(py, |stream| stream.weights(position))?.into_pyarray(py))
     }
 
     fn counts<'py>(
@@ -121,27 +121,27 @@ impl MixtureSampler {
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let position = whole_number("position", position, END)?;
         let count = whole_number("count", count, END)?;
-        let counts = self.with(py, |sampler| sampler.counts(position, count))?;
+        let counts = self.with(py, |stream| stream.counts(position, count))?;
         Ok(signed(counts).into_pyarray(py))
     }
 
     #[getter]
     fn cell_sizes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        signed(self.briefly(py, |sampler| sampler.cell_sizes())).into_pyarray(py)
+        signed(self.briefly(py, |stream| stream.cell_sizes())).into_pyarray(py)
     }
 
     #[getter]
     fn seed(&self, py: Python<'_>) -> u64 {
-        self.briefly(py, |sampler| sampler.seed())
+        self.briefly(py, |stream| stream.seed())
     }
 
     #[getter]
     fn replacement(&self, py: Python<'_>) -> bool {
-        self.briefly(py, |sampler| sampler.replacement())
+        self.briefly(py, |stream| stream.replacement())
     }
 
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = self.briefly(py, |sampler| sampler.state());
+        let state = self.briefly(py, |stream| stream.state());
         let updates = PyList::empty(py);
         for (position, weights) in state.updates {
             let update = PyDict::new(py);
@@ -171,14 +171,14 @@ impl MixtureSampler {
             .iter()
             .map(|update| Ok((item(update, "position")?, item(update, "weights")?)))
             .collect::<PyResult<_>>()?;
-        let sampler = Sampler::restore(State {
+        let stream = Stream::restore(State {
             seed: item(state, "seed")?,
             replacement: item(state, "replacement")?,
             cell_sizes: item(state, "cell_sizes")?,
             updates,
             drawn: item(state, "drawn")?,
         })?;
-        Ok(Self::wrap(sampler))
+        Ok(Self::wrap(stream))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {

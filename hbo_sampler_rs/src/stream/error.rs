@@ -24,7 +24,7 @@ pub enum Error {
     WeightCount {
         /// Weights given.
         weights: usize,
-        /// Cells of the sampler.
+        /// Cells of the stream.
         cells: usize,
     },
     /// A weight that is negative or not finite.
@@ -103,7 +103,7 @@ impl fmt::Display for Error {
         match self {
             Self::CellCount { cells } => write!(
                 f,
-                "`cell_sizes` has `{cells}` cells, and a sampler has 1 to {MAX_CELLS}; give the number of rows of each cell."
+                "`cell_sizes` has `{cells}` cells, and a stream has 1 to {MAX_CELLS}; give the number of rows of each cell."
             ),
             Self::CellSize { cell, rows } => write!(
                 f,
@@ -139,7 +139,7 @@ impl fmt::Display for Error {
             ),
             Self::NoUpdates => write!(
                 f,
-                "`state[\"updates\"]` is `[]`, and a sampler has weights; give a state that `state_dict` returned."
+                "`state[\"updates\"]` is `[]`, and a stream has weights; give a state that `state_dict` returned."
             ),
             Self::UpdateOrder { position, last } => write!(
                 f,

@@ -1,4 +1,4 @@
-//! The sampler: rows from positions.
+//! The stream: rows from positions.
 
 mod blocks;
 mod covering;
@@ -22,7 +22,7 @@ pub(crate) use crate::stream::limits::LINE;
 use crate::stream::limits::{MAX_CELLS, MAX_ROWS};
 
 /// A mixture of cells and the stream of its rows.
-pub struct Sampler {
+pub struct Stream {
     seed: u64,
     sizes: Vec<u32>,
     schedule: Schedule,
@@ -35,8 +35,8 @@ enum Rows {
     Independent(Box<Independent>),
 }
 
-impl Sampler {
-    /// A sampler over cells of these many rows, drawn with these weights from position 0 on.
+impl Stream {
+    /// A stream over cells of these many rows, drawn with these weights from position 0 on.
     ///
     /// # Errors
     /// Cells or weights that make no mixture.

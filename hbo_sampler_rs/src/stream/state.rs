@@ -1,6 +1,6 @@
 //! What a checkpoint holds, as plain data.
 
-use crate::stream::Sampler;
+use crate::stream::Stream;
 use crate::stream::error::Error;
 
 /// Updates that a state has, however few their cells: what is drawn ahead of the training reaches back one or two.
@@ -23,8 +23,8 @@ pub struct State {
     pub drawn: Vec<u64>,
 }
 
-impl Sampler {
-    /// The state, from which `restore` makes a sampler whose stream goes on as this one's.
+impl Stream {
+    /// The state, from which `restore` makes a stream that goes on as this one.
     #[must_use]
     pub fn state(&self) -> State {
         let most = (MOST_WEIGHTS / self.schedule().newest().weights.len()).clamp(2, MOST_UPDATES);
@@ -41,16 +41,16 @@ impl Sampler {
         }
     }
 
-    /// A sampler with this state.
+    /// A stream with this state.
     ///
     /// # Errors
-    /// A state that no sampler has.
+    /// A state that no stream has.
     pub fn restore(state: State) -> Result<Self, Error> {
         let mut updates = state.updates.into_iter();
         let Some((mut last, weights)) = updates.next() else {
             return Err(Error::NoUpdates);
         };
-        let mut sampler = Self::starting_at(
+        let mut stream = Self::starting_at(
             last,
             &state.cell_sizes,
             weights,
@@ -63,9 +63,9 @@ impl Sampler {
                 return Err(Error::UpdateOrder { position, last });
             }
             // Weights that were replaced at their own position can be followed by those that came before them.
-            sampler.put_in_force(position, weights)?;
+            stream.put_in_force(position, weights)?;
             last = position;
         }
-        Ok(sampler)
+        Ok(stream)
     }
 }
