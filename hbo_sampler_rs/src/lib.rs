@@ -15,8 +15,11 @@
 //!
 //! Each folder uses only the folders below it: `python`, `packing`, `stream`, `random`.
 
+mod error;
 pub mod packing;
 #[cfg(feature = "python")]
 mod python;
 mod random;
 pub mod stream;
+
+pub use error::Error;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::packing::error::Error;
+use crate::error::Error;
 use crate::packing::subset::Subset;
 use crate::stream::Stream;
 
@@ -25,20 +25,30 @@ impl Draw {
     /// A draw of a row with these many tokens, if a bin can hold it.
     pub fn new(row: i64, tokens: i32, capacity: u32) -> Result<Self, Error> {
         match u32::try_from(tokens) {
-            Ok(fitting) if (1..=capacity).contains(&fitting) => Ok(Self { row, tokens: fitting }),
-            Ok(long) if long > capacity => Err(Error::Long { row, tokens, capacity }),
-            _ => Err(Error::Short { row, tokens }),
+            Ok(tokens) if (1..=capacity).contains(&tokens) => Ok(Self { row, tokens }),
+            Ok(tokens) if tokens > capacity => Err(Error::new(
+                format_args!("`lengths[{row}]={tokens}`"),
+                format_args!("a bin holds {capacity} tokens"),
+                "drop or truncate such rows, or give a larger `capacity`",
+            )),
+            _ => Err(Error::new(
+                format_args!("`lengths[{row}]={tokens}`"),
+                "a row needs at least 1 token to be packed",
+                "drop such rows",
+            )),
         }
     }
 
     /// A draw of a row of a mixture, whose lengths these are.
     pub fn of(row: i64, lengths: &[i32], capacity: u32) -> Result<Self, Error> {
-        let tokens = usize::try_from(row).ok().and_then(|row| lengths.get(row));
-        let &tokens = tokens.ok_or(Error::NoLength {
-            row,
-            lengths: lengths.len(),
-        })?;
-        Self::new(row, tokens, capacity)
+        match usize::try_from(row).ok().and_then(|row| lengths.get(row)) {
+            Some(&tokens) => Self::new(row, tokens, capacity),
+            None => Err(Error::new(
+                format_args!("row {row}"),
+                format_args!("there are `lengths` for {} rows", lengths.len()),
+                "use the mixture, the lengths and the state of one run",
+            )),
+        }
     }
 }
 

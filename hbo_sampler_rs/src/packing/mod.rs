@@ -4,23 +4,22 @@
 //! them, and no draw is made before it is needed, so that new weights find few draws made under the old ones.
 
 mod bin;
-mod error;
 mod subset;
-
-pub use error::Error;
 
 use std::collections::VecDeque;
 
+use crate::error::Error;
 use crate::packing::bin::{Bin, Draw};
 use crate::packing::subset::Subset;
-use crate::stream::{LINE, Stream};
+use crate::stream::Stream;
+use crate::stream::limits::LINE;
 
 /// Tokens that a bin can hold.
-pub(crate) const MOST_TOKENS: u64 = 1 << 20;
+pub(crate) const MAX_TOKENS: u64 = 1 << 20;
 /// Draws that can wait.
-pub(crate) const MOST_WAITING: u64 = 1 << 10;
+pub(crate) const MAX_WAITING: u64 = 1 << 10;
 /// Bins that a batch can have.
-pub(crate) const MOST_BINS: u64 = 1 << 16;
+pub(crate) const MAX_BINS: u64 = 1 << 16;
 /// What packs the stream, and where it stands.
 #[derive(Debug)]
 pub struct Packer {
@@ -46,29 +45,31 @@ impl Packer {
         bins_per_batch: u64,
         window: u64,
     ) -> Result<Self, Error> {
-        for (name, value, most) in [
-            ("capacity", capacity, MOST_TOKENS),
-            ("bins_per_batch", bins_per_batch, MOST_BINS),
-            ("window", window, MOST_WAITING),
+        for (name, value, max) in [
+            ("capacity", capacity, MAX_TOKENS),
+            ("bins_per_batch", bins_per_batch, MAX_BINS),
+            ("window", window, MAX_WAITING),
         ] {
-            if value == 0 || value > most {
-                let value = value.to_string();
-                return Err(Error::Setting { name, value, most });
+            if value == 0 || value > max {
+                return Err(Error::outside(name, value, format_args!("1 to {max}")));
             }
         }
         let capacity = capacity as u32;
         let rows: u64 = stream.cell_sizes().iter().sum();
         if rows != lengths.len() as u64 {
-            return Err(Error::LengthCount {
-                lengths: lengths.len(),
-                rows,
-            });
+            return Err(Error::new(
+                format_args!("`lengths` for {} rows", lengths.len()),
+                format_args!("the mixture has {rows}"),
+                "give one length for each row",
+            ));
         }
         // Two bounds first, which the compiler vectorises; which row it is matters only when there is one.
-        let (least, most) = lengths.iter().fold((i32::MAX, i32::MIN), |(least, most), &tokens| {
-            (least.min(tokens), most.max(tokens))
-        });
-        if least < 1 || most > capacity as i32 {
+        let (shortest, longest) = lengths
+            .iter()
+            .fold((i32::MAX, i32::MIN), |(shortest, longest), &tokens| {
+                (shortest.min(tokens), longest.max(tokens))
+            });
+        if shortest < 1 || longest > capacity as i32 {
             for (row, &tokens) in (0..).zip(lengths) {
                 Draw::new(row, tokens, capacity)?;
             }
@@ -100,14 +101,17 @@ impl Packer {
     /// A place where no packer with this window and these lengths can be.
     pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), Error> {
         if head > LINE {
-            return Err(Error::Head { head });
+            return Err(Error::in_state(
+                format_args!("`state[\"head\"]={head}`"),
+                format_args!("the stream ends at position {LINE}"),
+            ));
         }
-        let most = head.min(self.window as u64);
-        if waiting.len() as u64 > most {
-            return Err(Error::Waiting {
-                waiting: waiting.len(),
-                most,
-            });
+        let max = head.min(self.window as u64);
+        if waiting.len() as u64 > max {
+            return Err(Error::in_state(
+                format_args!("`state[\"waiting\"]` with {} rows", waiting.len()),
+                format_args!("at most {max} can wait there"),
+            ));
         }
         self.waiting = waiting
             .iter()
@@ -222,14 +226,8 @@ mod tests {
         let mut packer = Packer::new(&stream, &lengths, 64, 2, 8)?;
         packer.batch(&mut stream, &lengths)?;
         let (head, waiting) = (packer.head(), packer.waiting().collect::<HashSet<_>>());
-        assert!(matches!(
-            packer.batch(&mut stream, &[0; 20]),
-            Err(Error::Short { tokens: 0, .. })
-        ));
-        assert!(matches!(
-            packer.batch(&mut stream, &[]),
-            Err(Error::NoLength { lengths: 0, .. })
-        ));
+        assert!(packer.batch(&mut stream, &[0; 20]).is_err());
+        assert!(packer.batch(&mut stream, &[]).is_err());
         assert_eq!((packer.head(), packer.waiting().collect()), (head, waiting));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What Python gives, as what the crate takes; and the crate's errors, as Python's.
+//! From Python's values to Rust's, and from Rust's errors and counts to Python's.
 
 use std::fmt::Display;
 
@@ -7,74 +7,67 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::{packing, stream};
+use crate::Error;
 
-impl From<stream::Error> for PyErr {
-    fn from(error: stream::Error) -> Self {
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
         PyValueError::new_err(error.to_string())
     }
 }
 
-impl From<packing::Error> for PyErr {
-    fn from(error: packing::Error) -> Self {
-        PyValueError::new_err(error.to_string())
-    }
-}
-
-/// What a dictionary of a state holds under a key.
-pub fn item<'py, T: FromPyObjectOwned<'py>>(dict: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
-    let Some(value) = dict.get_item(key)? else {
-        return Err(PyValueError::new_err(format!(
-            "`state` has no key `{key}`; give a state that `state_dict` returned."
-        )));
+/// What the dictionary of a state holds under a key.
+pub fn item<'py, T: FromPyObjectOwned<'py>>(state: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
+    let Some(value) = state.get_item(key)? else {
+        return Err(Error::in_state(format_args!("a `state` without `{key}`"), "this key is needed").into());
     };
     value.extract().map_err(|_| {
-        PyValueError::new_err(format!(
-            "`state` has `{value}` under `{key}`, which is not what belongs there; give a state that `state_dict` returned."
-        ))
+        let given = format!("`{value:?}` under `{key}` in a `state`");
+        Error::in_state(given, "a value of that type does not belong there").into()
     })
 }
 
-/// A whole number that may be allowed; `TypeError` from what is not a whole number.
-pub fn whole_number(name: impl Display, value: &Bound<'_, PyAny>, most: &str) -> PyResult<u64> {
+/// A whole number, which the crate may still refuse. What is not a whole number is a `TypeError`.
+pub fn whole_number(name: impl Display, value: &Bound<'_, PyAny>, range: impl Display) -> PyResult<u64> {
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!(
-                "`{name}` is `{value}`, and it is a whole number from 0 to {most}; give such a number."
-            ))
+            Error::outside(name, value, range).into()
         } else {
             error
         }
     })
 }
 
-pub fn whole_numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+/// The sizes of cells.
+pub fn cell_sizes(values: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     (0..)
         .zip(values.try_iter()?)
-        .map(|(index, value)| whole_number(format_args!("{name}[{index}]"), &value?, "2^31"))
+        .map(|(cell, size)| whole_number(format_args!("cell_sizes[{cell}]"), &size?, "0 to 2^31"))
         .collect()
 }
 
-pub fn numbers(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    // What weights are in a run, copied without the books that are kept of a borrowed array.
+/// The weights of cells.
+pub fn weights(values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    // The usual array of a run is copied without NumPy's bookkeeping of borrowed arrays.
     if let Ok(array) = values.cast::<PyArray1<f64>>()
-        && let Ok(numbers) = array.to_vec()
+        && let Ok(weights) = array.to_vec()
     {
-        return Ok(numbers);
+        return Ok(weights);
     }
     let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = values.extract()?;
     if array.ndim() != 1 {
-        return Err(PyValueError::new_err(format!(
-            "`{name}` has shape `{:?}`, and it is a list or array of one number a cell; give it flat.",
-            array.shape()
-        )));
+        return Err(Error::new(
+            format_args!("`weights` of shape {:?}", array.shape()),
+            "they must be a flat list or array",
+            "give one number for each cell",
+        )
+        .into());
     }
     Ok(array
         .as_slice()
         .map_or_else(|_| array.as_array().iter().copied().collect(), <[f64]>::to_vec))
 }
 
-/// Counts as the integers that arrays of rows have too; they are below 2^53.
+/// Counts as the same integers that rows are. They are at most 2^53.
 pub fn signed(counts: Vec<u64>) -> Vec<i64> {
     counts.into_iter().map(|count| count as i64).collect()
 }

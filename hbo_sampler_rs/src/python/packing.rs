@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::packing::{self, MOST_BINS, MOST_TOKENS, MOST_WAITING};
-use crate::python::convert::item;
+use crate::Error;
+use crate::packing::{self, MAX_BINS, MAX_TOKENS, MAX_WAITING};
+use crate::python::convert::{item, whole_number};
 use crate::python::stream::MixtureSampler;
 
 /// See the stub.
@@ -42,16 +42,18 @@ impl Packer {
         bins_per_batch: &Bound<'_, PyAny>,
         window: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let capacity = setting("capacity", capacity, MOST_TOKENS)?;
-        let bins = setting("bins_per_batch", bins_per_batch, MOST_BINS)?;
-        let window = setting("window", window, MOST_WAITING)?;
+        let capacity = whole_number("capacity", capacity, format_args!("1 to {MAX_TOKENS}"))?;
+        let bins = whole_number("bins_per_batch", bins_per_batch, format_args!("1 to {MAX_BINS}"))?;
+        let window = whole_number("window", window, format_args!("1 to {MAX_WAITING}"))?;
         let array = match lengths.cast::<PyArray1<i32>>() {
             Ok(array) if array.is_c_contiguous() => array,
             _ => {
-                return Err(PyValueError::new_err(format!(
-                    "`lengths` is a `{}`, and it must be a flat contiguous array of int32, which is shared and not copied; give `numpy.ascontiguousarray(lengths, numpy.int32)`.",
-                    described(lengths)?
-                )));
+                return Err(Error::new(
+                    format_args!("`lengths` as {}", described(lengths)?),
+                    "it must be a flat contiguous int32 array, because it is shared and not copied",
+                    "give `numpy.ascontiguousarray(lengths, numpy.int32).ravel()`",
+                )
+                .into());
             }
         };
         let view = array.try_readonly()?;
@@ -92,22 +94,10 @@ impl Packer {
     }
 }
 
-/// A whole number that the packer may refuse; `TypeError` from what is not a whole number.
-fn setting(name: &'static str, value: &Bound<'_, PyAny>, most: u64) -> PyResult<u64> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            let value = value.to_string();
-            packing::Error::Setting { name, value, most }.into()
-        } else {
-            error
-        }
-    })
-}
-
-/// What somebody gave for an array.
+/// What was given in the place of an array.
 fn described(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(match value.cast::<PyUntypedArray>() {
-        Ok(array) => format!("{} array of shape {:?}", array.dtype(), array.shape()),
+        Ok(array) => format!("array of {} with shape {:?}", array.dtype(), array.shape()),
         Err(_) => value.get_type().name()?.to_string(),
     })
 }

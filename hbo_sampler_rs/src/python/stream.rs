@@ -3,19 +3,20 @@
 use std::sync::{Mutex, PoisonError};
 
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
 
-use crate::python::convert::{item, numbers, signed, whole_number, whole_numbers};
-use crate::stream::{State, Stream, check_range};
+use crate::Error;
+use crate::python::convert::{self, item, signed, whole_number};
+use crate::stream::{State, Stream, check};
 
 /// Version of the dictionaries of `state_dict`.
 const STATE_VERSION: u64 = 1;
 /// Rows that are drawn without letting go of the interpreter, if no other thread is at the stream.
 const FEW: usize = 512;
-/// The last position, in words.
-const END: &str = "2^53";
+/// Positions, in an error.
+const POSITIONS: &str = "0 to 2^53";
 
 /// See the stub.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
@@ -60,9 +61,9 @@ impl MixtureSampler {
         replacement: bool,
     ) -> PyResult<Self> {
         let stream = Stream::new(
-            &whole_numbers("cell_sizes", cell_sizes)?,
-            numbers("weights", weights)?,
-            whole_number("seed", seed, "2^64 - 1")?,
+            &convert::cell_sizes(cell_sizes)?,
+            convert::weights(weights)?,
+            whole_number("seed", seed, "0 to 2^64 - 1")?,
             replacement,
         )?;
         Ok(Self::wrap(stream))
@@ -74,8 +75,8 @@ impl MixtureSampler {
         position: &Bound<'py, PyAny>,
         count: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let position = whole_number("position", position, END)?;
-        let count = whole_number("count", count, END)?;
+        let position = whole_number("position", position, POSITIONS)?;
+        let count = whole_number("count", count, POSITIONS)?;
         if count <= FEW as u64
             && let Ok(mut drawer) = self.0.try_lock()
         {
@@ -85,15 +86,15 @@ impl MixtureSampler {
             return Ok(PyArray1::from_slice(py, rows));
         }
         let rows = self.with(py, |stream| {
-            check_range(position, count)?;
+            check::range(position, count)?;
             let mut rows = Vec::new();
             usize::try_from(count)
                 .ok()
                 .and_then(|count| rows.try_reserve_exact(count).ok())
                 .ok_or_else(|| {
-                    PyMemoryError::new_err(format!(
-                        "`count` is `{count}`, and there is no memory for so many rows; ask for fewer at a time."
-                    ))
+                    let given = format!("`count={count}`");
+                    let error = Error::new(given, "there is no memory for so many rows", "ask for fewer at a time");
+                    PyMemoryError::new_err(error.to_string())
                 })?;
             rows.resize(count as usize, 0);
             stream.fill(position, &mut rows)?;
@@ -103,13 +104,13 @@ impl MixtureSampler {
     }
 
     fn reweight(&self, py: Python<'_>, position: &Bound<'_, PyAny>, weights: &Bound<'_, PyAny>) -> PyResult<()> {
-        let position = whole_number("position", position, END)?;
-        let weights = numbers("weights", weights)?;
+        let position = whole_number("position", position, POSITIONS)?;
+        let weights = convert::weights(weights)?;
         Ok(self.briefly(py, |stream| stream.reweight(position, weights))?)
     }
 
     fn weights<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let position = whole_number("position", position, END)?;
+        let position = whole_number("position", position, POSITIONS)?;
         Ok(self.briefly(py, |stream| stream.weights(position))?.into_pyarray(py))
     }
 
@@ -119,8 +120,8 @@ impl MixtureSampler {
         position: &Bound<'py, PyAny>,
         count: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let position = whole_number("position", position, END)?;
-        let count = whole_number("count", count, END)?;
+        let position = whole_number("position", position, POSITIONS)?;
+        let count = whole_number("count", count, POSITIONS)?;
         let counts = self.with(py, |stream| stream.counts(position, count))?;
         Ok(signed(counts).into_pyarray(py))
     }
@@ -163,9 +164,12 @@ impl MixtureSampler {
     fn from_state_dict(_cls: &Bound<'_, PyType>, state: &Bound<'_, PyDict>) -> PyResult<Self> {
         let version: u64 = item(state, "version")?;
         if version != STATE_VERSION {
-            return Err(PyValueError::new_err(format!(
-                "`state[\"version\"]` is `{version}`, and this release reads {STATE_VERSION}; use the release that wrote it."
-            )));
+            return Err(Error::new(
+                format_args!("`state[\"version\"]={version}`"),
+                format_args!("this release reads version {STATE_VERSION}"),
+                "use the release that wrote it",
+            )
+            .into());
         }
         let updates = item::<Vec<Bound<'_, PyDict>>>(state, "updates")?
             .iter()

@@ -1,7 +1,7 @@
 //! Drawing without replacement: stratified points choose the cells, laps choose their rows.
 
+use crate::error::Error;
 use crate::stream::blocks::{BLOCK, Segment};
-use crate::stream::error::Error;
 use crate::stream::laps::Laps;
 use crate::stream::schedule::Schedule;
 

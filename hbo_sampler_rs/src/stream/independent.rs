@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
+use crate::error::Error;
 use crate::random::philox::{Domain, Philox, wide_product};
 use crate::random::splitmix;
-use crate::stream::error::Error;
 use crate::stream::limits::LINE;
 use crate::stream::line::Line;
 use crate::stream::schedule::{Schedule, Update};

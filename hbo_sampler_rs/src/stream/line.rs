@@ -1,6 +1,5 @@
 //! The line of 2^53 points, cut by the weights into one interval a cell.
 
-use crate::stream::error::Error;
 use crate::stream::limits::LINE;
 
 /// Equal parts of the line: strata.
@@ -110,28 +109,6 @@ fn running_sums(weights: &[f64]) -> Vec<f64> {
 
 fn largest(weights: &[f64]) -> f64 {
     weights.iter().copied().fold(0.0, f64::max)
-}
-
-/// Refuses weights that cut no line for cells of these sizes.
-pub fn check(weights: &[f64], sizes: &[u32]) -> Result<(), Error> {
-    if weights.len() != sizes.len() {
-        return Err(Error::WeightCount {
-            weights: weights.len(),
-            cells: sizes.len(),
-        });
-    }
-    for (cell, (&weight, &size)) in weights.iter().zip(sizes).enumerate() {
-        if !(weight.is_finite() && weight >= 0.0) {
-            return Err(Error::Weight { cell, weight });
-        }
-        if weight > 0.0 && size == 0 {
-            return Err(Error::NoRows { cell, weight });
-        }
-    }
-    if weights.iter().all(|&weight| weight == 0.0) {
-        return Err(Error::NoWeight);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

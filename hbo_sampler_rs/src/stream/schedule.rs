@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::stream::error::Error;
+use crate::error::Error;
 
 /// Weights of all updates together that are kept.
 const KEPT_WEIGHTS: usize = 1 << 19;
@@ -61,10 +61,12 @@ impl Schedule {
         }
         let after = self.updates.partition_point(|update| update.position <= position);
         let Some(index) = after.checked_sub(1) else {
-            return Err(Error::Forgotten {
-                position,
-                oldest: self.updates[0].position,
-            });
+            let oldest = self.updates[0].position;
+            return Err(Error::new(
+                format_args!("`position={position}`"),
+                format_args!("the oldest weights that are kept are in force from position {oldest} on"),
+                format_args!("ask for {oldest} or later"),
+            ));
         };
         Ok((&self.updates[index], self.updates.get(after).map(|next| next.position)))
     }
