@@ -5,7 +5,6 @@ use std::fmt::Display;
 use numpy::{AllowTypeChange, PyArray1, PyArrayLikeDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::Error;
 
@@ -13,17 +12,6 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         PyValueError::new_err(error.to_string())
     }
-}
-
-/// What the dictionary of a state holds under a key.
-pub fn item<'py, T: FromPyObjectOwned<'py>>(state: &Bound<'py, PyDict>, key: &str) -> PyResult<T> {
-    let Some(value) = state.get_item(key)? else {
-        return Err(Error::in_state(format_args!("a `state` without `{key}`"), "this key is needed").into());
-    };
-    value.extract().map_err(|_| {
-        let given = format!("`{value:?}` under `{key}` in a `state`");
-        Error::in_state(given, "a value of that type does not belong there").into()
-    })
 }
 
 /// A whole number, which the crate may still refuse. What is not a whole number is a `TypeError`.

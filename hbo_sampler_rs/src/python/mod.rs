@@ -1,12 +1,18 @@
 //! The Python extension: `hbo_plugin._sampler`.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "Python shows the docs of classes and methods as plain text"
+)]
+
 mod convert;
 mod packing;
+mod state;
 mod stream;
 
 use pyo3::prelude::*;
 
-/// The compiled half of the plugin.
+/// The compiled half of the plugin: which row of a mixture is drawn at which position, and how rows share a bin.
 #[pymodule]
 mod _sampler {
     #[pymodule_export]

@@ -5,38 +5,60 @@ use std::sync::{Mutex, PoisonError};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::{PyDict, PyType};
 
 use crate::Error;
-use crate::python::convert::{self, item, signed, whole_number};
-use crate::stream::{State, Stream, check};
+use crate::python::convert::{self, signed, whole_number};
+use crate::python::state;
+use crate::stream::{Stream, check};
 
-/// Version of the dictionaries of `state_dict`.
-const STATE_VERSION: u64 = 1;
-/// Rows that are drawn without letting go of the interpreter, if no other thread is at the stream.
+/// So many rows are drawn without releasing the interpreter, unless another thread holds the stream.
 const FEW: usize = 512;
-/// Positions, in an error.
+/// The range of positions, for errors.
 const POSITIONS: &str = "0 to 2^53";
 
-/// See the stub.
+/// The stream of a mixture: which row is drawn at which position.
+///
+/// The row at a position follows from the seed and the weights alone. However a range of positions is split over
+/// calls, threads or processes, its rows are the same.
+///
+/// Without replacement, each cell is visited in laps: a lap visits each row of the cell once, in an order of its own.
+/// The draws come in blocks of 256 positions, counted from where the newest weights came into force. In each whole
+/// block, the draws of a cell are its share of 256, rounded down or up; after n whole blocks they are off by less
+/// than 1 + log2(n). Inside a block the order is random, so other ranges of 256 positions can be off by more. New
+/// weights cut the block short, and a new one begins.
+///
+/// With replacement, every draw is independent of the others.
+///
+/// Args:
+///     cell_sizes: rows of every cell, shape (cells,), whole numbers from 0 to 2^31, for 1 to 65,536 cells. The rows
+///         of a cell are numbered on from those of the cell before; the first cell begins with row 0.
+///     weights: weight of every cell, shape (cells,), finite and 0 or more, in force from position 0 on. They need not
+///         sum to 1. A cell with weight 0 is never drawn. A cell without rows must have weight 0.
+///     seed: a whole number from 0 to 2^64 - 1.
+///     replacement: whether to draw with replacement.
+///
+/// Raises:
+///     ValueError: the sizes, the weights or the seed are outside these bounds.
+///     TypeError: a size or the seed is not a whole number.
 #[pyclass(frozen, module = "hbo_plugin._sampler")]
 pub struct MixtureSampler(Mutex<Drawer>);
 
 struct Drawer {
     stream: Stream,
-    /// Where few rows are written before an array is made of them: cheaper than new memory for every call.
+    /// Few rows are written here before they become an array, which is cheaper than new memory for every call.
     few: [i64; FEW],
 }
 
 impl MixtureSampler {
     /// Runs something on the stream while other Python threads go on.
     pub fn with<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Stream) -> T + Send) -> T {
-        // Every method leaves the stream whole, and none panics; so a poisoned lock would still guard a good stream.
+        // No method panics or leaves the stream half changed, so even a poisoned lock guards a valid stream.
         py.detach(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).stream))
     }
 
-    /// Runs what takes microseconds. Other threads wait for it no longer than for the switch to them, unless one is at
-    /// the stream.
+    /// Runs something that takes microseconds. It releases the interpreter only if another thread holds the stream,
+    /// because switching threads takes longer.
     fn briefly<T: Send>(&self, py: Python<'_>, run: impl FnOnce(&mut Stream) -> T + Send) -> T {
         match self.0.try_lock() {
             Ok(mut drawer) => run(&mut drawer.stream),
@@ -69,6 +91,14 @@ impl MixtureSampler {
         Ok(Self::wrap(stream))
     }
 
+    /// Return the rows at the positions from `position` to before `position + count`, int64, shape (count,).
+    ///
+    /// It is fastest to go on where the last call ended. Any other position costs O(cells) more, and never a replay.
+    /// Other Python threads can run while more than 512 rows are drawn.
+    ///
+    /// Raises:
+    ///     ValueError: a position outside 0 to 2^53, or before the oldest weights that are kept.
+    ///     MemoryError: there is no memory for so many rows.
     fn fill<'py>(
         &self,
         py: Python<'py>,
@@ -103,17 +133,39 @@ impl MixtureSampler {
         Ok(rows.into_pyarray(py))
     }
 
+    /// Put weights in force from a position on.
+    ///
+    /// If a position is given twice, the last weights count. Weights with exactly the shares of the newest are not
+    /// recorded, and the stream goes on as it was. The newest `max(64, 2^19 // cells)` changes are kept: rows under
+    /// older weights can no longer be asked for, and all later rows stay the same.
+    ///
+    /// Args:
+    ///     position: where the weights come into force; not before the newest weights do.
+    ///     weights: weight of every cell, shape (cells,), as for a new sampler.
+    ///
+    /// Raises:
+    ///     ValueError: the weights make no mixture, or the position is outside 0 to 2^53 or before the newest weights.
     fn reweight(&self, py: Python<'_>, position: &Bound<'_, PyAny>, weights: &Bound<'_, PyAny>) -> PyResult<()> {
         let position = whole_number("position", position, POSITIONS)?;
         let weights = convert::weights(weights)?;
         Ok(self.briefly(py, |stream| stream.reweight(position, weights))?)
     }
 
+    /// Return the weights in force at a position, normalised to sum to 1, float64, shape (cells,).
+    ///
+    /// Raises:
+    ///     ValueError: a position outside 0 to 2^53, or before the oldest weights that are kept.
     fn weights<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let position = whole_number("position", position, POSITIONS)?;
         Ok(self.briefly(py, |stream| stream.weights(position))?.into_pyarray(py))
     }
 
+    /// Return how often each cell is drawn from `position` to before `position + count`, int64, shape (cells,).
+    ///
+    /// Without replacement this is computed in closed form, in O(cells). With replacement it takes as long as drawing.
+    ///
+    /// Raises:
+    ///     ValueError: a position outside 0 to 2^53, or before the oldest weights that are kept.
     fn counts<'py>(
         &self,
         py: Python<'py>,
@@ -126,62 +178,43 @@ impl MixtureSampler {
         Ok(signed(counts).into_pyarray(py))
     }
 
+    /// Rows of every cell, int64, shape (cells,).
     #[getter]
     fn cell_sizes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         signed(self.briefly(py, |stream| stream.cell_sizes())).into_pyarray(py)
     }
 
+    /// The seed, from 0 to 2^64 - 1.
     #[getter]
     fn seed(&self, py: Python<'_>) -> u64 {
         self.briefly(py, |stream| stream.seed())
     }
 
+    /// Whether rows are drawn with replacement.
     #[getter]
     fn replacement(&self, py: Python<'_>) -> bool {
         self.briefly(py, |stream| stream.replacement())
     }
 
+    /// Return what the stream depends on, as numbers and lists that JSON can hold.
+    ///
+    /// These are the seed, the sizes, the newest weights with their positions, and how many rows each cell had given
+    /// before the oldest of these. There are at most 64 weights; above 1,024 cells fewer, but never fewer than the
+    /// newest two. So the state does not grow with the length of a run.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.briefly(py, |stream| stream.state());
-        let updates = PyList::empty(py);
-        for (position, weights) in state.updates {
-            let update = PyDict::new(py);
-            update.set_item("position", position)?;
-            update.set_item("weights", weights)?;
-            updates.append(update)?;
-        }
-        let dict = PyDict::new(py);
-        dict.set_item("version", STATE_VERSION)?;
-        dict.set_item("seed", state.seed)?;
-        dict.set_item("replacement", state.replacement)?;
-        dict.set_item("cell_sizes", state.cell_sizes)?;
-        dict.set_item("drawn", state.drawn)?;
-        dict.set_item("updates", updates)?;
-        Ok(dict)
+        state::to_dict(py, state)
     }
 
+    /// Return a sampler that goes on as the one that `state_dict` was called on, in O(cells).
+    ///
+    /// Positions before the oldest weights of the state can no longer be asked for.
+    ///
+    /// Raises:
+    ///     ValueError: a dictionary that `state_dict` cannot have returned.
     #[classmethod]
     fn from_state_dict(_cls: &Bound<'_, PyType>, state: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let version: u64 = item(state, "version")?;
-        if version != STATE_VERSION {
-            return Err(Error::new(
-                format_args!("`state[\"version\"]={version}`"),
-                format_args!("this release reads version {STATE_VERSION}"),
-                "use the release that wrote it",
-            )
-            .into());
-        }
-        let updates = item::<Vec<Bound<'_, PyDict>>>(state, "updates")?
-            .iter()
-            .map(|update| Ok((item(update, "position")?, item(update, "weights")?)))
-            .collect::<PyResult<_>>()?;
-        let stream = Stream::restore(State {
-            seed: item(state, "seed")?,
-            replacement: item(state, "replacement")?,
-            cell_sizes: item(state, "cell_sizes")?,
-            updates,
-            drawn: item(state, "drawn")?,
-        })?;
+        let stream = Stream::restore(state::from_dict(state)?)?;
         Ok(Self::wrap(stream))
     }
 
