@@ -1,4 +1,4 @@
-//! The cost of drawing: by number of cells, with and without replacement, by fill size, and of changing weights.
+//! The cost of drawing: by number of cells, by size of a fill, and after many changes of weights.
 #![allow(missing_docs, reason = "criterion's macros write functions")]
 
 use std::hint::black_box;
@@ -11,7 +11,7 @@ const BATCH: usize = 256;
 /// Draws between two changes of all weights.
 const PERIOD: u64 = 1024;
 
-/// Uneven weights, others for every turn.
+/// Uneven weights that differ from turn to turn.
 fn weights(cells: u64, turn: u64) -> Vec<f64> {
     (0..cells)
         .map(|cell| 1.0 + (cell * 37 + turn * 101) as f64 % 64.0)
@@ -27,7 +27,7 @@ fn name(replacement: bool) -> &'static str {
     if replacement { "with" } else { "without" }
 }
 
-/// Batches of 256 from ever more cells, all weights changed every 1024 draws.
+/// Batches of 256 rows, by number of cells. All weights change every 1024 draws.
 fn cells(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cells");
     for replacement in [false, true] {
@@ -52,7 +52,7 @@ fn cells(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Ever larger batches from 32 cells, the same weights.
+/// Batches of several sizes from 32 cells, with constant weights.
 fn fill(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fill");
     for replacement in [false, true] {

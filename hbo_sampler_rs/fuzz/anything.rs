@@ -1,4 +1,4 @@
-//! libFuzzer's inputs for `tests/uses`: no panic, no hang, and no memory beyond what was given.
+//! Gives libFuzzer's inputs to `tests/uses`, to find panics, hangs and memory beyond what was given.
 #![no_main]
 
 use arbitrary::Arbitrary;

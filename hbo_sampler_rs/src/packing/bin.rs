@@ -1,9 +1,9 @@
 //! Filling one bin.
 //!
-//! A bin takes the oldest draw that waits, and goes on in the order of the stream while the next `AHEAD` draws fit
-//! together. Then it takes the fullest subset of the draws that wait, making more until one fills the bin or a window
-//! full of them waits. So every draw is in one of the `window` bins that are filled next, and a bin that has room left is
-//! closed only when `window` draws wait and none of them fits.
+//! A bin begins with the oldest draw that waits, and goes on in the order of the stream while the next `AHEAD` draws
+//! all fit. Then it adds the fullest subset of the draws that wait; more are drawn until a subset fills the bin or
+//! `window` draws wait. So every draw is in one of the next `window` bins, and a bin with room left is closed only if
+//! `window` draws wait and none of them fits.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::packing::subset::Subset;
 use crate::stream::Stream;
 
-/// Draws that the last of the room is chosen from, at least. Twice as many cost four times the work and fill no more.
+/// The last room of a bin is filled from at least this many draws. Twice as many take four times the work, and fill no
+/// more.
 const AHEAD: usize = 8;
 
 /// A row that was drawn.
@@ -22,7 +23,7 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// A draw of a row with these many tokens, if a bin can hold it.
+    /// A draw of a row with this many tokens, if a bin can hold it.
     pub fn new(row: i64, tokens: i32, capacity: u32) -> Result<Self, Error> {
         match u32::try_from(tokens) {
             Ok(tokens) if (1..=capacity).contains(&tokens) => Ok(Self { row, tokens }),
@@ -39,7 +40,7 @@ impl Draw {
         }
     }
 
-    /// A draw of a row of a mixture, whose lengths these are.
+    /// A draw of a row of the mixture that these lengths belong to.
     pub fn of(row: i64, lengths: &[i32], capacity: u32) -> Result<Self, Error> {
         match usize::try_from(row).ok().and_then(|row| lengths.get(row)) {
             Some(&tokens) => Self::new(row, tokens, capacity),
@@ -52,7 +53,7 @@ impl Draw {
     }
 }
 
-/// What it takes to fill one bin after another.
+/// What is needed to fill one bin after another.
 pub struct Bin<'a> {
     pub capacity: u32,
     pub window: usize,
@@ -69,15 +70,15 @@ impl Bin<'_> {
         let mut rows = Vec::new();
         let mut room = self.capacity;
         self.draw(1)?;
-        self.take_oldest(&mut rows, &mut room);
+        self.add_oldest(&mut rows, &mut room);
         let ahead = AHEAD.min(self.window);
         while room > 0 {
             self.draw(ahead)?;
             let next: u64 = self.waiting.iter().take(ahead).map(|draw| u64::from(draw.tokens)).sum();
             if next <= u64::from(room) {
-                self.take_oldest(&mut rows, &mut room);
+                self.add_oldest(&mut rows, &mut room);
             } else if self.choose(room)? {
-                self.take_chosen(&mut rows, &mut room);
+                self.add_chosen(&mut rows, &mut room);
             } else {
                 break;
             }
@@ -85,7 +86,7 @@ impl Bin<'_> {
         Ok(rows)
     }
 
-    /// Makes draws until so many wait.
+    /// Draws until `count` draws wait.
     fn draw(&mut self, count: usize) -> Result<(), Error> {
         let mut rows = [0; AHEAD];
         let rows = &mut rows[..count.saturating_sub(self.waiting.len())];
@@ -99,14 +100,14 @@ impl Bin<'_> {
         Ok(())
     }
 
-    fn take_oldest(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
+    fn add_oldest(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
         if let Some(draw) = self.waiting.pop_front() {
             rows.push(draw.row);
             *room -= draw.tokens;
         }
     }
 
-    /// Looks for the fullest subset, and says whether it has any draw in it.
+    /// Looks for the fullest subset, and returns whether it has any draws.
     fn choose(&mut self, room: u32) -> Result<bool, Error> {
         self.subset.empty(room);
         for index in 0..self.window {
@@ -120,7 +121,7 @@ impl Bin<'_> {
         Ok(!self.subset.chosen.is_empty())
     }
 
-    fn take_chosen(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
+    fn add_chosen(&mut self, rows: &mut Vec<i64>, room: &mut u32) {
         for &index in &self.subset.chosen {
             rows.push(self.waiting[index].row);
             *room -= self.waiting[index].tokens;

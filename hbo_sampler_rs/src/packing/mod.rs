@@ -1,7 +1,7 @@
-//! Packing: the draws of the stream, in bins of so many tokens.
+//! Packing: the draws of the stream, in bins of a fixed number of tokens.
 //!
-//! Nothing here is random, and nothing is planned: what is in a bin follows from the draws that wait and those after
-//! them, and no draw is made before it is needed, so that new weights find few draws made under the old ones.
+//! Nothing here is random, and nothing is planned. What goes into a bin follows from the draws that wait and those
+//! after them. No draw is made before it is needed, so few draws under old weights are left when new weights come.
 
 mod bin;
 mod subset;
@@ -20,24 +20,25 @@ pub(crate) const MAX_TOKENS: u64 = 1 << 20;
 pub(crate) const MAX_WAITING: u64 = 1 << 10;
 /// Bins that a batch can have.
 pub(crate) const MAX_BINS: u64 = 1 << 16;
-/// What packs the stream, and where it stands.
+
+/// A packer of the stream, and where it stands.
 #[derive(Debug)]
 pub struct Packer {
     capacity: u32,
     bins: usize,
     window: usize,
-    /// Draws before it are in a bin or wait.
+    /// Position of the next draw. All earlier draws are in a bin or wait.
     head: u64,
-    /// Draws that are in no bin yet, oldest first; at most `window`.
+    /// Draws that are in no bin yet, oldest first. At most `window`.
     waiting: VecDeque<Draw>,
     subset: Subset,
 }
 
 impl Packer {
-    /// A packer of batches of `bins` bins of `capacity` tokens, at the start of the stream.
+    /// A packer at the start of the stream, for batches of `bins_per_batch` bins of `capacity` tokens.
     ///
     /// # Errors
-    /// Numbers out of bounds, or lengths that do not fit the rows of the stream or a bin.
+    /// Numbers out of bounds, lengths for another number of rows, or a row that no bin can hold.
     pub fn new(
         stream: &Stream,
         lengths: &[i32],
@@ -63,7 +64,7 @@ impl Packer {
                 "give one length for each row",
             ));
         }
-        // Two bounds first, which the compiler vectorises; which row it is matters only when there is one.
+        // The two extremes first, which the compiler vectorises. Only if one is out of bounds, look for its row.
         let (shortest, longest) = lengths
             .iter()
             .fold((i32::MAX, i32::MIN), |(shortest, longest), &tokens| {
@@ -95,10 +96,10 @@ impl Packer {
         self.waiting.iter().map(|draw| draw.row)
     }
 
-    /// Goes to where these rows waited and the next draw was at `head`.
+    /// Goes to where these rows waited and `head` was the position of the next draw.
     ///
     /// # Errors
-    /// A place where no packer with this window and these lengths can be.
+    /// A place where no packer with this window and these lengths can stand.
     pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), Error> {
         if head > LINE {
             return Err(Error::in_state(
@@ -124,7 +125,7 @@ impl Packer {
     /// The rows of every bin of the next batch.
     ///
     /// # Errors
-    /// Those of the stream, and lengths that were changed; the packer stays where it was.
+    /// Those of the stream, or a length that no longer fits. The packer then stays where it was.
     pub fn batch(&mut self, stream: &mut Stream, lengths: &[i32]) -> Result<Vec<Vec<i64>>, Error> {
         let mut bin = Bin {
             capacity: self.capacity,
@@ -171,7 +172,7 @@ mod tests {
                     let tokens: u64 = bin.iter().map(|&row| lengths[row as usize] as u64).sum();
                     prop_assert!(!bin.is_empty() && tokens <= capacity);
                     for row in bin {
-                        // Rows of several laps can wait together: the oldest is taken first, or they are interchangeable.
+                        // A row can wait twice, from two laps. The oldest goes first, or it makes no difference.
                         let index = waiting.iter().position(|&(_, other)| other == row);
                         let (since, _) = waiting.remove(index.expect("a draw that waits")).expect("just found");
                         prop_assert!(number - since < window as usize + bins as usize);

@@ -1,4 +1,4 @@
-//! What any input is put through: it gives an error or a stream that works. A panic is a finding.
+//! What the random tests do with any input: it must give an error, or a stream that works, and never a panic.
 
 use hbo_sampler_rs::packing::Packer;
 use hbo_sampler_rs::stream::{State, Stream};
@@ -6,7 +6,7 @@ use hbo_sampler_rs::stream::{State, Stream};
 /// One thing to do with a stream.
 pub type Use = (u64, u64, Vec<f64>);
 
-/// Makes a stream and draws, counts and changes weights wherever it is asked to.
+/// Makes a stream, and draws, counts and changes weights at the given positions.
 pub fn mixture(sizes: &[u64], weights: Vec<f64>, seed: u64, replacement: bool, uses: &[Use]) {
     if let Ok(mut stream) = Stream::new(sizes, weights, seed, replacement) {
         for (position, count, weights) in uses {
@@ -15,7 +15,7 @@ pub fn mixture(sizes: &[u64], weights: Vec<f64>, seed: u64, replacement: bool, u
     }
 }
 
-/// Takes up a state and goes on from its first position and from another.
+/// Restores a state, and goes on from its first position and from another.
 pub fn state(state: State, position: u64, weights: &[f64]) {
     let first = state.updates.first().map_or(0, |update| update.0);
     if let Ok(mut stream) = Stream::restore(state) {
@@ -25,7 +25,7 @@ pub fn state(state: State, position: u64, weights: &[f64]) {
     }
 }
 
-/// Sends a packer somewhere, and packs.
+/// Sends a packer to a place, and packs there.
 pub fn packer(lengths: &[i32], capacity: u64, bins: u64, window: u64, head: u64, waiting: &[i64]) {
     let Ok(mut stream) = Stream::new(&[lengths.len() as u64], vec![1.0], 7, false) else {
         return;
@@ -37,7 +37,7 @@ pub fn packer(lengths: &[i32], capacity: u64, bins: u64, window: u64, head: u64,
     if packer.seek(lengths, head, waiting).is_ok() {
         assert_eq!(place(&packer), (head, waiting.to_vec()));
     }
-    // What was asked for is no hang: of bins of so many tokens, or that look at so many draws, as many as take a moment.
+    // Many large bins take long because they were asked for. To tell that from a hang, only moderate ones are packed.
     let moderate = bins.saturating_mul(capacity.max(window)) <= 1 << 20;
     for _ in 0..if moderate { 3 } else { 0 } {
         let before = place(&packer);
@@ -48,14 +48,14 @@ pub fn packer(lengths: &[i32], capacity: u64, bins: u64, window: u64, head: u64,
     }
 }
 
-/// Every row that comes is one of the mixture, and an error changes nothing.
+/// Every row drawn is one of the mixture, and an error changes nothing.
 fn draw_and_reweight(stream: &mut Stream, position: u64, count: u64, weights: &[f64]) {
     let rows: u64 = stream.cell_sizes().iter().sum();
     let mut drawn = vec![-1; (count % 700) as usize];
     if stream.fill(position, &mut drawn).is_ok() {
         assert!(drawn.iter().all(|&row| (0..rows as i64).contains(&row)));
     }
-    // With replacement, counting draws each row.
+    // With replacement, counting takes as long as drawing.
     if (!stream.replacement() || count < 5000)
         && let Ok(counts) = stream.counts(position, count)
     {
