@@ -15,8 +15,7 @@ use crate::python::stream::MixtureSampler;
 /// Packs the draws of a stream into bins of a fixed number of tokens, without planning an epoch.
 ///
 /// A batch is packed when it is asked for, and no row is drawn before it is needed. Every draw goes into exactly one
-/// bin, one of the next `window` that are filled. `hbo_plugin.PackedBatchSampler` is this for a
-/// DataLoader.
+/// bin, one of the next `window` that are filled. For a DataLoader, use `hbo_plugin.PackedBatchSampler`.
 ///
 /// Args:
 ///     mixture: the stream.

@@ -2,7 +2,7 @@
 
 use crate::stream::order::{Bijection, RUN, SHUFFLED, shuffled};
 
-/// The laps of all cells. They need little more than 4 KiB for a cell.
+/// The laps of all cells, with little more than 4 KiB for each at most.
 pub struct Laps {
     seed: u64,
     sizes: Vec<u32>,
