@@ -1,8 +1,8 @@
-//! libFuzzer's inputs for `tests/uses`: no panic, no hang, and no memory beyond what was given.
+//! Gives libFuzzer's inputs to `tests/uses`, to find panics, hangs and memory beyond what was given.
 #![no_main]
 
 use arbitrary::Arbitrary;
-use hbo_sampler_rs::State;
+use hbo_sampler_rs::stream::State;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../tests/uses/mod.rs"]

@@ -1,13 +1,13 @@
-//! Whatever a caller gives: an error or a sampler that works; never a panic, and no memory beyond what was given.
+//! Whatever a caller gives, the answer is an error or a stream that works: no panic, no memory beyond what was given.
 
-use hbo_sampler_rs::State;
+use hbo_sampler_rs::stream::State;
 use proptest::prelude::*;
 
 mod uses;
 
 const END: u64 = 1 << 53;
 
-/// Every kind of float that there is.
+/// Every kind of float.
 fn weights() -> impl Strategy<Value = Vec<f64>> {
     let weight = prop_oneof![
         4 => 0.0..10.0,
@@ -17,7 +17,7 @@ fn weights() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(weight, 0..6)
 }
 
-/// Numbers of any size, the edges of what is allowed among them.
+/// Numbers of any size, often at the edges of what is allowed.
 fn numbers() -> impl Strategy<Value = u64> {
     let edge = prop::sample::select(vec![
         0,
@@ -36,7 +36,7 @@ fn numbers() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..5000_u64, 1 => any::<u64>(), 2 => edge]
 }
 
-/// Cells that mostly match the weights.
+/// Cells and weights, mostly as many of one as of the other.
 fn cells() -> impl Strategy<Value = (Vec<u64>, Vec<f64>)> {
     weights().prop_flat_map(|weights| {
         let size = prop_oneof![4 => 1..3000_u64, 1 => numbers()];
@@ -65,7 +65,7 @@ proptest! {
         honest in prop::bool::weighted(0.8),
         position in numbers(),
     ) {
-        // Draws that sum to the first position are rare by chance.
+        // By chance, draws would rarely sum to the first position.
         let mut drawn = if replacement { Vec::new() } else { shares };
         if honest {
             drawn.resize(if replacement { 0 } else { cell_sizes.len() }, 3);

@@ -1,6 +1,6 @@
 //! What the stream promises, for any mixture.
 
-use hbo_sampler_rs::{Error, Sampler};
+use hbo_sampler_rs::stream::Stream;
 use proptest::prelude::*;
 
 /// A mixture with a schedule of a few updates.
@@ -13,13 +13,13 @@ struct Mixture {
 }
 
 impl Mixture {
-    fn sampler(&self) -> Sampler {
-        let mut sampler =
-            Sampler::new(&self.sizes, self.updates[0].1.clone(), self.seed, self.replacement).expect("a mixture");
+    fn stream(&self) -> Stream {
+        let mut stream =
+            Stream::new(&self.sizes, self.updates[0].1.clone(), self.seed, self.replacement).expect("a mixture");
         for (position, weights) in &self.updates[1..] {
-            sampler.reweight(*position, weights.clone()).expect("weights");
+            stream.reweight(*position, weights.clone()).expect("weights");
         }
-        sampler
+        stream
     }
 
     fn cell(&self, row: i64) -> usize {
@@ -60,53 +60,53 @@ fn mixtures() -> impl Strategy<Value = Mixture> {
     })
 }
 
-fn rows(sampler: &mut Sampler, position: u64, count: usize) -> Vec<i64> {
+fn rows(stream: &mut Stream, position: u64, count: usize) -> Vec<i64> {
     let mut rows = vec![0; count];
-    sampler.fill(position, &mut rows).expect("rows");
+    stream.fill(position, &mut rows).expect("rows");
     rows
 }
 
 proptest! {
     #[test]
     fn any_split_gives_the_same_rows(mixture in mixtures(), parts in prop::collection::vec((0..1800_u64, 0..600_usize), 1..12)) {
-        let all = rows(&mut mixture.sampler(), 0, 2400);
-        let mut sampler = mixture.sampler();
+        let all = rows(&mut mixture.stream(), 0, 2400);
+        let mut stream = mixture.stream();
         for (position, count) in parts {
-            let part = rows(&mut sampler, position, count);
+            let part = rows(&mut stream, position, count);
             prop_assert_eq!(&part, &all[position as usize..position as usize + count]);
-            let mut restored = Sampler::restore(sampler.state()).expect("its own state");
+            let mut restored = Stream::restore(stream.state()).expect("its own state");
             prop_assert_eq!(rows(&mut restored, position, count), part);
-            prop_assert_eq!(restored.state(), sampler.state());
+            prop_assert_eq!(restored.state(), stream.state());
         }
     }
 
     #[test]
     fn weights_may_change_while_drawing(mixture in mixtures()) {
-        let all = rows(&mut mixture.sampler(), 0, 2400);
-        let mut sampler =
-            Sampler::new(&mixture.sizes, mixture.updates[0].1.clone(), mixture.seed, mixture.replacement).expect("a mixture");
+        let all = rows(&mut mixture.stream(), 0, 2400);
+        let mut stream =
+            Stream::new(&mixture.sizes, mixture.updates[0].1.clone(), mixture.seed, mixture.replacement).expect("a mixture");
         let mut drawn = Vec::new();
         for (position, weights) in &mixture.updates[1..] {
             let count = *position as usize - drawn.len();
-            drawn.extend(rows(&mut sampler, drawn.len() as u64, count));
+            drawn.extend(rows(&mut stream, drawn.len() as u64, count));
             // What was drawn ahead of new weights is forgotten.
-            rows(&mut sampler, *position, 100);
-            sampler.reweight(*position, weights.clone()).expect("weights");
+            rows(&mut stream, *position, 100);
+            stream.reweight(*position, weights.clone()).expect("weights");
         }
-        drawn.extend(rows(&mut sampler, drawn.len() as u64, 2400 - drawn.len()));
+        drawn.extend(rows(&mut stream, drawn.len() as u64, 2400 - drawn.len()));
         prop_assert_eq!(drawn, all);
-        prop_assert_eq!(sampler.state(), mixture.sampler().state());
+        prop_assert_eq!(stream.state(), mixture.stream().state());
     }
 
     #[test]
     fn laps_cover_and_counts_count(mixture in mixtures(), position in 0..1800_u64, count in 0..600_u64) {
-        let mut sampler = mixture.sampler();
-        let all = rows(&mut sampler, 0, 2400);
+        let mut stream = mixture.stream();
+        let all = rows(&mut stream, 0, 2400);
         let mut counts = vec![0; mixture.sizes.len()];
         for &row in &all[position as usize..(position + count) as usize] {
             counts[mixture.cell(row)] += 1;
         }
-        prop_assert_eq!(sampler.counts(position, count).expect("counts"), counts);
+        prop_assert_eq!(stream.counts(position, count).expect("counts"), counts);
 
         let mut drawn = vec![Vec::new(); mixture.sizes.len()];
         for &row in &all {
@@ -125,45 +125,33 @@ proptest! {
 #[test]
 fn a_long_schedule_is_bounded_and_exact() {
     let weights = |turn| (0..4096).map(|cell| 1.0 + (cell % (turn + 2)) as f64).collect();
-    let mut sampler = Sampler::new(&vec![1000; 4096], weights(0), 1, false).expect("a mixture");
+    let mut stream = Stream::new(&vec![1000; 4096], weights(0), 1, false).expect("a mixture");
     for turn in 1..=300 {
-        sampler.reweight(turn * 1000, weights(turn)).expect("weights");
+        stream.reweight(turn * 1000, weights(turn)).expect("weights");
     }
     // 2^19 weights are kept, 128 updates of 4096 cells; a state has 2^16.
-    let state = sampler.state();
+    let state = stream.state();
     assert_eq!(state.updates.len(), 16);
     assert_eq!(state.updates[0].0, 285_000);
-    assert!(sampler.fill(173_000, &mut [0; 2]).is_ok());
-    assert_eq!(
-        sampler.fill(172_999, &mut [0; 2]),
-        Err(Error::Forgotten {
-            position: 172_999,
-            oldest: 173_000
-        })
-    );
-    let mut restored = Sampler::restore(state).expect("its own state");
-    assert_eq!(rows(&mut restored, 285_000, 2000), rows(&mut sampler, 285_000, 2000));
-    assert_eq!(
-        restored.fill(284_999, &mut [0; 2]),
-        Err(Error::Forgotten {
-            position: 284_999,
-            oldest: 285_000
-        })
-    );
-    assert_eq!(rows(&mut restored, 400_000, 2000), rows(&mut sampler, 400_000, 2000));
+    assert!(stream.fill(173_000, &mut [0; 2]).is_ok());
+    assert!(stream.fill(172_999, &mut [0; 2]).is_err());
+    let mut restored = Stream::restore(state).expect("its own state");
+    assert_eq!(rows(&mut restored, 285_000, 2000), rows(&mut stream, 285_000, 2000));
+    assert!(restored.fill(284_999, &mut [0; 2]).is_err());
+    assert_eq!(rows(&mut restored, 400_000, 2000), rows(&mut stream, 400_000, 2000));
 }
 
 #[test]
 fn weights_that_change_no_point_leave_the_stream_alone() {
-    let mut sampler = Sampler::new(&[100, 200], vec![1.0, 3.0], 1, false).expect("a mixture");
-    let before = rows(&mut sampler, 0, 1000);
-    sampler.reweight(77, vec![2.0, 6.0]).expect("weights");
-    assert_eq!(rows(&mut sampler, 0, 1000), before);
-    assert_eq!(sampler.state().updates.len(), 1);
-    sampler.reweight(77, vec![3.0, 1.0]).expect("weights");
-    assert_ne!(rows(&mut sampler, 77, 900), before[77..977]);
-    sampler.reweight(77, vec![1.0, 3.0]).expect("weights");
-    let mut restored = Sampler::restore(sampler.state()).expect("its own state");
-    assert_eq!(sampler.state().updates.len(), 2);
-    assert_eq!(rows(&mut restored, 0, 1000), rows(&mut sampler, 0, 1000));
+    let mut stream = Stream::new(&[100, 200], vec![1.0, 3.0], 1, false).expect("a mixture");
+    let before = rows(&mut stream, 0, 1000);
+    stream.reweight(77, vec![2.0, 6.0]).expect("weights");
+    assert_eq!(rows(&mut stream, 0, 1000), before);
+    assert_eq!(stream.state().updates.len(), 1);
+    stream.reweight(77, vec![3.0, 1.0]).expect("weights");
+    assert_ne!(rows(&mut stream, 77, 900), before[77..977]);
+    stream.reweight(77, vec![1.0, 3.0]).expect("weights");
+    let mut restored = Stream::restore(stream.state()).expect("its own state");
+    assert_eq!(stream.state().updates.len(), 2);
+    assert_eq!(rows(&mut restored, 0, 1000), rows(&mut stream, 0, 1000));
 }

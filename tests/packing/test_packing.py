@@ -188,38 +188,47 @@ GIVE_STATE = "give a state that `state_dict` returned."
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"capacity": 0}, "`capacity` is `0`, and it is a whole number from 1 to 1048576; give such a number."),
-        ({"capacity": -1}, "`capacity` is `-1`, and it is a whole number from 1 to 1048576; give such a number."),
+        (
+            {"capacity": 0},
+            "`capacity=0` was given, but it must be a whole number from 1 to 1048576; choose one in that range.",
+        ),
+        (
+            {"capacity": -1},
+            "`capacity=-1` was given, but it must be a whole number from 1 to 1048576; choose one in that range.",
+        ),
         (
             {"bins_per_batch": 0},
-            "`bins_per_batch` is `0`, and it is a whole number from 1 to 65536; give such a number.",
+            "`bins_per_batch=0` was given, but it must be a whole number from 1 to 65536; choose one in that range.",
         ),
-        ({"window": 1025}, "`window` is `1025`, and it is a whole number from 1 to 1024; give such a number."),
+        (
+            {"window": 1025},
+            "`window=1025` was given, but it must be a whole number from 1 to 1024; choose one in that range.",
+        ),
         (
             {"batches_per_epoch": 0},
             "`batches_per_epoch` is `0`, and an epoch has at least 1 batch; give such a number, or None for an epoch without an end.",
         ),
         (
             {"lengths": np.ones(3, np.int32)},
-            "`lengths` has `3` numbers, and the mixture has 245 rows; give one length for each row.",
+            "`lengths` for 3 rows was given, but the mixture has 245; give one length for each row.",
         ),
         (
             {"lengths": np.arange(ROWS, dtype=np.int32)},
-            "The length of row 0 is `0`, and a row that is packed has at least 1 token; drop such rows.",
+            "`lengths[0]=0` was given, but a row needs at least 1 token to be packed; drop such rows.",
         ),
         (
             {"lengths": np.arange(99, 99 + ROWS, dtype=np.int32)},
-            "The length of row 202 is `301`, and a bin holds 300 tokens; drop or truncate such rows, or give a larger `capacity`.",
+            "`lengths[202]=301` was given, but a bin holds 300 tokens; drop or truncate such rows, or give a larger `capacity`.",
         ),
         *(
             (
                 {"lengths": lengths},
-                f"`lengths` is a `{described}`, and it must be a flat contiguous array of int32, which is shared and not copied; give `numpy.ascontiguousarray(lengths, numpy.int32)`.",
+                f"`lengths` as {described} was given, but it must be a flat contiguous int32 array, because it is shared and not copied; give `numpy.ascontiguousarray(lengths, numpy.int32).ravel()`.",
             )
             for lengths, described in [
-                (np.ones(ROWS, np.int64), "int64 array of shape [245]"),
-                (np.ones((ROWS, 1), np.int32), "int32 array of shape [245, 1]"),
-                (np.ones(2 * ROWS, np.int32)[::2], "int32 array of shape [245]"),
+                (np.ones(ROWS, np.int64), "array of int64 with shape [245]"),
+                (np.ones((ROWS, 1), np.int32), "array of int32 with shape [245, 1]"),
+                (np.ones(2 * ROWS, np.int32)[::2], "array of int32 with shape [245]"),
                 ([1, 2], "list"),
             ]
         ),
@@ -248,14 +257,20 @@ def test_what_makes_no_sampler(changes: dict[str, Any], message: str) -> None:
         ({"batches": -1}, f'`state["batches"]` is `-1`, and it is a whole number from 0 on; {GIVE_STATE}'),
         (
             {"head": 2**53 + 1},
-            f'`state["head"]` is `{2**53 + 1}`, and the stream ends at position {2**53}; {GIVE_STATE}',
+            f'`state["head"]={2**53 + 1}` was given, but the stream ends at position {2**53}; {GIVE_STATE}',
         ),
-        ({"head": "x"}, f"`state` has `x` under `head`, which is not what belongs there; {GIVE_STATE}"),
-        ({"head": 2}, f'`state["waiting"]` has `3` rows, and at most 2 can wait there; {GIVE_STATE}'),
-        ({"waiting": [1] * 65}, f'`state["waiting"]` has `65` rows, and at most 64 can wait there; {GIVE_STATE}'),
+        (
+            {"head": "x"},
+            f"`'x'` under `head` in a `state` was given, but a value of that type does not belong there; {GIVE_STATE}",
+        ),
+        ({"head": 2}, f'`state["waiting"]` with 3 rows was given, but at most 2 can wait there; {GIVE_STATE}'),
+        (
+            {"waiting": [1] * 65},
+            f'`state["waiting"]` with 65 rows was given, but at most 64 can wait there; {GIVE_STATE}',
+        ),
         (
             {"waiting": [-1]},
-            "Row `-1` has no length, as `lengths` has 245 numbers; give the lengths and the state of one mixture.",
+            "row -1 was given, but there are `lengths` for 245 rows; use the mixture, the lengths and the state of one run.",
         ),
     ],
 )

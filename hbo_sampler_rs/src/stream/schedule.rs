@@ -2,24 +2,24 @@
 
 use std::collections::VecDeque;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Weights of all updates together that are kept.
+/// Weights that are kept, in all updates together.
 const KEPT_WEIGHTS: usize = 1 << 19;
-/// Updates that are kept however many cells there are.
+/// Updates that are kept even if there are many cells.
 const KEPT_UPDATES: usize = 64;
 
-/// Weights that came into force at a position.
+/// The weights that came into force at a position.
 pub struct Update {
     pub position: u64,
     pub weights: Vec<f64>,
     /// Where the weights cut the line.
     pub ends: Vec<u64>,
-    /// Draws of every cell before the position; empty when drawing with replacement, where nothing depends on them.
+    /// Draws of every cell before the position. Empty with replacement, where nothing depends on them.
     pub drawn: Vec<u64>,
 }
 
-/// The newest updates, by position; never empty.
+/// The newest updates, by position. There is at least one.
 pub struct Schedule {
     updates: VecDeque<Update>,
 }
@@ -31,9 +31,9 @@ impl Schedule {
         }
     }
 
-    /// The newest updates, at most so many, oldest first.
-    pub fn newest_of(&self, most: usize) -> Vec<&Update> {
-        let older = self.updates.len().saturating_sub(most);
+    /// At most `count` of the newest updates, oldest first.
+    pub fn newest_of(&self, count: usize) -> Vec<&Update> {
+        let older = self.updates.len().saturating_sub(count);
         self.updates.range(older..).collect()
     }
 
@@ -41,7 +41,7 @@ impl Schedule {
         &self.updates[self.updates.len() - 1]
     }
 
-    /// Records an update, in the place of the newest if they share their position.
+    /// Records an update. It replaces the newest one if both have the same position.
     pub fn push(&mut self, update: Update) {
         if self.newest().position == update.position {
             self.updates.pop_back();
@@ -61,10 +61,12 @@ impl Schedule {
         }
         let after = self.updates.partition_point(|update| update.position <= position);
         let Some(index) = after.checked_sub(1) else {
-            return Err(Error::Forgotten {
-                position,
-                oldest: self.updates[0].position,
-            });
+            let oldest = self.updates[0].position;
+            return Err(Error::new(
+                format_args!("`position={position}`"),
+                format_args!("the oldest weights that are kept are in force from position {oldest} on"),
+                format_args!("ask for {oldest} or later"),
+            ));
         };
         Ok((&self.updates[index], self.updates.get(after).map(|next| next.position)))
     }

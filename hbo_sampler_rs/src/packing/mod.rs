@@ -1,69 +1,76 @@
-//! Packing: the draws of the stream, in bins of so many tokens.
+//! Packing: the draws of the stream, in bins of a fixed number of tokens.
 //!
-//! Nothing here is random, and nothing is planned: what is in a bin follows from the draws that wait and those after
-//! them, and no draw is made before it is needed, so that new weights find few draws made under the old ones.
+//! Nothing here is random, and nothing is planned. What goes into a bin follows from the draws that wait and those
+//! after them. No draw is made before it is needed, so few draws under old weights are left when new weights come.
+
+mod bin;
+mod subset;
 
 use std::collections::VecDeque;
 
-use crate::packing_bin::{Bin, Draw};
-use crate::packing_error::PackingError;
-use crate::packing_subset::Subset;
-use crate::{LINE, Sampler};
+use crate::error::Error;
+use crate::packing::bin::{Bin, Draw};
+use crate::packing::subset::Subset;
+use crate::stream::Stream;
+use crate::stream::limits::LINE;
 
 /// Tokens that a bin can hold.
-pub(crate) const MOST_TOKENS: u64 = 1 << 20;
+pub(crate) const MAX_TOKENS: u64 = 1 << 20;
 /// Draws that can wait.
-pub(crate) const MOST_WAITING: u64 = 1 << 10;
+pub(crate) const MAX_WAITING: u64 = 1 << 10;
 /// Bins that a batch can have.
-pub(crate) const MOST_BINS: u64 = 1 << 16;
-/// What packs the stream, and where it stands.
+pub(crate) const MAX_BINS: u64 = 1 << 16;
+
+/// A packer of the stream, and where it stands.
 #[derive(Debug)]
 pub struct Packer {
     capacity: u32,
     bins: usize,
     window: usize,
-    /// Draws before it are in a bin or wait.
+    /// Position of the next draw. All earlier draws are in a bin or wait.
     head: u64,
-    /// Draws that are in no bin yet, oldest first; at most `window`.
+    /// Draws that are in no bin yet, oldest first. At most `window`.
     waiting: VecDeque<Draw>,
     subset: Subset,
 }
 
 impl Packer {
-    /// A packer of batches of `bins` bins of `capacity` tokens, at the start of the stream.
+    /// A packer at the start of the stream, for batches of `bins_per_batch` bins of `capacity` tokens.
     ///
     /// # Errors
-    /// Numbers out of bounds, or lengths that do not fit the rows of the sampler or a bin.
+    /// Numbers out of bounds, lengths for another number of rows, or a row that no bin can hold.
     pub fn new(
-        sampler: &Sampler,
+        stream: &Stream,
         lengths: &[i32],
         capacity: u64,
         bins_per_batch: u64,
         window: u64,
-    ) -> Result<Self, PackingError> {
-        for (name, value, most) in [
-            ("capacity", capacity, MOST_TOKENS),
-            ("bins_per_batch", bins_per_batch, MOST_BINS),
-            ("window", window, MOST_WAITING),
+    ) -> Result<Self, Error> {
+        for (name, value, max) in [
+            ("capacity", capacity, MAX_TOKENS),
+            ("bins_per_batch", bins_per_batch, MAX_BINS),
+            ("window", window, MAX_WAITING),
         ] {
-            if value == 0 || value > most {
-                let value = value.to_string();
-                return Err(PackingError::Setting { name, value, most });
+            if value == 0 || value > max {
+                return Err(Error::outside(name, value, format_args!("1 to {max}")));
             }
         }
         let capacity = capacity as u32;
-        let rows: u64 = sampler.cell_sizes().iter().sum();
+        let rows: u64 = stream.cell_sizes().iter().sum();
         if rows != lengths.len() as u64 {
-            return Err(PackingError::LengthCount {
-                lengths: lengths.len(),
-                rows,
-            });
+            return Err(Error::new(
+                format_args!("`lengths` for {} rows", lengths.len()),
+                format_args!("the mixture has {rows}"),
+                "give one length for each row",
+            ));
         }
-        // Two bounds first, which the compiler vectorises; which row it is matters only when there is one.
-        let (least, most) = lengths.iter().fold((i32::MAX, i32::MIN), |(least, most), &tokens| {
-            (least.min(tokens), most.max(tokens))
-        });
-        if least < 1 || most > capacity as i32 {
+        // The two extremes first, which the compiler vectorises. Only if one is out of bounds, look for its row.
+        let (shortest, longest) = lengths
+            .iter()
+            .fold((i32::MAX, i32::MIN), |(shortest, longest), &tokens| {
+                (shortest.min(tokens), longest.max(tokens))
+            });
+        if shortest < 1 || longest > capacity as i32 {
             for (row, &tokens) in (0..).zip(lengths) {
                 Draw::new(row, tokens, capacity)?;
             }
@@ -89,20 +96,23 @@ impl Packer {
         self.waiting.iter().map(|draw| draw.row)
     }
 
-    /// Goes to where these rows waited and the next draw was at `head`.
+    /// Goes to where these rows waited and `head` was the position of the next draw.
     ///
     /// # Errors
-    /// A place where no packer with this window and these lengths can be.
-    pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), PackingError> {
+    /// A place where no packer with this window and these lengths can stand.
+    pub fn seek(&mut self, lengths: &[i32], head: u64, waiting: &[i64]) -> Result<(), Error> {
         if head > LINE {
-            return Err(PackingError::Head { head });
+            return Err(Error::in_state(
+                format_args!("`state[\"head\"]={head}`"),
+                format_args!("the stream ends at position {LINE}"),
+            ));
         }
-        let most = head.min(self.window as u64);
-        if waiting.len() as u64 > most {
-            return Err(PackingError::Waiting {
-                waiting: waiting.len(),
-                most,
-            });
+        let max = head.min(self.window as u64);
+        if waiting.len() as u64 > max {
+            return Err(Error::in_state(
+                format_args!("`state[\"waiting\"]` with {} rows", waiting.len()),
+                format_args!("at most {max} can wait there"),
+            ));
         }
         self.waiting = waiting
             .iter()
@@ -115,15 +125,15 @@ impl Packer {
     /// The rows of every bin of the next batch.
     ///
     /// # Errors
-    /// Those of the sampler, and lengths that were changed; the packer stays where it was.
-    pub fn batch(&mut self, sampler: &mut Sampler, lengths: &[i32]) -> Result<Vec<Vec<i64>>, PackingError> {
+    /// Those of the stream, or a length that no longer fits. The packer then stays where it was.
+    pub fn batch(&mut self, stream: &mut Stream, lengths: &[i32]) -> Result<Vec<Vec<i64>>, Error> {
         let mut bin = Bin {
             capacity: self.capacity,
             window: self.window,
             head: self.head,
             waiting: self.waiting.clone(),
             subset: &mut self.subset,
-            sampler,
+            stream,
             lengths,
         };
         let batch = (0..self.bins).map(|_| bin.fill()).collect::<Result<_, _>>()?;
@@ -148,21 +158,21 @@ mod tests {
             window in 1..40u64,
             bins in 1..4u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
-            let mut packer = Packer::new(&sampler, &lengths, capacity, bins, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&stream, &lengths, capacity, bins, window)?;
             let mut waiting: VecDeque<(usize, i64)> = VecDeque::new();
             let mut drawn = 0;
             for number in (0..60).step_by(bins as usize) {
-                let batch = packer.batch(&mut sampler, &lengths)?;
+                let batch = packer.batch(&mut stream, &lengths)?;
                 let mut fresh = vec![0; (packer.head() - drawn) as usize];
-                sampler.fill(drawn, &mut fresh)?;
+                stream.fill(drawn, &mut fresh)?;
                 drawn = packer.head();
                 waiting.extend(fresh.into_iter().map(|row| (number, row)));
                 for (number, bin) in (number..).zip(batch) {
                     let tokens: u64 = bin.iter().map(|&row| lengths[row as usize] as u64).sum();
                     prop_assert!(!bin.is_empty() && tokens <= capacity);
                     for row in bin {
-                        // Rows of several laps can wait together: the oldest is taken first, or they are interchangeable.
+                        // A row can wait twice, from two laps. The oldest goes first, or it makes no difference.
                         let index = waiting.iter().position(|&(_, other)| other == row);
                         let (since, _) = waiting.remove(index.expect("a draw that waits")).expect("just found");
                         prop_assert!(number - since < window as usize + bins as usize);
@@ -179,10 +189,10 @@ mod tests {
             capacity in 100..300u64,
             window in 1..20u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, true)?;
-            let mut packer = Packer::new(&sampler, &lengths, capacity, 1, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, true)?;
+            let mut packer = Packer::new(&stream, &lengths, capacity, 1, window)?;
             for _ in 0..30 {
-                let bins = packer.batch(&mut sampler, &lengths)?;
+                let bins = packer.batch(&mut stream, &lengths)?;
                 let room = capacity - bins[0].iter().map(|&row| lengths[row as usize] as u64).sum::<u64>();
                 if room > 0 {
                     prop_assert_eq!(packer.waiting().count() as u64, window);
@@ -197,34 +207,28 @@ mod tests {
             before in 0..20,
             window in 1..20u64,
         ) {
-            let mut sampler = Sampler::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
-            let mut packer = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            let mut stream = Stream::new(&[lengths.len() as u64], vec![1.0], 7, false)?;
+            let mut packer = Packer::new(&stream, &lengths, 128, 2, window)?;
             for _ in 0..before {
-                packer.batch(&mut sampler, &lengths)?;
+                packer.batch(&mut stream, &lengths)?;
             }
-            let mut other = Packer::new(&sampler, &lengths, 128, 2, window)?;
+            let mut other = Packer::new(&stream, &lengths, 128, 2, window)?;
             other.seek(&lengths, packer.head(), &packer.waiting().collect::<Vec<_>>())?;
             for _ in 0..10 {
-                prop_assert_eq!(packer.batch(&mut sampler, &lengths)?, other.batch(&mut sampler, &lengths)?);
+                prop_assert_eq!(packer.batch(&mut stream, &lengths)?, other.batch(&mut stream, &lengths)?);
             }
         }
     }
 
     #[test]
-    fn an_error_leaves_the_packer_where_it_was() -> Result<(), PackingError> {
+    fn an_error_leaves_the_packer_where_it_was() -> Result<(), Error> {
         let lengths: Vec<i32> = (1..=20).collect();
-        let mut sampler = Sampler::new(&[20], vec![1.0], 7, false)?;
-        let mut packer = Packer::new(&sampler, &lengths, 64, 2, 8)?;
-        packer.batch(&mut sampler, &lengths)?;
+        let mut stream = Stream::new(&[20], vec![1.0], 7, false)?;
+        let mut packer = Packer::new(&stream, &lengths, 64, 2, 8)?;
+        packer.batch(&mut stream, &lengths)?;
         let (head, waiting) = (packer.head(), packer.waiting().collect::<HashSet<_>>());
-        assert!(matches!(
-            packer.batch(&mut sampler, &[0; 20]),
-            Err(PackingError::Short { tokens: 0, .. })
-        ));
-        assert!(matches!(
-            packer.batch(&mut sampler, &[]),
-            Err(PackingError::NoLength { lengths: 0, .. })
-        ));
+        assert!(packer.batch(&mut stream, &[0; 20]).is_err());
+        assert!(packer.batch(&mut stream, &[]).is_err());
         assert_eq!((packer.head(), packer.waiting().collect()), (head, waiting));
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Fisher-Yates over Philox words.
 
-use crate::philox::{Philox, wide_product};
+use crate::random::philox::{Philox, wide_product};
 
-/// Steps that one word serves: each takes at most 10 bits of it, so that 24 are left to keep the last one even.
+/// Steps that one word serves. Each uses up at most 10 of its 64 bits, so 34 are left for the last one.
 const STEPS: usize = 4;
 
-/// Shuffles at most 1024 items: every order has the same probability to within 2^-24 a step. The counter's first word is
-/// counted up from 0; the others say what is shuffled.
+/// Shuffles at most 1,024 items. In each step, every choice has the same probability to within 2^-24. The first word of
+/// the counter counts up from 0, and the others say what is shuffled.
 pub fn shuffle<T>(items: &mut [T], philox: Philox, counter: [u64; 3]) {
     let [x, y, z] = counter;
     let mut last = items.len();

@@ -1,6 +1,6 @@
 //! The line of 2^53 points, cut by the weights into one interval a cell.
 
-use crate::{Error, LINE};
+use crate::stream::limits::LINE;
 
 /// Equal parts of the line: strata.
 pub const STRATA: usize = 256;
@@ -11,13 +11,13 @@ pub const STRATUM_BITS: u32 = LINE.trailing_zeros() - STRATA.trailing_zeros();
 pub struct Line {
     /// Cell `c` owns the points from `ends[c - 1]` up to, not including, `ends[c]`.
     ends: Vec<u64>,
-    /// The cells of the strata's first points, and the last cell: so that few ends are left to search.
+    /// The cells of the first point of each stratum, and the last cell. They leave few ends to search.
     cells: [u16; STRATA + 1],
 }
 
 impl Line {
     pub fn new(ends: &[u64]) -> Self {
-        // How many ends follow the first point of the stratum before, then how many come before a first point.
+        // First, how many ends each stratum adds before its first point; then the running sums.
         let mut cells = [0; STRATA + 1];
         for end in ends {
             cells[end.div_ceil(1 << STRATUM_BITS) as usize] += 1;
@@ -38,7 +38,7 @@ impl Line {
         &self.ends
     }
 
-    /// The cells of the strata's first points.
+    /// The cells of the first point of each stratum.
     pub fn stratum_cells(&self) -> &[u16; STRATA] {
         self.cells.first_chunk().expect("one more than the strata")
     }
@@ -51,7 +51,7 @@ impl Line {
         if last - first > 1 {
             return self.search(first, last, point);
         }
-        // Most strata have one or two cells, but no branch predicts which of the two.
+        // Most strata have one or two cells. A branch could not predict which of the two.
         first + u16::from(self.ends[usize::from(first)] <= point)
     }
 
@@ -61,7 +61,7 @@ impl Line {
         first + ends.partition_point(|&end| end <= point) as u16
     }
 
-    /// The strata that have more than one cell, and perhaps others.
+    /// The strata with more than one cell, and perhaps a few others.
     pub fn cut_strata(&self) -> Vec<u8> {
         let mut strata = Vec::with_capacity(self.ends.len());
         let inside = self.ends.iter().filter(|&&end| end < LINE);
@@ -71,11 +71,11 @@ impl Line {
     }
 }
 
-/// Cuts the line: the ends of the intervals. A weight of 0 gives an empty interval, always.
+/// Cuts the line, and returns the ends of the intervals. A weight of 0 always gives an empty interval.
 pub fn ends(weights: &[f64]) -> Vec<u64> {
     let sums = running_sums(weights);
     let total = sums[sums.len() - 1];
-    // A product may round up to the whole line and beyond; the last sum must reach it, for every point has an owner.
+    // A product may round up to the end of the line or beyond. The last sum must reach it: every point needs a cell.
     let scale = LINE as f64 / total;
     let end = |sum| {
         if sum < total {
@@ -94,10 +94,10 @@ pub fn normalised(weights: &[f64]) -> Vec<f64> {
     weights.iter().map(|weight| weight / largest / total).collect()
 }
 
-/// Running sums of the weights over their largest: no sum overflows, whatever finite weights are given.
+/// Running sums of the weights divided by the largest, so that no finite weights overflow.
 fn running_sums(weights: &[f64]) -> Vec<f64> {
     let largest = largest(weights);
-    // Two loops, because the first takes several cells at a time.
+    // Two loops, because the first can be vectorised.
     let mut sums: Vec<f64> = weights.iter().map(|weight| weight / largest).collect();
     let mut sum = 0.0;
     for share in &mut sums {
@@ -109,28 +109,6 @@ fn running_sums(weights: &[f64]) -> Vec<f64> {
 
 fn largest(weights: &[f64]) -> f64 {
     weights.iter().copied().fold(0.0, f64::max)
-}
-
-/// Refuses weights that cut no line for cells of these sizes.
-pub fn check(weights: &[f64], sizes: &[u32]) -> Result<(), Error> {
-    if weights.len() != sizes.len() {
-        return Err(Error::WeightCount {
-            weights: weights.len(),
-            cells: sizes.len(),
-        });
-    }
-    for (cell, (&weight, &size)) in weights.iter().zip(sizes).enumerate() {
-        if !(weight.is_finite() && weight >= 0.0) {
-            return Err(Error::Weight { cell, weight });
-        }
-        if weight > 0.0 && size == 0 {
-            return Err(Error::NoRows { cell, weight });
-        }
-    }
-    if weights.iter().all(|&weight| weight == 0.0) {
-        return Err(Error::NoWeight);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

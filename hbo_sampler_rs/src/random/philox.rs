@@ -5,7 +5,7 @@ const MULTIPLIERS: [u64; 2] = [0xD2E7_470E_E14C_6C93, 0xCA5A_8263_9512_1157];
 const WEYL: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
 const ROUNDS: usize = 10;
 
-/// What words are for, the second half of the key. 2 is left to the probes of the Python side.
+/// What words are for: the second half of the key. The Python side uses 2 for its probes.
 #[derive(Clone, Copy)]
 pub enum Domain {
     /// Points of positions, shifts of segments, shuffles of blocks.

@@ -1,28 +1,28 @@
 //! The fullest subset: which of some draws fill a room best.
 //!
-//! After each draw that is added, a set of bits holds all sums that subsets of the draws so far have. The subset is read
-//! back from the last set to the first: a draw is in it only where the sum needs it. So of the fullest subsets it is the
-//! one whose newest draw is the oldest, whose second newest is the oldest, and so on.
+//! For each draw that is added, a set of bits holds the sums of all subsets of the draws so far. The subset is read
+//! back from the last set to the first, and a draw is in it only if the sum needs it. So among the fullest subsets it is
+//! the one whose newest draw is the oldest; among those, the one whose second newest draw is the oldest; and so on.
 
 /// Bits of a word.
 const BITS: u32 = u64::BITS;
 
-/// The subset of what was added since `empty`.
+/// The subset of the draws that were added since `empty`.
 #[derive(Debug, Default)]
 pub struct Subset {
     room: u32,
     /// The largest sum that the newest set can hold.
-    most: u32,
+    largest: u32,
     steps: Vec<Step>,
-    /// The sets one after another.
+    /// The sets, one after another.
     sums: Vec<u64>,
-    /// Where the newest begins.
+    /// Where the newest set begins.
     newest: usize,
-    /// What `choose` chose, in the order in which it was added.
+    /// The draws that `choose` chose, in the order in which they were added.
     pub chosen: Vec<usize>,
 }
 
-/// A draw, and where the set without it begins.
+/// A draw, and where the set without it begins in `sums`.
 #[derive(Debug)]
 struct Step {
     index: usize,
@@ -31,10 +31,10 @@ struct Step {
 }
 
 impl Subset {
-    /// Begins with no draws and a room of so many tokens.
+    /// Begins again: no draws, and room for this many tokens.
     pub fn empty(&mut self, room: u32) {
         self.room = room;
-        self.most = 0;
+        self.largest = 0;
         self.steps.clear();
         self.sums.clear();
         self.sums.push(1);
@@ -46,12 +46,12 @@ impl Subset {
         if tokens > self.room {
             return;
         }
-        self.most = (self.most + tokens).min(self.room);
+        self.largest = (self.largest + tokens).min(self.room);
         let (without, with) = (self.newest, self.sums.len());
         self.steps.push(Step { index, tokens, without });
         self.newest = with;
         self.sums.extend_from_within(without..);
-        self.sums.resize(with + (self.most / BITS) as usize + 1, 0);
+        self.sums.resize(with + (self.largest / BITS) as usize + 1, 0);
         let (old, new) = self.sums[without..].split_at_mut(with - without);
         let (words, bits) = ((tokens / BITS) as usize, tokens % BITS);
         let new = &mut new[words..];
@@ -62,9 +62,9 @@ impl Subset {
         if let Some(new) = new.get_mut(old.len()) {
             *new |= old[old.len() - 1] >> 1 >> (BITS - 1 - bits);
         }
-        // No sum is above `most`, but for those above the room, which are forgotten.
+        // Sums above `largest` are above the room: forget them.
         if let Some(last) = new.last_mut() {
-            *last &= u64::MAX >> (BITS - 1 - self.most % BITS);
+            *last &= u64::MAX >> (BITS - 1 - self.largest % BITS);
         }
     }
 
@@ -95,7 +95,7 @@ impl Subset {
         word * BITS + bits.ilog2()
     }
 
-    /// Whether the set between these ends has a sum.
+    /// Whether the set in `sums[begin..end]` has a sum.
     fn has(&self, begin: usize, end: usize, sum: u32) -> bool {
         let word = self.sums[begin..end].get((sum / BITS) as usize);
         word.is_some_and(|word| word >> (sum % BITS) & 1 == 1)

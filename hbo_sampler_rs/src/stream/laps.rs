@@ -1,14 +1,14 @@
-//! Where each cell stands in its laps, with the next rows of each computed ahead.
+//! Where each cell stands in its laps, with its next rows computed ahead.
 
-use crate::order::{Bijection, RUN, SHUFFLED, shuffled};
+use crate::stream::order::{Bijection, RUN, SHUFFLED, shuffled};
 
-/// The laps of all cells, in little more than 4 KiB a cell at most.
+/// The laps of all cells, with little more than 4 KiB for each at most.
 pub struct Laps {
     seed: u64,
     sizes: Vec<u32>,
     lanes: Vec<Lane>,
     ahead: Vec<u32>,
-    /// Of larger cells: the lap that rows were last computed in, and its order.
+    /// For larger cells: the lap whose rows were computed last, and its order.
     orders: Vec<Option<(u64, Bijection)>>,
 }
 
@@ -20,7 +20,7 @@ struct Lane {
     begin: u32,
     /// The cell's first row in the mixture.
     first: i64,
-    /// Draws of the cell before the one that would follow `ahead[end - 1]`.
+    /// Draws of the cell up to and including `ahead[end - 1]`.
     drawn: u64,
 }
 
@@ -60,7 +60,7 @@ impl Laps {
             .collect()
     }
 
-    /// Goes to where these draws of every cell were made.
+    /// Goes to where each cell has given this many rows.
     pub fn seek(&mut self, drawn: &[u64]) {
         for (lane, &drawn) in self.lanes.iter_mut().zip(drawn) {
             lane.at = lane.end;
@@ -68,7 +68,7 @@ impl Laps {
         }
     }
 
-    /// Draws one row from each of these cells.
+    /// Draws the next row of each of these cells, in order.
     pub fn draw(&mut self, cells: &[u16], rows: &mut [i64]) {
         for (row, &cell) in rows.iter_mut().zip(cells) {
             let cell = usize::from(cell);
@@ -81,7 +81,7 @@ impl Laps {
         }
     }
 
-    /// Computes the next rows of a cell, none of another lap.
+    /// Computes the next rows of a cell, up to the end of its lap.
     #[cold]
     fn look_ahead(&mut self, cell: usize) {
         let size = self.sizes[cell];

@@ -1,17 +1,31 @@
-//! The sampler: rows from positions.
+//! The stream: which row of a mixture is drawn at which position.
 
-use crate::covering::Covering;
-use crate::independent::Independent;
-use crate::line;
-use crate::order::LARGEST;
-use crate::schedule::{Schedule, Update};
-use crate::{Error, LINE};
+pub(crate) mod check;
+pub(crate) mod limits;
 
-/// Cells that a sampler can have.
-pub(crate) const MOST_CELLS: usize = 1 << 16;
+mod blocks;
+mod covering;
+mod independent;
+mod laps;
+mod line;
+mod order;
+mod schedule;
+mod state;
+
+pub use state::State;
+
+use crate::error::Error;
+use crate::stream::covering::Covering;
+use crate::stream::independent::Independent;
+use crate::stream::schedule::{Schedule, Update};
+
+/// Updates that a state holds if there are few cells. What is drawn ahead of training needs only the last one or two.
+const STATE_UPDATES: usize = 64;
+/// Weights that a state holds in all its updates together, unless its two newest updates have more.
+const STATE_WEIGHTS: usize = 1 << 16;
 
 /// A mixture of cells and the stream of its rows.
-pub struct Sampler {
+pub struct Stream {
     seed: u64,
     sizes: Vec<u32>,
     schedule: Schedule,
@@ -24,8 +38,8 @@ enum Rows {
     Independent(Box<Independent>),
 }
 
-impl Sampler {
-    /// A sampler over cells of these many rows, drawn with these weights from position 0 on.
+impl Stream {
+    /// A stream over cells with these numbers of rows, drawn with these weights from position 0 on.
     ///
     /// # Errors
     /// Cells or weights that make no mixture.
@@ -34,7 +48,8 @@ impl Sampler {
         Self::starting_at(0, cell_sizes, weights, vec![0; drawn], seed, replacement)
     }
 
-    pub(crate) fn starting_at(
+    /// A stream whose oldest weights came into force at a position, before which each cell had given `drawn` rows.
+    fn starting_at(
         position: u64,
         cell_sizes: &[u64],
         weights: Vec<f64>,
@@ -42,24 +57,14 @@ impl Sampler {
         seed: u64,
         replacement: bool,
     ) -> Result<Self, Error> {
-        if cell_sizes.is_empty() || cell_sizes.len() > MOST_CELLS {
-            return Err(Error::CellCount {
-                cells: cell_sizes.len(),
-            });
+        let sizes = check::cell_sizes(cell_sizes)?;
+        check::weights(&weights, &sizes)?;
+        check::position(position)?;
+        if replacement {
+            check::drawn_count(&drawn, 0)?;
+        } else {
+            check::drawn(&drawn, position, &sizes)?;
         }
-        let sizes = (0..)
-            .zip(cell_sizes)
-            .map(|(cell, &rows)| {
-                if rows <= LARGEST {
-                    Ok(rows as u32)
-                } else {
-                    Err(Error::CellSize { cell, rows })
-                }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        line::check(&weights, &sizes)?;
-        check_range(position, 0)?;
-        check_drawn(position, &drawn, &sizes, replacement)?;
         Ok(Self {
             seed,
             rows: if replacement {
@@ -95,20 +100,16 @@ impl Sampler {
         self.sizes.iter().copied().map(u64::from).collect()
     }
 
-    pub(crate) fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    /// The normalised weights in force at a position.
+    /// The weights in force at a position, normalised to sum to 1.
     ///
     /// # Errors
     /// A position outside the stream or before the oldest weights that are kept.
     pub fn weights(&self, position: u64) -> Result<Vec<f64>, Error> {
-        check_range(position, 0)?;
+        check::position(position)?;
         Ok(line::normalised(&self.schedule.at(position)?.0.weights))
     }
 
-    /// Puts weights in force from a position on. Weights that cut the line as those in force do change nothing.
+    /// Puts weights in force from a position on. Nothing changes if they cut the line where the newest weights do.
     ///
     /// # Errors
     /// Weights that make no mixture, or a position before the newest weights.
@@ -120,23 +121,22 @@ impl Sampler {
         self.push(position, weights, ends)
     }
 
-    /// Does as `reweight`, but begins a new part of the stream even with weights that change nothing.
-    pub(crate) fn put_in_force(&mut self, position: u64, weights: Vec<f64>) -> Result<(), Error> {
-        let ends = self.cut(position, &weights)?;
-        self.push(position, weights, ends)
-    }
-
     /// Where weights for a position cut the line.
     fn cut(&self, position: u64, weights: &[f64]) -> Result<Vec<u64>, Error> {
-        line::check(weights, &self.sizes)?;
-        check_range(position, 0)?;
+        check::weights(weights, &self.sizes)?;
+        check::position(position)?;
         let newest = self.schedule.newest().position;
         if position < newest {
-            return Err(Error::Backwards { position, newest });
+            return Err(Error::new(
+                format_args!("`position={position}`"),
+                format_args!("the newest weights are in force from position {newest} on"),
+                format_args!("change weights at {newest} or later"),
+            ));
         }
         Ok(line::ends(weights))
     }
 
+    /// Begins a new part of the stream, even with weights that change nothing.
     fn push(&mut self, position: u64, weights: Vec<f64>, ends: Vec<u64>) -> Result<(), Error> {
         let drawn = match &mut self.rows {
             Rows::Covering(rows) => {
@@ -163,7 +163,7 @@ impl Sampler {
     /// # Errors
     /// Positions outside the stream or before the oldest weights that are kept.
     pub fn counts(&mut self, position: u64, count: u64) -> Result<Vec<u64>, Error> {
-        check_range(position, count)?;
+        check::range(position, count)?;
         match &mut self.rows {
             Rows::Covering(rows) => {
                 let before = rows.drawn(&self.schedule, position)?;
@@ -182,43 +182,54 @@ impl Sampler {
     /// # Errors
     /// Positions outside the stream or before the oldest weights that are kept.
     pub fn fill(&mut self, position: u64, rows: &mut [i64]) -> Result<(), Error> {
-        check_range(position, rows.len() as u64)?;
+        check::range(position, rows.len() as u64)?;
         self.schedule.at(position)?;
         match &mut self.rows {
             Rows::Covering(covering) => covering.fill(&self.schedule, position, rows),
             Rows::Independent(independent) => independent.fill(&self.schedule, position, rows),
         }
     }
-}
 
-/// Refuses positions outside the stream.
-pub(crate) fn check_range(position: u64, count: u64) -> Result<(), Error> {
-    if position.checked_add(count).is_some_and(|end| end <= LINE) {
-        Ok(())
-    } else {
-        Err(Error::Range { position, count })
+    /// The state, from which `restore` makes a stream that goes on as this one.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let count = (STATE_WEIGHTS / self.sizes.len()).clamp(2, STATE_UPDATES);
+        let updates = self.schedule.newest_of(count);
+        State {
+            seed: self.seed,
+            replacement: self.replacement(),
+            cell_sizes: self.cell_sizes(),
+            drawn: updates[0].drawn.clone(),
+            updates: updates
+                .into_iter()
+                .map(|update| (update.position, update.weights.clone()))
+                .collect(),
+        }
     }
-}
 
-/// Refuses draws that cannot have been made before a position.
-fn check_drawn(position: u64, drawn: &[u64], sizes: &[u32], replacement: bool) -> Result<(), Error> {
-    let cells = if replacement { 0 } else { sizes.len() };
-    if drawn.len() != cells {
-        return Err(Error::DrawnCount {
-            drawn: drawn.len(),
-            cells,
-        });
+    /// A stream with this state.
+    ///
+    /// # Errors
+    /// A state that no stream has.
+    pub fn restore(state: State) -> Result<Self, Error> {
+        let (cell_sizes, drawn) = (state.cell_sizes, state.drawn);
+        let mut updates = state.updates.into_iter();
+        let Some((mut last, weights)) = updates.next() else {
+            return Err(Error::in_state("`state[\"updates\"]=[]`", "a stream has weights"));
+        };
+        let mut stream = Self::starting_at(last, &cell_sizes, weights, drawn, state.seed, state.replacement)?;
+        for (position, weights) in updates {
+            if position <= last {
+                return Err(Error::in_state(
+                    format_args!("`state[\"updates\"]` with position {position} after {last}"),
+                    "positions must rise",
+                ));
+            }
+            // Not `reweight`: an update that was replaced at its own position can leave two alike in a row.
+            let ends = stream.cut(position, &weights)?;
+            stream.push(position, weights, ends)?;
+            last = position;
+        }
+        Ok(stream)
     }
-    let total: u128 = drawn.iter().copied().map(u128::from).sum();
-    if !replacement && total != u128::from(position) {
-        return Err(Error::DrawnTotal { total, position });
-    }
-    let mut pairs = drawn.iter().zip(sizes);
-    if let Some(cell) = pairs.position(|(&drawn, &size)| drawn > 0 && size == 0) {
-        return Err(Error::DrawnEmpty {
-            cell,
-            drawn: drawn[cell],
-        });
-    }
-    Ok(())
 }

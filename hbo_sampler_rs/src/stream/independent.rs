@@ -1,20 +1,22 @@
-//! Drawing with replacement: the point of each position is a word of its own, which chooses the cell and the row.
+//! Drawing with replacement: the point of each position comes from a word of its own, and chooses the cell and the row.
 //!
 //! Positions come in blocks of 256; Philox gives the start of a block, and `SplitMix64` its words.
 
 use std::ops::Range;
 
-use crate::line::Line;
-use crate::philox::{Domain, Philox, wide_product};
-use crate::schedule::{Schedule, Update};
-use crate::{Error, LINE, splitmix};
+use crate::error::Error;
+use crate::random::philox::{Domain, Philox, wide_product};
+use crate::random::splitmix;
+use crate::stream::limits::LINE;
+use crate::stream::line::Line;
+use crate::stream::schedule::{Schedule, Update};
 
-/// Bits of a word that are not its point.
+/// Bits of a word that its point does not use.
 const SPARE: u32 = u64::BITS - LINE.trailing_zeros();
 /// Positions of a block.
 const BLOCK: usize = 256;
 
-/// Independent rows.
+/// Rows with replacement.
 pub struct Independent {
     philox: Philox,
     sizes: Vec<u32>,
@@ -47,8 +49,8 @@ impl Independent {
         let mut counts = vec![0; self.sizes.len()];
         let mut position = range.start;
         while position < range.end {
-            let most = (range.end - position).min(BLOCK as u64) as usize;
-            let (picker, count) = self.picker(schedule, position, most)?;
+            let limit = (range.end - position).min(BLOCK as u64) as usize;
+            let (picker, count) = self.picker(schedule, position, limit)?;
             let cells = &mut [0; BLOCK][..count];
             picker.fill(position, cells, |point| picker.line.cell(point));
             for &mut cell in cells {
@@ -59,18 +61,18 @@ impl Independent {
         Ok(counts)
     }
 
-    /// The picker at a position, and how many positions, at most so many, it has from there on.
-    fn picker(&mut self, schedule: &Schedule, position: u64, most: usize) -> Result<(&Picker, usize), Error> {
+    /// The picker at a position, and for how many positions it serves from there on, at most `limit`.
+    fn picker(&mut self, schedule: &Schedule, position: u64, limit: usize) -> Result<(&Picker, usize), Error> {
         let (update, next) = schedule.at(position)?;
         self.picker.take_if(|picker| picker.start != update.position);
         let picker = self
             .picker
             .get_or_insert_with(|| Picker::new(self.philox, update, &self.sizes));
-        let count = next.map_or(most, |next| (next - position).min(most as u64) as usize);
+        let count = next.map_or(limit, |next| (next - position).min(limit as u64) as usize);
         Ok((picker, count))
     }
 
-    /// Takes notice of new weights.
+    /// Forgets what was computed for the weights so far.
     pub fn reweighted(&mut self) {
         self.picker = None;
     }
@@ -106,7 +108,7 @@ impl Picker {
         }
     }
 
-    /// Writes what is made of the points from `position` on.
+    /// Writes what `make` returns for each point from `position` on.
     fn fill<T>(&self, position: u64, out: &mut [T], make: impl Fn(u64) -> T) {
         let (mut position, mut out) = (position, out);
         while !out.is_empty() {
@@ -131,7 +133,7 @@ impl Picker {
 struct Cell {
     begin: u64,
     first: i64,
-    /// Bits by which the interval's width would fill a word.
+    /// Bits by which the width of the interval must be shifted to fill a word.
     shift: u32,
     scale: u64,
 }
@@ -140,7 +142,7 @@ struct Cell {
 const SCALE_BITS: u32 = 31;
 
 impl Cell {
-    /// The scale is rounded down: so no point leads past the last row, and every row has its share of the interval to
+    /// The scale is rounded down, so no point leads past the last row. Every row has its share of the interval to
     /// within 2^-31.
     fn new(begin: u64, end: u64, first: i64, rows: u32) -> Self {
         let width = (end - begin).max(1);

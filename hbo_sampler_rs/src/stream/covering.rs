@@ -1,15 +1,15 @@
-//! Drawing without replacement: stratified points choose the cells, laps choose their rows.
+//! Drawing without replacement: stratified points choose the cells, and laps choose their rows.
 
-use crate::Error;
-use crate::blocks::{BLOCK, Segment};
-use crate::laps::Laps;
-use crate::schedule::Schedule;
+use crate::error::Error;
+use crate::stream::blocks::{BLOCK, Segment};
+use crate::stream::laps::Laps;
+use crate::stream::schedule::Schedule;
 
-/// Rows without replacement, continued from where the last range ended or from anywhere else.
+/// Rows without replacement. It goes on where the last range ended, or anywhere else.
 pub struct Covering {
     seed: u64,
     laps: Laps,
-    /// Where `laps` stands, if it stands anywhere.
+    /// The position at which `laps` stands, if any.
     position: Option<u64>,
     block: Option<Block>,
 }
@@ -77,7 +77,7 @@ impl Covering {
         Ok(drawn)
     }
 
-    /// Takes notice of new weights from a position on.
+    /// Forgets what was computed for positions that have new weights.
     pub fn reweighted(&mut self, position: u64) {
         self.block = None;
         self.position = self.position.filter(|&standing| standing <= position);

@@ -1,26 +1,29 @@
 //! The points of a segment (the positions from one change of weights to the next), in blocks of 256.
 //!
-//! Block `b` has the points `j * 2^45 + offset(b)`, j = 0..256, in a random order. The offsets of consecutive blocks
-//! are the van der Corput sequence with a random digital shift, so the draws of a cell in a block, and in any number of
-//! blocks, are its share rounded down or up; and how many there were is a closed form.
+//! Block `b` has the points `j * 2^45 + offset(b)`, j = 0..256, in a random order. So the draws of a cell in one block
+//! are its share of 256, rounded down or up.
+//!
+//! The offsets of consecutive blocks are the van der Corput sequence with a random digital shift. So after n blocks,
+//! the draws of a cell are off its share by less than the number of ones among the binary digits of n, which is at most
+//! 1 + log2(n). How many draws there were is a closed form.
 
 use multiversion::multiversion;
 
-use crate::line::{Line, STRATA, STRATUM_BITS};
-use crate::philox::{Domain, Philox};
+use crate::random::philox::{Domain, Philox};
+use crate::stream::line::{Line, STRATA, STRATUM_BITS};
 
 /// Points (and positions) of a block.
 pub const BLOCK: usize = STRATA;
 const BITS: u32 = STRATUM_BITS;
 
-/// Rounds after which no test of pairs and quadruples of positions tells the orders from independent shuffles.
+/// With this many rounds, tests of pairs and quadruples of positions found no difference from independent shuffles.
 const ROUNDS: usize = 8;
 
-/// Counter words that tell the uses of the domain of points apart.
+/// Counter words for two different uses of the domain of points.
 const SHIFT: u64 = 1;
 const ORDER: u64 = 2;
 
-/// The points of one segment and the line that they fall on.
+/// One segment: its points, and the line that they fall on.
 pub struct Segment {
     start: u64,
     shift: u64,
@@ -57,7 +60,7 @@ impl Segment {
         order(self.philox.words([0, position, ORDER, 0])).map(|stratum| cells[usize::from(stratum)])
     }
 
-    /// Adds to each cell its draws among the first `count` positions of the segment.
+    /// Adds the draws of each cell at the first `count` positions of the segment.
     pub fn add_drawn(&self, count: u64, drawn: &mut [u64]) {
         let blocks = count / BLOCK as u64;
         let mut before = 0;
@@ -76,8 +79,8 @@ impl Segment {
 
     /// How many points of the first `blocks` blocks are below `end`.
     ///
-    /// Every binary digit of `blocks` that is set stands for 2^i blocks in a row, whose offsets agree in their lower
-    /// digits and take every value in their upper i digits.
+    /// Each one among the binary digits of `blocks` stands for 2^i consecutive blocks. Their offsets have the same
+    /// lower digits, and every value in their upper i digits.
     fn points_below(&self, end: u64, blocks: u64) -> u64 {
         let fraction = end & ((1 << BITS) - 1);
         let mut below = blocks * (end >> BITS);
@@ -93,8 +96,8 @@ impl Segment {
     }
 }
 
-/// The strata of a block's positions in order: rounds of multiplying, adding and folding the upper half into the lower,
-/// each a bijection of the 256.
+/// The strata of a block's positions, in order. Each round multiplies, adds and folds the upper half into the lower; it
+/// is a bijection of the 256 strata.
 #[multiversion(targets("x86_64+avx2"))]
 fn order(words: [u64; 4]) -> [u8; BLOCK] {
     let keys: [u16; ROUNDS] = std::array::from_fn(|round| (words[round / 4] >> (round % 4 * 16)) as u16);
@@ -108,7 +111,7 @@ fn order(words: [u64; 4]) -> [u8; BLOCK] {
     })
 }
 
-/// The 45 digits of a block's number, reversed.
+/// The 45 binary digits of a block's number, reversed.
 fn reverse(block: u64) -> u64 {
     block.reverse_bits() >> (64 - BITS)
 }
@@ -118,8 +121,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::LINE;
-    use crate::line::ends;
+    use crate::stream::limits::LINE;
+    use crate::stream::line::ends;
 
     proptest! {
         #[test]
@@ -154,9 +157,8 @@ mod tests {
             for (&end, drawn) in ends.iter().zip(whole) {
                 let share = u128::from(end - begin) * u128::from(blocks);
                 begin = end;
-                // Van der Corput: the discrepancy of any interval grows with the digits of the number of blocks.
-                let slack = u128::from(blocks.checked_ilog2().map_or(0, |digits| digits + 1)) << BITS;
-                prop_assert!((u128::from(drawn) << BITS).abs_diff(share) <= slack);
+                let error = (u128::from(drawn) << BITS).abs_diff(share);
+                prop_assert!(blocks == 0 || error < u128::from(blocks.count_ones()) << BITS);
             }
         }
 

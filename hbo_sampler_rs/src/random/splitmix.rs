@@ -1,9 +1,9 @@
-//! `SplitMix64`, which makes many words of one (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-//! generators"): five times as cheap as Philox where words are used up one by one.
+//! `SplitMix64`, which makes many words from one (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+//! generators"). Where words are needed one by one, it takes a fifth of the time of Philox.
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The word at an index of the sequence from a start on.
+/// The word at an index of the sequence that begins at a start.
 #[inline]
 pub fn word(start: u64, index: u64) -> u64 {
     let state = start.wrapping_add((index + 1).wrapping_mul(GAMMA));
@@ -16,7 +16,7 @@ pub fn word(start: u64, index: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// What the authors' generator (`java.util.SplittableRandom`) gives from the seed 1234567.
+    /// What the authors' generator (`java.util.SplittableRandom`) gives for the seed 1234567.
     #[test]
     fn known_answers() {
         let words: Vec<_> = (0..5).map(|index| word(1_234_567, index)).collect();
