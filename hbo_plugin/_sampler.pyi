@@ -1,4 +1,4 @@
-"""The types of the compiled stream and packing. Their documentation is in the module itself: `help(MixtureSampler)`."""
+# The types of the compiled stream and packing. Their documentation is in the module itself: `help(MixtureSampler)`.
 
 from collections.abc import Sequence
 from typing import Any, Final, SupportsIndex, final
