@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
-from hbo_plugin import options
+from hbo_plugin import options, user_errors
 from hbo_plugin.args import HBOArgs, HBOConfig
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class HBOPlugin(BasePlugin):
             )
             # Not an ImportError, which Axolotl 0.19 swallows, to train without hbo.
             raise RuntimeError(msg) from error
+        user_errors.show_without_traceback()
         if cfg["hbo"] is None:  # `hbo:` with nothing under it: every default
             cfg["hbo"] = {}
         options.warn_of_changed(cfg)
