@@ -76,6 +76,34 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
             LOG.warning("`datasets[].weight: %s` of `%s`: %s.", entry["weight"], entry.get("path"), _SUBSAMPLED)
 
 
+def notes_on_data(cfg: Mapping[str, Any]) -> list[str]:
+    """What options do to the data beside `hbo:`, for the user to know."""
+    if cfg.get("dataset_exact_deduplication") and len(cfg["datasets"]) > 1:
+        return ["duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"]
+    return []
+
+
+def check_packed_evaluation(cfg: Mapping[str, Any], tokens: int) -> None:
+    """Refuse packed held-out rows that fill no batch: Axolotl drops a batch that is not full, and would evaluate on none.
+
+    Args:
+        cfg: Axolotl's configuration.
+        tokens: of the held-out rows.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    batch = (
+        (cfg.get("eval_batch_size") or cfg["micro_batch_size"]) * cfg["sequence_len"] * max(1, cfg["world_size"] or 1)
+    )
+    if cfg.get("eval_sample_packing") and tokens < batch:
+        msg = (
+            f"the held-out rows have {tokens} tokens, but a packed batch of the evaluation has {batch}: "
+            f"hold out more rows, or set `eval_sample_packing: false`."
+        )
+        raise ValueError(msg)
+
+
 def without_logits(cfg: Mapping[str, Any]) -> str | None:
     """The option under which training batches have no logits to look at, as in `torch_compile: true`; None if none is."""
     return next((f"{key}: {_short(cfg[key])}" for key in _WITHOUT_LOGITS if cfg.get(key)), None)
