@@ -52,23 +52,3 @@ class Cells:
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The cell of each row, int64 of the shape of `rows`."""
         return np.searchsorted(self.ends, rows, side="right")
-
-
-def cut_levels(scores: NDArray[np.float64], levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort rows by difficulty and cut them into levels of near-equal size; no row is dropped.
-
-    Ties keep the order of the data, so that the cut does not depend on the sorting algorithm. A row without a score
-    (NaN) takes the median of the others: it is neither easy nor hard.
-
-    Args:
-        scores: float64[rows], larger is harder.
-        levels: number of slices, at most the number of rows.
-
-    Returns:
-        The rows from easiest to hardest, int64[rows], and the rows of each level, int64[levels].
-    """
-    known = scores[~np.isnan(scores)]
-    middle = np.median(known) if known.size else 0.0
-    order = np.argsort(np.where(np.isnan(scores), middle, scores), kind="stable")
-    sizes = np.diff(np.arange(levels + 1) * len(scores) // levels)
-    return order, sizes

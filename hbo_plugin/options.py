@@ -7,6 +7,7 @@ from typing import Any
 LOG = logging.getLogger(__name__)
 
 _REFUSED = {
+    "processor_type": "feeds images, which hbo cannot batch; remove it, or remove `hbo:`",
     "sample_packing_sequentially": "packs rows in the order of the data, while the weights choose another; remove it",
     "streaming": "has no rows to draw by number; remove it, so that Axolotl prepares the datasets",
     "pretraining_dataset": "is streamed and has no rows to draw by number; list the data under `datasets:` with `type: completion`",
@@ -15,12 +16,10 @@ _REFUSED = {
     "reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
     "process_reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
     "curriculum_sampling": "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
-    "group_by_length": "draws rows by length, while the weights choose other rows; remove it",
     "balance_labels": "needs Axolotl's own sampler, which hbo replaces; remove it",
     "use_dft": "changes the loss of each token, so signals would measure something else; remove it",
     "diffusion_lm": "has no next-token loss to measure; remove it, or remove `hbo:`",
     "auto_find_batch_size": "changes the rows of a step during the run; remove it and lower `micro_batch_size`",
-    "processor_type": "feeds images, which hbo cannot batch; remove it, or remove `hbo:`",
 }
 """Options that cannot work with a mixture that moves: why not, and what to do."""
 _REFUSED_OF_ACCELERATE = ("dispatch_batches", "split_batches")
@@ -50,7 +49,10 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names every such option, why it cannot work, and what to change.
     """
-    wrong = [f"`{key}: {_short(data[key])}` {reason}." for key, reason in _REFUSED.items() if data.get(key)]
+    found = {key: data[key] for key in _REFUSED if data.get(key)}
+    if "processor_type" in found:  # without which Axolotl cannot train on images
+        found.pop("skip_prepare_dataset", None)
+    wrong = [f"`{_written(key, value)}` {_REFUSED[key]}." for key, value in found.items()]
     accelerator = data.get("accelerator_config") or {}
     wrong += [
         f"`accelerator_config.{key}: true` hands rank 0's rows to the other ranks, while each draws its own share; remove it."
@@ -70,15 +72,45 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
         )
     for key in ("sample_packing_bin_size", "sample_packing_group_size"):
         if cfg.get(key) is not None:
-            LOG.warning("`%s: %s` has no effect, because hbo packs the rows itself.", key, cfg[key])
+            LOG.warning("`%s` has no effect, because hbo packs the rows itself.", _written(key, cfg[key]))
+    if cfg.get("group_by_length"):
+        LOG.warning("`group_by_length: true` has no effect, because the weights choose the rows.")
     for entry in cfg.get("datasets") or []:
         if entry.get("weight") is not None:
             LOG.warning("`datasets[].weight: %s` of `%s`: %s.", entry["weight"], entry.get("path"), _SUBSAMPLED)
 
 
+def notes_on_data(cfg: Mapping[str, Any]) -> list[str]:
+    """What options do to the data beside `hbo:`, for the user to know."""
+    if cfg.get("dataset_exact_deduplication") and len(cfg["datasets"]) > 1:
+        return ["duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"]
+    return []
+
+
+def check_packed_evaluation(cfg: Mapping[str, Any], tokens: int) -> None:
+    """Refuse packed held-out rows that fill no batch: Axolotl drops a batch that is not full, and would evaluate on none.
+
+    Args:
+        cfg: Axolotl's configuration.
+        tokens: of the held-out rows.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    batch = (
+        (cfg.get("eval_batch_size") or cfg["micro_batch_size"]) * cfg["sequence_len"] * max(1, cfg["world_size"] or 1)
+    )
+    if cfg.get("eval_sample_packing") and tokens < batch:
+        msg = (
+            f"the held-out rows have {tokens} tokens, but a packed batch of the evaluation has {batch}: "
+            f"hold out more rows, or set `eval_sample_packing: false`."
+        )
+        raise ValueError(msg)
+
+
 def without_logits(cfg: Mapping[str, Any]) -> str | None:
     """The option under which training batches have no logits to look at, as in `torch_compile: true`; None if none is."""
-    return next((f"{key}: {_short(cfg[key])}" for key in _WITHOUT_LOGITS if cfg.get(key)), None)
+    return next((_written(key, cfg[key]) for key in _WITHOUT_LOGITS if cfg.get(key)), None)
 
 
 def sharded(cfg: Mapping[str, Any]) -> str | None:
@@ -92,7 +124,8 @@ def ranks_can_run_forward(cfg: Mapping[str, Any]) -> bool:
     return option is None or (option != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
 
 
-def _short(value: object) -> str:
-    """A value in a message: `true` as in YAML, and no whole block."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _written(key: str, value: object) -> str:
+    """An option as it stands in the YAML; of a block or a list, the key alone."""
+    if isinstance(value, Mapping | list):
+        return key
+    return f"{key}: {str(value).lower() if isinstance(value, bool) else value}"

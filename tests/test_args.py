@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hbo_plugin.args import HBOArgs, HBOConfig
+from hbo_plugin.args import HBOConfig
 
 
 def sentence(error: pytest.ExceptionInfo[ValidationError]) -> str:
@@ -96,34 +96,6 @@ def test_bounds(key: str, value: float) -> None:
     with pytest.raises(ValidationError) as error:
         HBOConfig.model_validate({key: value})
     assert error.value.errors()[0]["loc"] == (key,)
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "change"),
-    [
-        ("sample_packing_sequentially", True, "remove it"),
-        ("streaming", True, "remove it and let Axolotl prepare the datasets"),
-        ("pretraining_dataset", [{"path": "x"}], "list the data under `datasets:`"),
-        ("skip_prepare_dataset", True, "remove it"),
-        ("rl", "dpo", "remove it, or remove `hbo:`"),
-        ("reward_model", True, "remove it, or remove `hbo:`"),
-        ("process_reward_model", True, "remove it, or remove `hbo:`"),
-        ("curriculum_sampling", True, "remove it; `hbo.levels` orders by difficulty instead"),
-        ("group_by_length", True, "remove it"),
-        ("balance_labels", True, "remove it"),
-        ("use_dft", True, "remove it"),
-        ("diffusion_lm", {"steps": 2}, "remove it, or remove `hbo:`"),
-        ("auto_find_batch_size", True, "remove it and lower `micro_batch_size`"),
-        ("processor_type", "AutoProcessor", "remove it, or remove `hbo:`"),
-    ],
-)
-def test_options_that_cannot_work_are_refused_with_the_line_to_change(option: str, value: Any, change: str) -> None:
-    with pytest.raises(ValidationError) as error:
-        HBOArgs.model_validate({"hbo": {}, option: value})
-    assert sentence(error).startswith(f"Value error, `{option}")
-    assert sentence(error).endswith(f"{change}.")
-    HBOArgs.model_validate({option: value})  # nobody's business without `hbo:`
-    HBOArgs.model_validate({"hbo": {}, option: None})
 
 
 @pytest.mark.axolotl

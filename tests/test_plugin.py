@@ -30,41 +30,13 @@ def test_a_missing_extension_is_nobody_s_business_without_a_block(
     assert load(make_config(hbo=None), tmp_path).hbo is None
 
 
-def test_a_dataset_weight_is_explained(make_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_warns_of_options_that_mean_something_else(make_config: Any, caplog: pytest.LogCaptureFixture) -> None:
     from hbo_plugin import HBOPlugin
 
-    config = make_config()
-    config["datasets"][1]["weight"] = 0.5
-    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
-        HBOPlugin().register(config)
-    assert [record.getMessage() for record in caplog.records] == [
-        (
-            f"`datasets[].weight: 0.5` of `{config['datasets'][1]['path']}` keeps that share of its rows, chosen once before "
-            "tokenising (and is ignored by Axolotl 0.19); it is not a mixing probability, which `hbo:` sets while training."
-        )
-    ]
-
-
-def test_loader_workers_are_turned_off_with_a_word(make_config: Any, caplog: pytest.LogCaptureFixture) -> None:
-    from hbo_plugin import HBOPlugin
-
-    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
+    with caplog.at_level(logging.WARNING, logger="hbo_plugin.options"):
         HBOPlugin().register(make_config(dataloader_num_workers=4))
     assert [record.getMessage() for record in caplog.records] == [
-        "`dataloader_num_workers: 4` becomes 0: workers would draw rows long before these are trained on."
-    ]
-
-
-@pytest.mark.parametrize("key", ["sample_packing_bin_size", "sample_packing_group_size"])
-def test_what_steers_another_packer_has_no_effect_and_says_so(
-    make_config: Any, caplog: pytest.LogCaptureFixture, key: str
-) -> None:
-    from hbo_plugin import HBOPlugin
-
-    with caplog.at_level(logging.WARNING, logger="hbo_plugin.plugin"):
-        HBOPlugin().register(make_config(sample_packing=True, **{key: 100}))
-    assert [record.getMessage() for record in caplog.records] == [
-        f"`{key}: 100` has no effect: hbo packs the stream with a window of its own."
+        "`dataloader_num_workers: 4` becomes 0, because workers would draw rows long before they are trained on."
     ]
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 from hbo_plugin.args import MODEL_SCORES
+from hbo_plugin.data.rows import digest, fetch, lengths
 from hbo_plugin.signals.passes import answer_loss, by_length, pad
 
 LOG = logging.getLogger(__name__)
@@ -24,30 +23,6 @@ COLUMN = "hbo_difficulty"
 
 _SAVE_EVERY = 50
 """Batches between two saves of unfinished scores."""
-
-
-def lengths(dataset: Any) -> NDArray[np.int32]:
-    """Tokens of each row, int32[rows]."""
-    parts = [
-        pc.list_value_length(batch["input_ids"]).to_numpy()
-        for batch in dataset.with_format("arrow").iter(batch_size=10_000)
-    ]
-    return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
-
-
-def digest(dataset: Any) -> str:
-    """A digest of the rows: all lengths, and all tokens of 1,000 rows spread evenly.
-
-    Axolotl's own fingerprints change when the same data are prepared anew; reading every token of a large set would
-    take minutes at each start.
-    """
-    count = len(dataset)
-    picked = dataset.select(np.unique(np.linspace(0, count - 1, min(count, 1000)).astype(np.int64)))
-    digest = hashlib.blake2b(lengths(dataset).tobytes(), digest_size=16)
-    table: pa.Table = picked.with_format("arrow")[:]
-    for name in ("input_ids", "labels"):
-        digest.update(np.asarray(table[name].combine_chunks().flatten(), dtype=np.int64).tobytes())
-    return digest.hexdigest()
 
 
 class Scorer:
@@ -102,7 +77,7 @@ class Scorer:
         with tqdm(total=len(count), desc=f"hbo: {self._kind} of {name}", unit="row") as bar:
             bar.update(sum(map(len, batches[:first])))
             for index, batch in enumerate(batches[first:], start=first + 1):
-                scores[batch] = self._batch_scores([dataset[int(row)] for row in batch])
+                scores[batch] = self._batch_scores(fetch(dataset, batch))
                 bar.update(len(batch))
                 if index % _SAVE_EVERY == 0:
                     _save(partial, np.concatenate([[index], scores]))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from runs import load
 
-from hbo_plugin.cells import Cells, cut_levels
+from hbo_plugin.cells import Cells
+from hbo_plugin.data.layout import cut_levels
 
 SCORES = arrays(np.float64, st.integers(1, 60), elements=st.one_of(st.just(np.nan), st.integers(-3, 3).map(float)))
 
@@ -121,21 +122,15 @@ def test_test_datasets_are_held_out_by_name(make_config: Any, tmp_path: Path) ->
     assert len(loaded.train) == 56
 
 
-@pytest.mark.axolotl
-def test_ties_and_missing_scores_are_reported(make_config: Any, tmp_path: Path) -> None:
-    loaded = load_data(make_config({"tales": 16}, hbo={"levels": 2}), tmp_path)
-    assert any("rows tie across two levels and were cut in data order" in note for note in loaded.notes)
-
-
 def test_names() -> None:
     pytest.importorskip("axolotl")
-    from hbo_plugin.data.load import dataset_names
+    from hbo_plugin.data.entries import entry_names
 
     paths = ["data/math.jsonl", "org/chat-1m", "other/math.parquet", "s3://b/math.jsonl.gz", "a/v1.5"]
-    assert dataset_names([{"path": path} for path in paths], None) == ["math", "chat-1m", "math-2", "math-3", "v1.5"]
-    assert dataset_names([{"path": "x"}], ["given"]) == ["given"]
+    assert entry_names([{"path": path} for path in paths]) == ["math", "chat-1m", "math-2", "math-3", "v1.5"]
+    assert entry_names([{"path": "x"}], ["given"]) == ["given"]
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        dataset_names([{"path": "x"}], ["a", "b"])
+        entry_names([{"path": "x"}], ["a", "b"])
     assert str(error.value) == ("`hbo.names` has 2 names and `datasets:` has 1 entries; give one name to each entry.")
 
 

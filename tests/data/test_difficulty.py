@@ -14,7 +14,8 @@ from datasets import Dataset
 from torch.nn import functional
 
 from hbo_plugin.data import difficulty
-from hbo_plugin.data.difficulty import Scorer, digest, lengths
+from hbo_plugin.data.difficulty import Scorer
+from hbo_plugin.data.rows import digest, fetch, lengths
 
 BOS = 0
 
@@ -75,6 +76,12 @@ def test_length_needs_no_model(tmp_path: Path) -> None:
 
 def test_lengths_follow_a_selection() -> None:
     assert lengths(rows().select([3, 0, 7])).tolist() == [7, 4, 4]
+
+
+def test_rows_are_fetched_in_the_order_asked_for() -> None:
+    data = rows()
+    assert fetch(data, np.array([5, 0, 5])) == [data[5], data[0], data[5]]
+    assert fetch(data, []) == []
 
 
 def test_scores_are_cached_by_data_model_and_kind(

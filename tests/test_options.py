@@ -1,0 +1,147 @@
+"""Options of Axolotl: what is refused or gets a warning, each with its whole message; nothing without an `hbo:` block."""
+
+import logging
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hbo_plugin import options
+from hbo_plugin.args import HBOArgs
+
+REFUSED = {
+    "processor_type": ("AutoProcessor", "feeds images, which hbo cannot batch; remove it, or remove `hbo:`"),
+    "sample_packing_sequentially": (
+        True,
+        "packs rows in the order of the data, while the weights choose another; remove it",
+    ),
+    "streaming": (True, "has no rows to draw by number; remove it, so that Axolotl prepares the datasets"),
+    "pretraining_dataset": (
+        [{"path": "x"}],
+        "is streamed and has no rows to draw by number; list the data under `datasets:` with `type: completion`",
+    ),
+    "skip_prepare_dataset": (True, "leaves rows without tokens to count; remove it"),
+    "rl": ("dpo", "trains on pairs or rollouts, not on a mixture of rows; remove it, or remove `hbo:`"),
+    "reward_model": (True, "does not train on a language-model loss; remove it, or remove `hbo:`"),
+    "process_reward_model": (True, "does not train on a language-model loss; remove it, or remove `hbo:`"),
+    "curriculum_sampling": (
+        True,
+        "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
+    ),
+    "balance_labels": (True, "needs Axolotl's own sampler, which hbo replaces; remove it"),
+    "use_dft": (True, "changes the loss of each token, so signals would measure something else; remove it"),
+    "diffusion_lm": ({"noise_schedule": "cosine", "steps": 128}, "has no next-token loss to measure; remove it, or remove `hbo:`"),
+    "auto_find_batch_size": (
+        True,
+        "changes the rows of a step during the run; remove it and lower `micro_batch_size`",
+    ),
+}  # fmt: skip
+
+
+def refusal(data: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as error:
+        HBOArgs.model_validate({"hbo": {}, **data})
+    return str(error.value.errors()[0]["msg"])
+
+
+def warnings(caplog: pytest.LogCaptureFixture, cfg: dict[str, Any]) -> list[str]:
+    with caplog.at_level(logging.WARNING, logger="hbo_plugin.options"):
+        options.warn_of_changed(cfg)
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_an_option_that_cannot_work_is_refused_with_what_to_do(option: str) -> None:
+    value, reason = REFUSED[option]
+    shown = {"pretraining_dataset": "", "diffusion_lm": ""}.get(option, f": {'true' if value is True else value}")
+    assert refusal({option: value}) == (
+        f"Value error, `hbo:` cannot be combined with these options:\n`{option}{shown}` {reason}."
+    )
+    HBOArgs.model_validate({option: value})  # nothing without `hbo:`
+    HBOArgs.model_validate({"hbo": {}, option: None})
+
+
+def test_every_refused_option_is_tested() -> None:
+    assert options._REFUSED.keys() == REFUSED.keys()
+
+
+@pytest.mark.parametrize("key", ["dispatch_batches", "split_batches"])
+def test_batches_that_accelerate_shares_out_are_refused(key: str) -> None:
+    assert refusal({"accelerator_config": {key: True}}) == (
+        "Value error, `hbo:` cannot be combined with these options:\n"
+        f"`accelerator_config.{key}: true` hands rank 0's rows to the other ranks, while each draws its own share; remove it."
+    )
+    HBOArgs.model_validate({"hbo": {}, "accelerator_config": {key: False}})
+
+
+def test_all_refusals_are_reported_together() -> None:
+    message = refusal({"streaming": True, "rl": "dpo", "accelerator_config": {"split_batches": True}})
+    assert [line.split("`")[1] for line in message.splitlines()[1:]] == [
+        "streaming: true",
+        "rl: dpo",
+        "accelerator_config.split_batches: true",
+    ]
+
+
+def test_an_image_model_is_not_asked_to_prepare_its_dataset() -> None:
+    """Axolotl cannot train one without `skip_prepare_dataset`, so the advice to remove that line would mislead."""
+    message = refusal({"skip_prepare_dataset": True, "processor_type": "AutoProcessor"})
+    assert [line.split("`")[1] for line in message.splitlines()[1:]] == ["processor_type: AutoProcessor"]
+
+
+def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = {
+        "dataloader_num_workers": 4,
+        "sample_packing_bin_size": 100,
+        "sample_packing_group_size": 200,
+        "group_by_length": True,
+        "datasets": [{"path": "a"}, {"path": "b", "weight": 0.5}],
+    }
+    assert warnings(caplog, cfg) == [
+        "`dataloader_num_workers: 4` becomes 0, because workers would draw rows long before they are trained on.",
+        "`sample_packing_bin_size: 100` has no effect, because hbo packs the rows itself.",
+        "`sample_packing_group_size: 200` has no effect, because hbo packs the rows itself.",
+        "`group_by_length: true` has no effect, because the weights choose the rows.",
+        (
+            "`datasets[].weight: 0.5` of `b`: it keeps that share of the dataset's rows, chosen once before tokenising "
+            "(Axolotl 0.19 ignores it), and is no mixing probability."
+        ),
+    ]
+
+
+def test_no_warning_without_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    assert warnings(caplog, {"datasets": [{"path": "a"}], "group_by_length": False}) == []
+
+
+@pytest.mark.parametrize(
+    ("cfg", "expected"),
+    [
+        ({}, None),
+        ({"torch_compile": False}, None),
+        ({"torch_compile": True}, "torch_compile: true"),
+        ({"liger_fused_linear_cross_entropy": True}, "liger_fused_linear_cross_entropy: true"),
+    ],
+)
+def test_which_option_hides_the_logits(cfg: dict[str, Any], expected: str | None) -> None:
+    assert options.without_logits(cfg) == expected
+
+
+@pytest.mark.parametrize(
+    ("cfg", "option", "forward"),
+    [
+        ({}, None, True),
+        ({"deepspeed": "zero3.json"}, "deepspeed", False),
+        ({"fsdp_config": {"x": 1}, "fsdp_version": 2}, "fsdp_config", True),
+        ({"fsdp": ["full_shard"], "fsdp_version": "1"}, "fsdp", False),
+    ],
+)
+def test_which_option_spreads_the_model(cfg: dict[str, Any], option: str | None, *, forward: bool) -> None:
+    assert (options.sharded(cfg), options.ranks_can_run_forward(cfg)) == (option, forward)
+
+
+def test_duplicates_across_datasets_are_noted() -> None:
+    cfg = {"dataset_exact_deduplication": True, "datasets": [{}, {}]}
+    assert options.notes_on_data(cfg) == [
+        "duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"
+    ]
+    assert options.notes_on_data({**cfg, "datasets": [{}]}) == options.notes_on_data({}) == []
