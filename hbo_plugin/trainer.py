@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import SequentialSampler
+
 from hbo_plugin.training import checkpoint
 from hbo_plugin.training.run import Run
 
@@ -27,6 +29,8 @@ class HBOTrainerMixin(Trainer):
     """What changes in Axolotl's trainer."""
 
     hbo: Run
+    _evaluates_own = False
+    """Whether the Trainer is evaluating the run's own held-out rows."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.hbo.new_batcher()
@@ -40,13 +44,17 @@ class HBOTrainerMixin(Trainer):
     ) -> Any:
         """Compute the loss; hbo looks at a training batch before its logits go."""
         rows = self.hbo.next_batch() if model.training else None
-        if rows is None:
+        evaluates = self._evaluates_own and not model.training
+        if rows is None and not evaluates:
             return super().compute_loss(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         given = dict(inputs)  # the Trainer may take the labels out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        self.hbo.observe(given, outputs, rows)
+        if rows is None:
+            self.hbo.evaluation.observe(given, outputs)
+        else:
+            self.hbo.observe(given, outputs, rows)
         return (loss, outputs) if return_outputs else loss
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -62,15 +70,32 @@ class HBOTrainerMixin(Trainer):
                 logs = {**logs, **self.hbo.journal.scalars()}
         super().log(logs, *args, **kwargs)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate; then log the held-out loss of each dataset as `eval_<dataset>_loss`."""
-        metrics: dict[str, float] = super().evaluate(*args, **kwargs)
-        if args or kwargs.get("eval_dataset") is not None:
-            return metrics
-        losses = {f"eval_{name}_loss": loss for name, loss in self.hbo.held_out_losses(self.state.global_step).items()}
-        if losses:
-            self.log(losses)
-        return {**metrics, **losses}
+    def _get_eval_sampler(self, eval_dataset: Any = None) -> Any:
+        sampler = super()._get_eval_sampler(eval_dataset)
+        if not self._evaluates_own:
+            return sampler
+        # Without one, the loader goes through the rows in their order.
+        return self.hbo.evaluation.watch(SequentialSampler(eval_dataset) if sampler is None else sampler)
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate; the metrics have the loss of each held-out set as `eval_<set>_loss`, and their mean."""
+        self._evaluates_own = eval_dataset is None and bool(self.hbo.data.held_out_rows)
+        try:
+            metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
+        finally:
+            self._evaluates_own = False
+        return metrics
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate; the losses of the held-out sets are there before callbacks and loggers see the metrics."""
+        if self._evaluates_own:
+            self.hbo.evaluation.begin()
+        output: Any = super().evaluation_loop(*args, **kwargs)
+        if self._evaluates_own:
+            prefix = kwargs.get("metric_key_prefix", "eval")
+            losses = self.hbo.held_out_losses(self.state.global_step)
+            output.metrics.update({f"{prefix}_{name}_loss": loss for name, loss in losses.items()})
+        return output
 
     def _save_checkpoint(self, model: Any, trial: Any, **kwargs: Any) -> Any:
         self.hbo.gather()

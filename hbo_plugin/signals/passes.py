@@ -76,6 +76,44 @@ def by_length(lengths: NDArray[np.int32], tokens: int) -> Iterator[NDArray[np.in
         first += count
 
 
+def answers(
+    labels: torch.Tensor, sequences: Sequence[Sequence[int]], lengths: NDArray[np.int32], *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the predicted tokens of a batch, and whose they are.
+
+    Args:
+        labels: of the batch, int64[sequences, tokens].
+        sequences: the rows in each, one after the other.
+        lengths: tokens of every row, int32[rows].
+        left: whether packed sequences are padded on the left.
+
+    Returns:
+        The positions that predict a token of an answer, in the batch as one line, int64[n]; the row of each, counted in
+        the order of the batch, int64[n]; and the tokens to predict, int64[n].
+    """
+    found = torch.as_tensor(_segments(sequences, labels.shape[1], lengths, left=left), device=labels.device)
+    # A token is predicted by the one before it, which belongs to another row where a row begins.
+    inside = (found[:, 1:] >= 0) & (found[:, 1:] == found[:, :-1])
+    at = functional.pad((labels[:, 1:] != IGNORED) & inside, (0, 1)).flatten().nonzero()[:, 0]
+    return at, found.flatten()[at + 1], labels.flatten()[at + 1]
+
+
+def _segments(
+    sequences: Sequence[Sequence[int]], tokens: int, lengths: NDArray[np.int32], *, left: bool
+) -> NDArray[np.int64]:
+    """The row that each token belongs to, counted over all sequences, -1 for padding; int64[sequences, tokens]."""
+    segments = np.full((len(sequences), tokens), -1)
+    number = 0
+    for line, rows in zip(segments, sequences, strict=True):
+        if len(rows) == 1:  # on whichever side it is padded
+            line[:] = number
+        else:
+            owners = np.repeat(np.arange(number, number + len(rows)), lengths[list(rows)])
+            line[tokens - len(owners) if left else 0 :][: len(owners)] = owners
+        number += len(rows)
+    return segments
+
+
 @torch.no_grad()
 def token_statistics(
     logits: torch.Tensor,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hbo_plugin.signals.context import Context
-from hbo_plugin.signals.passes import IGNORED, token_statistics
+from hbo_plugin.signals.passes import answers, token_statistics
 from hbo_plugin.signals.sources import Batch, SignalSource
 
 _OF_GRADIENTS = ("gradient_norm", "gradient_variance")
@@ -64,11 +64,9 @@ class Reuse(SignalSource):
                 "set `hbo.signals: probe`, or turn the fused loss off."
             )
             raise RuntimeError(msg)
-        segments = torch.as_tensor(self._segments(batch.rows, labels.shape[1]), device=labels.device)
-        # A token is predicted by the one before it, which belongs to another row where a row begins.
-        inside = (segments[:, 1:] >= 0) & (segments[:, 1:] == segments[:, :-1])
-        at = functional.pad((labels[:, 1:] != IGNORED) & inside, (0, 1)).flatten().nonzero()[:, 0]
-        owners, targets, scores = segments.flatten()[at + 1], labels.flatten()[at + 1], logits.detach().flatten(0, 1)
+        lengths, left = self._context.cells.lengths, self._context.pads_left
+        at, owners, targets = answers(labels, batch.rows, lengths, left=left)
+        scores = logits.detach().flatten(0, 1)
         rows = np.fromiter((row for sequence in batch.rows for row in sequence), np.int64)
         wanted = owners if self._of_gradients else None
         values, gradients = token_statistics(scores, at, targets, self._statistics, owners=wanted, rows=len(rows))
@@ -77,19 +75,6 @@ class Reuse(SignalSource):
         self._pending_numbers += len(at) + len(rows) * SKETCH
         if self._pending_numbers > _MOST_PENDING:
             self._add_up()
-
-    def _segments(self, sequences: Sequence[Sequence[int]], tokens: int) -> NDArray[np.int64]:
-        """The row that each token belongs to, counted over all sequences, -1 for padding; int64[sequences, tokens]."""
-        segments = np.full((len(sequences), tokens), -1)
-        number = 0
-        for line, rows in zip(segments, sequences, strict=True):
-            if len(rows) == 1:  # on whichever side it is padded
-                line[:] = number
-            else:
-                owners = np.repeat(np.arange(number, number + len(rows)), self._context.cells.lengths[list(rows)])
-                line[tokens - len(owners) if self._context.pads_left else 0 :][: len(owners)] = owners
-            number += len(rows)
-        return segments
 
     def _sketched(self, gradients: torch.Tensor) -> torch.Tensor:
         """Sums of the entries in random parts of the vocabulary, with random signs; float32[rows, SKETCH]."""

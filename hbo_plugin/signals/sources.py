@@ -103,7 +103,7 @@ class Choice:
 
     Attributes:
         names: the signals of each source that is needed.
-        held_out_losses: whether the losses of held-out rows can be measured at evaluations.
+        held_out_losses: whether hbo can measure held-out losses in a pass of its own.
         notes: what a user should know about it.
     """
 
@@ -155,17 +155,11 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
             raise ValueError(msg)
         names[source] = (*names.get(source, ()), signal)
         notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
-    forward = options.ranks_can_run_forward(cfg)
-    if held_out and not forward:
-        notes.append(
-            f"held-out losses of single datasets are not measured under `{options.sharded(cfg)}`; "
-            f"they are under DDP, and under FSDP with `fsdp_version: 2`"
-        )
     if "gradient_norm" in names.get("reuse", ()):
         notes.append(
             "`gradient_norm` is that of a bias at the logits, in closed form; `signals: probe` measures the whole gradient"
         )
-    return Choice(names, held_out and forward, tuple(dict.fromkeys(notes)))
+    return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))
 
 
 def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool) -> tuple[str | None, list[str]]:

@@ -6,9 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hbo_plugin.clock import Clock
+from hbo_plugin.data.rows import lengths
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.evaluation import Evaluation
 from hbo_plugin.signals.held_out import held_out_losses
 from hbo_plugin.signals.sources import Batch
 from hbo_plugin.training.balancer import Balancer
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)
+
+TARGET = "target"
+"""The name under which evaluations report the mean over the held-out sets; no set may have it."""
 
 
 class Run:
@@ -68,6 +75,8 @@ class Run:
             held_out_rows=data.held_out_rows,
         )
         self.sources = choice.build(self._context)
+        held_out = np.empty(0, np.int32) if data.held_out is None else lengths(data.held_out)
+        self.evaluation = Evaluation(self._context, held_out, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
             self.balancer,
@@ -176,9 +185,15 @@ class Run:
         self.journal.end(step)
 
     def held_out_losses(self, step: int) -> dict[str, float]:
-        """Mean loss per token of the held-out rows of each dataset, in nats; empty where they are not measured."""
-        if not self.choice.held_out_losses:
+        """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`."""
+        losses = self.evaluation.losses()
+        if losses is None and self.choice.held_out_losses:
+            losses = held_out_losses(self._context)
+        if losses is None:
+            LOG.warning(
+                "hbo: the losses of single held-out sets are not measured: the evaluation leaves no logits, and ranks "
+                "that share a model cannot run it apart from the training; train with DDP, or turn the fused loss off."
+            )
             return {}
-        losses = held_out_losses(self._context)
         self.journal.evaluate(step, losses)
-        return losses
+        return {**losses, TARGET: float(np.nanmean([*losses.values()]))}
