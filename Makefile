@@ -29,14 +29,13 @@ TESTS := -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help
 help: ## List these commands
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: build
 build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and compile the extension into the checkout
 
 .PHONY: test
-test: lint check-rust compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
-	$(BIN)/python $(TESTS)
+test: lint check-rust check-python compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
 
 .PHONY: lint
 lint: $(EXTENSION) ## Check the form and the types of the Python code, and the extension's stub
@@ -51,6 +50,10 @@ check-rust: .venv/installed ## Check and test the Rust code, with and without it
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features python -- -D warnings
 	cargo test --quiet
+
+.PHONY: check-python
+check-python: $(EXTENSION) ## Run the Python tests; PYTHON=3.10 sets the Python of a new .venv
+	$(BIN)/python $(TESTS)
 
 .PHONY: compat
 compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axolotl
