@@ -1,7 +1,9 @@
 """The package as others get it: what `make dist` builds, installed, and used from outside the checkout."""
 
+import importlib.resources
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-SOURCES = {"hbo_plugin/_sampler.pyi", "hbo_plugin/py.typed", "hbo_plugin/plugin.py"}
+PAGES = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+SOURCES = {"hbo_plugin/_sampler.pyi", "hbo_plugin/py.typed", "hbo_plugin/plugin.py", "hbo_plugin/docs/index.md"}
 REPOSITORY_ONLY = ("tests/", "benchmarks/", "axolotl_configs/")
 
 
@@ -118,20 +121,43 @@ def test_the_released_wheel_runs_on_an_older_glibc(released: Path) -> None:
     assert "-manylinux_2_28_" in released.name
 
 
+def test_the_page_on_pypi_has_no_dead_link(released: Path) -> None:
+    """PyPI has no other page of ours that a relative link could lead to."""
+    content = zipfile.ZipFile(released)
+    (metadata,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
+    assert PAGES["index.md"] in content.read(metadata).decode()
+    assert re.findall(r"\]\((?!https://).*?\)|^\[.*?\]:.*|<(?:a|img)\b.*?>", PAGES["index.md"], re.MULTILINE) == []
+
+
+def test_the_page_on_pypi_names_every_page_and_shows_the_config_of_the_readme() -> None:
+    named = re.findall(r"^\| `(\w+\.md)` \|", PAGES["index.md"], re.MULTILINE)
+    assert {"index.md", *named} == set(PAGES)
+    (config,) = re.findall(r"^```yaml\n(.*?)```$", PAGES["index.md"], re.DOTALL | re.MULTILINE)
+    assert re.sub("^", "+", config.rstrip(), flags=re.MULTILINE) in (ROOT / "README.md").read_text()
+
+
+def test_a_checkout_finds_its_pages_as_an_installation_does() -> None:
+    folder = importlib.resources.files("hbo_plugin") / "docs"
+    assert {page: (folder / page).read_text() for page in PAGES} == PAGES
+
+
 def test_a_clean_environment_can_use_each_wheel(wheel: Path, pins: Path, tmp_path: Path) -> None:
     """NumPy, pydantic and rich are enough for the sampler: no torch, no Axolotl."""
     python = make_venv(tmp_path / "venv")
     run(BIN / "uv", "pip", "install", "--python", python, "--constraint", pins, wheel, cwd=tmp_path)
     program = (
-        "import importlib.util, json, hbo_plugin; from hbo_plugin import MixtureSampler;"
+        "import importlib.resources, importlib.util, json, hbo_plugin; from hbo_plugin import MixtureSampler;"
         "rows = MixtureSampler([5, 3], [1.0, 1.0], seed=1).fill(0, 8).tolist();"
         "absent = [name for name in ('torch', 'axolotl') if importlib.util.find_spec(name) is None];"
-        "print(json.dumps([hbo_plugin.__file__, sorted(set(rows) - set(range(8))), absent]))"
+        "folder = importlib.resources.files('hbo_plugin') / 'docs';"
+        "pages = {page.name: page.read_text() for page in folder.iterdir()};"
+        "print(json.dumps([hbo_plugin.__file__, sorted(set(rows) - set(range(8))), absent, pages]))"
     )
-    file, strange, absent = json.loads(run(python, "-c", program, cwd=tmp_path))
+    file, strange, absent, pages = json.loads(run(python, "-c", program, cwd=tmp_path))
     assert Path(file).is_relative_to(tmp_path)
     assert strange == []
     assert absent == ["torch", "axolotl"]
+    assert pages == PAGES
 
 
 @pytest.mark.axolotl
