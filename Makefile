@@ -41,11 +41,13 @@ build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and 
 test: lint check-rust check-python compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
 
 .PHONY: lint
-lint: $(EXTENSION) ## Check the form and the types of the Python code, and the extension's stub
+lint: $(EXTENSION) ## Check form and types of the Python code, the extension's stub, and GitHub's workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest --mypy-config-file .ci/stubtest.ini hbo_plugin._sampler
+	$(BIN)/jactionlint --no-online --strict-exit --shellcheck= --pyflakes=
+	$(BIN)/zizmor --offline --pedantic --quiet .github
 
 .PHONY: check-rust
 check-rust: .venv/installed ## Check and test the Rust code, with and without its Python feature
