@@ -38,7 +38,7 @@ help: ## List these commands
 build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and compile the extension into the checkout
 
 .PHONY: test
-test: lint check-rust check-python compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
+test: lint check-rust check-python compat ## Prove everything: form, types, Rust, Python, the wheel, the other Axolotl
 
 .PHONY: lint
 lint: $(EXTENSION) ## Check form and types of the Python code, the extension's stub, and GitHub's workflows
