@@ -24,26 +24,30 @@ RUST := $(shell find hbo_sampler_rs/src -name '*.rs') hbo_sampler_rs/Cargo.toml 
 EXTENSION := hbo_plugin/_sampler.abi3.so
 BIN := .venv/bin
 COMPAT := .venv-compat/bin
+DIST := .venv-dist/bin
+# The wheel runs wherever glibc is 2.28 or newer (2018); zig has its symbols.
+PORTABLE := $(if $(filter Linux,$(shell uname)),--zig --compatibility manylinux_2_28)
 # Two files of tests at a time, as most of a run of Axolotl is a start on one core.
 TESTS := -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help
 help: ## List these commands
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: build
 build: $(EXTENSION) ## Set up .venv with the newest Axolotl that runs here, and compile the extension into the checkout
 
 .PHONY: test
-test: lint check-rust compat ## Prove everything: lint, types, Rust, Python, the wheel, and the other version of Axolotl
-	$(BIN)/python $(TESTS)
+test: lint check-rust check-python compat ## Prove everything: form, types, Rust, Python, the wheel, the other Axolotl
 
 .PHONY: lint
-lint: $(EXTENSION) ## Check the form and the types of the Python code, and the extension's stub
+lint: $(EXTENSION) ## Check form and types of the Python code, the extension's stub, and GitHub's workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest --mypy-config-file .ci/stubtest.ini hbo_plugin._sampler
+	$(BIN)/jactionlint --no-online --strict-exit --shellcheck= --pyflakes=
+	$(BIN)/zizmor --offline --pedantic --quiet .github
 
 .PHONY: check-rust
 check-rust: .venv/installed ## Check and test the Rust code, with and without its Python feature
@@ -52,8 +56,12 @@ check-rust: .venv/installed ## Check and test the Rust code, with and without it
 	cargo clippy --all-targets --features python -- -D warnings
 	cargo test --quiet
 
+.PHONY: check-python
+check-python: $(EXTENSION) .venv-dist/installed ## Run the Python tests; PYTHON=3.10 sets the Python of a new .venv
+	$(BIN)/python $(TESTS)
+
 .PHONY: compat
-compat: $(EXTENSION) ## Run the Axolotl-facing tests on the other version of Axolotl
+compat: $(EXTENSION) .venv-dist/installed ## Run the Axolotl-facing tests on the other version of Axolotl
 	@if .ci/python other >/dev/null; then \
 		$(MAKE) --no-print-directory .venv-compat/installed; \
 		$(COMPAT)/python $(TESTS) -m axolotl; \
@@ -84,9 +92,24 @@ demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO bala
 bench: $(EXTENSION) ## Measure the sampler against named baselines
 	$(BIN)/python -m hbo_plugin.bench
 
+# The wheel is not built from the sdist (`maturin build --sdist`): its files are dated 2006, so cargo would take for new
+# what it has compiled before.
+.PHONY: dist
+dist: .venv-dist/installed ## Build the wheel and the sdist of a release into dist/, and check them
+	rm -rf dist
+	$(DIST)/maturin sdist --out dist
+	PATH="$(CURDIR)/$(DIST):$$PATH" $(DIST)/maturin build --locked --release $(PORTABLE) --out dist
+	$(DIST)/twine check --strict dist/*
+	$(if $(PORTABLE),$(DIST)/auditwheel show dist/*.whl | grep -E '"manylinux_2_(1[0-9]|2[0-8])_')
+
+.PHONY: check-dist
+check-dist: .venv-dist/installed ## Install the wheel of dist/ in a fresh environment, and draw the first rows of the stream
+	$(DIST)/uv run --isolated --no-project --python $(DIST)/python --with pytest --with dist/*.whl -- \
+		pytest -c /dev/null --noconftest --import-mode=importlib tests/test_stream_golden.py
+
 .PHONY: clean
 clean: ## Remove all that these commands made, environments and demo included
-	rm -rf .venv .venv-compat target hbo_sampler_rs/fuzz/*/ dist demo $(EXTENSION) .hypothesis .*_cache
+	rm -rf .venv .venv-compat .venv-dist target hbo_sampler_rs/fuzz/*/ dist demo $(EXTENSION) .hypothesis .*_cache
 	find hbo_plugin tests axolotl_configs -name __pycache__ -exec rm -rf {} +
 
 # uv because it installs Axolotl's 270 packages seven times as fast as pip.
@@ -99,6 +122,12 @@ clean: ## Remove all that these commands made, environments and demo included
 	test -x $(COMPAT)/python || "$$(.ci/python other)" -m venv .venv-compat
 	$(BIN)/uv pip install --python .venv-compat -r pyproject.toml --extra axolotl --extra plot --group test
 	VIRTUAL_ENV=$(CURDIR)/.venv-compat $(BIN)/maturin develop --release --uv
+	touch $@
+
+# Apart from Axolotl's packages, which a machine that only builds does not need.
+.venv-dist/installed: pyproject.toml .ci/python
+	test -x $(DIST)/uv || { "$$(.ci/python newest)" -m venv .venv-dist && $(DIST)/python -m pip install --quiet uv; }
+	$(DIST)/uv pip install --python .venv-dist --group dist
 	touch $@
 
 $(EXTENSION): .venv/installed $(RUST)
