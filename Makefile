@@ -105,12 +105,12 @@ dist: .venv-dist/installed ## Build the wheel and the sdist of a release into di
 .PHONY: check-dist
 check-dist: .venv-dist/installed ## Install the wheel of dist/ in a fresh environment, and draw the first rows of the stream
 	$(DIST)/uv run --isolated --no-project --python $(DIST)/python --with pytest --with dist/*.whl -- \
-		pytest -c /dev/null --noconftest --import-mode=importlib tests/test_stream_golden.py
+		pytest -c /dev/null --noconftest --import-mode=importlib tests/stream/test_stream_golden.py
 
 .PHONY: clean
 clean: ## Remove all that these commands made, environments and demo included
 	rm -rf .venv .venv-compat .venv-dist target hbo_sampler_rs/fuzz/*/ dist demo $(EXTENSION) .hypothesis .*_cache
-	find hbo_plugin tests axolotl_configs -name __pycache__ -exec rm -rf {} +
+	find hbo_plugin benchmarks tests axolotl_configs -name __pycache__ -exec rm -rf {} +
 
 # uv because it installs Axolotl's 270 packages seven times as fast as pip.
 .venv/installed: pyproject.toml .ci/python

@@ -80,17 +80,28 @@ class HBOPlugin(BasePlugin):
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Attach the run to its trainer."""
-        if self._prepared is None:
+        if cfg.hbo is None:
             return []
         from hbo_plugin.callback import HBOCallback, keep_off_the_console
-        from hbo_plugin.trainer import attach
+        from hbo_plugin.trainer import attach, replace_data
         from hbo_plugin.training.run import Run
 
-        loaded, choice, method = self._prepared
+        if self._prepared is None:
+            # `axolotl evaluate` asks no plugin for data. What it held out itself, hbo may have trained on.
+            self.load_datasets(cfg)
+            replace_data(trainer, self._loaded[0])
+        loaded, choice, method = self._loaded
         run = Run(trainer, loaded, _config(cfg), choice, method, _seed(cfg))
         attach(trainer, run)
         keep_off_the_console(trainer.callback_handler.callbacks)
         return [HBOCallback(run)]
+
+    @property
+    def _loaded(self) -> tuple["RunData", "Choice", "Method"]:
+        if self._prepared is None:
+            msg = "no data was loaded"
+            raise RuntimeError(msg)
+        return self._prepared
 
 
 def _config(cfg: Any) -> HBOConfig:

@@ -1,6 +1,8 @@
 """The trainer mixin: hands over the stream, logs, saves and restores. The training loop stays Axolotl's."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import SequentialSampler
@@ -10,6 +12,8 @@ from hbo_plugin.training.run import Run
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+    from hbo_plugin.data.load import RunData
 else:
     Trainer = object
 
@@ -25,10 +29,18 @@ def attach(trainer: Any, run: Run) -> None:
     trainer.hbo = run
 
 
+def replace_data(trainer: Any, data: "RunData") -> None:
+    """Let a trainer that was built on Axolotl's split of the data evaluate hbo's in its place."""
+    trainer.hbo_stand_ins = {id(trainer.train_dataset): data.train, id(trainer.eval_dataset): data.held_out}
+    trainer.train_dataset, trainer.eval_dataset = data.train, data.held_out
+
+
 class HBOTrainerMixin(Trainer):
     """What changes in Axolotl's trainer."""
 
     hbo: Run
+    hbo_stand_ins: Mapping[int, Any] = MappingProxyType({})
+    """hbo's data by the identity of Axolotl's, see `replace_data`."""
     _evaluates_own = False
     """Whether the Trainer is evaluating the run's own held-out rows."""
 
@@ -79,7 +91,9 @@ class HBOTrainerMixin(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate; the metrics have the loss of each held-out set as `eval_<set>_loss`, and their mean."""
-        self._evaluates_own = eval_dataset is None and bool(self.hbo.data.held_out_rows)
+        eval_dataset = self.hbo_stand_ins.get(id(eval_dataset), eval_dataset)
+        own = eval_dataset is None or eval_dataset is self.hbo.data.held_out
+        self._evaluates_own = own and bool(self.hbo.data.held_out_rows)
         try:
             metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
         finally:
