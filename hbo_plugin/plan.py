@@ -48,7 +48,7 @@ def plan(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool)
     if not held_out and (without := [name for name in signals if name in ON_HELD_OUT]):
         msg = f"the method `{config.method}` needs held-out rows for `{without[0]}`: set `val_set_size` or `test_datasets`."
         raise ValueError(msg)
-    wanted = "probe" if config.signals == "auto" and config.reference else config.signals
+    wanted = "probe" if config.signals == "auto" and config.published else config.signals
     fused = [option for option in _FUSED if cfg.get(option)]
     notes = []
     if fused and wanted == "reuse":

@@ -39,7 +39,7 @@ class Balancer:
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
-        self.method_name = config.method_name
+        self.method_name = config.method
         self._settings = ", ".join(
             f"{key}: {value}" for key, value in ({"unit": config.unit} | config.method_settings()).items()
         )
