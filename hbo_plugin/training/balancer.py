@@ -9,6 +9,7 @@ from hbo_plugin._sampler import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.methods import Method
+from hbo_plugin.methods.base import check_weights
 from hbo_plugin.training.caps import cap_weights
 
 
@@ -78,7 +79,9 @@ class Balancer:
 
     def _capped(self) -> NDArray[np.float64]:
         """The method's weights as shares of rows, held down where a row would be repeated too often by the end."""
-        shares = self.method.weights().ravel() / self._unit * self._cost
+        weights = self.method.weights()
+        check_weights(self.method_name, weights, self._cells.sizes)
+        shares = weights.ravel() / self._unit * self._cost
         shares /= shares.sum()
         left = self._total - float(self._drawn @ self._cost)
         if left > 0:

@@ -79,8 +79,8 @@ def test_measuring_never_changes_the_training(make_config: Any, tmp_path: Path) 
     assert lines(runs[0] / "hbo_rows.jsonl") == lines(runs[1] / "hbo_rows.jsonl")
 
 
-def test_the_reference_runs_with_its_published_settings(make_config: Any) -> None:
-    folder = train(make_config(hbo={"reference": True, "update_every": 4, "levels": 2, "replacement": True}))
+def test_hbo_as_published_runs(make_config: Any) -> None:
+    folder = train(make_config(hbo={"published": True, "update_every": 4, "levels": 2, "replacement": True}))
     first, last = (lines(folder / "hbo_trace.jsonl")[index]["weights"] for index in (0, -1))
     assert {name: sum(levels) for name, levels in first.items()} == pytest.approx(
         {"sums": 80 / 136, "words": 40 / 136, "tales": 16 / 136}
