@@ -148,9 +148,8 @@ class HBOConfig(BaseModel):
         return make_method(self.method, rows, self._read(), run)
 
     def _given(self) -> dict[str, Any]:
-        """The method's parameters that the block sets, unchecked; null counts as unset."""
-        given = (self.model_extra or {}) | (self.settings or {})
-        return {key: value for key, value in given.items() if value is not None}
+        """The method's parameters that the block sets, unchecked."""
+        return (self.model_extra or {}) | (self.settings or {})
 
     def _read(self) -> Any:
         """The settings of the method; a ValueError for a value that it does not allow."""

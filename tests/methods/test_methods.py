@@ -425,3 +425,21 @@ print(sorted({"torch", "axolotl", "transformers", "datasets", "accelerate"} & {n
 """
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_method_whose_weights_are_no_distribution_is_stopped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the balancer reads them, before the first row is drawn."""
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.cells import Cells
+    from hbo_plugin.training.balancer import Balancer
+
+    class Mine(Hbo):
+        def weights(self) -> NDArray[np.float64]:
+            return 2 * super().weights()
+
+    a_module(monkeypatch, Mine=Mine)
+    config = HBOConfig.model_validate({"method": "their_methods.Mine"})
+    sizes = np.array([[3, 4]])
+    cells = Cells(("a",), sizes, np.ones(7, np.int32), ("x",))
+    with pytest.raises(ValueError, match=r"`their_methods\.Mine` gave weights whose sum is `2`, but it"):
+        Balancer(cells, config, config.make_method(sizes, ("a",), seed=0, batch=4), seed=0, total=7)

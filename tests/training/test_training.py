@@ -164,8 +164,8 @@ def test_without_a_block_the_plugin_is_inert(make_config: Any) -> None:
 
 
 def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page on methods, as a user would follow it."""
-    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    """The page on extending, as a user would follow it."""
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
     (tmp_path / "my_package.py").write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
     monkeypatch.syspath_prepend(tmp_path)
     hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}
