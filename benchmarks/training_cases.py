@@ -130,10 +130,10 @@ def training(*, quick: bool, json_to: str | None) -> None:
 
 _NEEDED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "given": lambda _: {"weights": {"set0": 1, "set1": 2, "set2": 3}},
-    "target_loss": lambda _: {"targets": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
+    "target_loss": lambda _: {"goal_losses": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
     "replay": lambda folder: {"trace": str(folder / "hbo" / "hbo_trace.jsonl")},
 }
-"""Settings without which a method cannot be."""
+"""Parameters without which a method cannot be."""
 
 
 @click.command()
@@ -153,9 +153,8 @@ def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     """Weights, losses and cost of one method."""
     from benchmarks.training_run import MODELS, Training, made_rows
 
-    reference = {"method": "hbo", "reference": True} if name == "hbo_reference" else {"method": name}
-    settings = {"settings": _NEEDED[name](root)} if name in _NEEDED else {}
-    block = {**reference, **settings, "update_every": max(1, steps // 4), "gradient_rows": 8, "forward_rows": 4}
+    needed = _NEEDED[name](root) if name in _NEEDED else {}
+    block = {"method": name, **needed, "update_every": max(1, steps // 4), "gradient_rows": 8, "forward_rows": 4}
     data = made_rows((400, 200, 100), 48), made_rows([HELD_OUT] * 3, 48, seed=1)
     made = Training.of(MODELS["tiny"](), *data, rows_per_step=16, steps=steps, folder=root / name, block=block)
     run = made.run

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from hbo_plugin.plan import plan
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data.load import RunData
-from hbo_plugin.plan import plan
 from hbo_plugin.signals import pad
 from hbo_plugin.trainer import HBOTrainerMixin
 from hbo_plugin.training.run import Run

@@ -1,17 +1,17 @@
 """The `hbo:` block: every key with its default and bounds."""
 
-import difflib
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from hbo_plugin.methods import Method, find_method
-from hbo_plugin.methods.actors import CORRECTIONS
+from hbo_plugin.messages import explain, listed, nearest, unknown_dataset, yaml_text
+from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, Method, RunFacts, find_settings, make_method
+from hbo_plugin.methods.parameters import parameters, plain, read_settings
+from hbo_plugin.methods.published.hbo import PublishedHboSettings
 from hbo_plugin.options import refuse_incompatible
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
@@ -22,39 +22,34 @@ MAX_EPOCHS = 10.0
 _Above0 = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1, lt=2**63)]
 
-_METHOD_KEYS = ("reference", "temperature", "rate", "floor", "smoothing", "strength", "reward")
-"""Keys of the block that go to the method, where they are set; what they mean is alike in all methods that have them."""
-_FROM_THE_RUN = ("names", "seed", "batch", "gradient_rows")
-"""Parameters of a method that the run fills in."""
-
 
 class HBOConfig(BaseModel):
-    """The keys of the `hbo:` block. All are optional."""
+    """The keys of the `hbo:` block: those of every run, and beside them the parameters of its method.
 
-    model_config = ConfigDict(extra="forbid")
+    All have a default, except for the parameters without which a method cannot work. The parameters are the fields
+    of the method's `Settings`; `model_extra` has them as they were given.
+    """
+
+    model_config = ConfigDict(extra="allow")  # `_check_keys` refuses what is no parameter of the method
 
     method: str = Field(
         default="hbo",
         description="The rule that turns signals into weights: a name in docs/methods.md, or the import path of a class.",
     )
-    reference: bool | None = Field(
-        default=None,
-        description="The update rule of the published code, to the number. With `method: hbo` it changes the defaults "
-        "of `update_every` to 200 and of `temperature` to 1, as published.",
+    published: bool = Field(
+        default=False,
+        description=f"Use the update rule of the published code; {listed(PUBLISHED)} have one. With `hbo` the defaults "
+        f"of `update_every` and `temperature` become the published {PublishedHboSettings.update_every} and "
+        f"{PublishedHboSettings().temperature:g}.",
     )
     update_every: _Count = Field(default=100, description="Optimizer steps between two updates of the weights.")
-    temperature: float | None = Field(
-        default=None,
-        gt=0,
-        description="The prior of a dataset is rows ** (1 / temperature): 1 is proportional, .inf is uniform. "
-        "`hbo` takes 3 if unset.",
-    )
     unit: Literal["row", "token"] = Field(
         default="row", description="What weights are shares of: rows, as in the paper, or tokens."
     )
     signals: Literal["auto", "reuse", "probe"] = Field(
         default="auto",
-        description="Where signals come from: the training batches, passes of their own, or the first where it can be.",
+        description="Where signals come from: the training batches (`reuse`), passes of their own (`probe`), or the "
+        "batches where possible and passes otherwise (`auto`).",
     )
     levels: _Count = Field(default=4, description="Difficulty levels per dataset; 1 balances datasets only.")
     difficulty: str = Field(
@@ -62,25 +57,9 @@ class HBOConfig(BaseModel):
         min_length=1,
         description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
     )
-    rate: float | None = Field(
-        default=None, gt=0, le=1, description="How far one update goes towards its target; 0.5 if unset."
-    )
-    floor: float | None = Field(
-        default=None, ge=0, le=1, description="Share of the prior that is always kept in the weights; 0.05 if unset."
-    )
-    smoothing: float | None = Field(
-        default=None, ge=0, lt=1, description="Share of the old average that a new signal keeps; 0.5 if unset."
-    )
-    strength: float | None = Field(
-        default=None, ge=0, le=10, description="Exponent of a signal in the target; 0.5 if unset."
-    )
-    reward: dict[str, str] | str | None = Field(
-        default=None,
-        description="The signals that reward the actors; for `hbo`, "
-        "{global: gradient_norm, local: perplexity_ratio} if unset.",
-    )
     settings: dict[str, Any] | None = Field(
-        default=None, description="Settings of one method alone: docs/methods.md names them."
+        default=None,
+        description="The parameters of a class of your own. The parameters of all other methods stand beside `method`.",
     )
     max_epochs: _Above0 | dict[str, _Above0] = Field(
         default=MAX_EPOCHS,
@@ -101,43 +80,47 @@ class HBOConfig(BaseModel):
     )
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, data: Any, handler: ModelWrapValidatorHandler["HBOConfig"]) -> "HBOConfig":
+        """Put what pydantic refuses into the form of all errors."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            defaults = {name: field.default for name, field in cls.model_fields.items()}
+            raise ValueError(explain(error, data, defaults)) from None
+
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:
+    def _nulls(cls, data: Any) -> Any:
+        """Read an empty block as one without keys, and no cap as an infinite one."""
         if data is None:
             return {}
         if not isinstance(data, dict):
             msg = f"`hbo: {data!r}` was given, but `hbo:` is a block of keys; leave it empty to use every default."
             raise ValueError(msg)  # noqa: TRY004 pydantic reports a ValueError, and lets a TypeError through
-        for key in data:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)[0]
-                msg = (
-                    f"`hbo:` has no key `{key}`; the nearest is `{near}`. "
-                    f"Its keys are {', '.join(f'`{name}`' for name in cls.model_fields)}."
-                )
-                raise ValueError(msg)
         # Axolotl drops a key whose value is None, and with it the user's wish.
-        laps = data.get("max_epochs", MAX_EPOCHS)
-        if isinstance(laps, dict):
-            return {**data, "max_epochs": {name: math.inf if most is None else most for name, most in laps.items()}}
-        return {**data, "max_epochs": math.inf} if laps is None else data
+        epochs = data.get("max_epochs", MAX_EPOCHS)
+        if isinstance(epochs, dict):
+            return {**data, "max_epochs": {name: math.inf if cap is None else cap for name, cap in epochs.items()}}
+        return {**data, "max_epochs": math.inf} if epochs is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
         if self.names and len(set(self.names)) != len(self.names):
             msg = f"`hbo.names: {self.names}` holds a name twice; give every dataset a name of its own."
             raise ValueError(msg)
-        if self.method_name == "hbo_reference" and "update_every" not in self.model_fields_set:
+        self._check_places()
+        settings = self._read()
+        if "update_every" not in self.model_fields_set:
             # Straight into __dict__: an assignment would mark the key as set by the user.
-            self.__dict__["update_every"] = 200
-        self.method_settings()
+            self.__dict__["update_every"] = getattr(settings, "update_every", self.update_every)
         return self
 
     def epochs_of(self, names: Sequence[str]) -> list[float]:
         """The cap of each dataset."""
-        laps = self.max_epochs
-        return [laps.get(name, MAX_EPOCHS) if isinstance(laps, dict) else laps for name in names]
+        caps = self.max_epochs
+        return [caps.get(name, MAX_EPOCHS) if isinstance(caps, dict) else caps for name in names]
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""
@@ -145,39 +128,13 @@ class HBOConfig(BaseModel):
             given = getattr(self, key)
             for name in given if isinstance(given, dict) else ():
                 if name not in names:
-                    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-                    msg = (
-                        f"`hbo.{key}` names the dataset `{name}`; the nearest is `{near}`. "
-                        f"There are {', '.join(f'`{known}`' for known in names)}; `hbo.names` gives others."
-                    )
-                    raise ValueError(msg)
-
-    @property
-    def method_name(self) -> str:
-        """The name of the method among all that there are."""
-        return "hbo_reference" if self.method == "hbo" and self.reference else self.method
+                    raise ValueError(unknown_dataset(key, name, names))
 
     def method_settings(self) -> dict[str, Any]:
-        """What the block says to its method; a ValueError for what that method does not have."""
-        missing = (*_FROM_THE_RUN, *(CORRECTIONS if self.reference else ()))
-        parameters = list(inspect.signature(find_method(self.method_name)).parameters)[1:]
-        known = [key for key in parameters if key not in missing]
-        given = {key: value for key in _METHOD_KEYS if (value := getattr(self, key)) is not None}
-        if self.method == "hbo" or not self.reference:
-            given.pop("reference", None)
-        own = self.settings or {}
-        for key in (*given, *own):
-            if key not in known:
-                where = "hbo" if key in given else "hbo.settings"
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-                published = " with `reference: true`" if self.reference and key in CORRECTIONS else ""
-                msg = f"`{where}.{key}` is no setting of the method `{self.method}`{published}" + (
-                    f", whose nearest is `{near[0]}`; it has {', '.join(f'`{name}`' for name in known)}."
-                    if near
-                    else ", which has none; remove it."
-                )
-                raise ValueError(msg)
-        return given | own
+        """What the block sets of its method, as YAML has it."""
+        read = plain(self._read())
+        given = {key: read[key] for key in self._given()}
+        return {"published": True, **given} if self.published else given
 
     def make_method(self, rows: NDArray[np.int64], names: Sequence[str], *, seed: int, batch: int) -> Method:
         """The method of a run.
@@ -189,12 +146,51 @@ class HBOConfig(BaseModel):
             batch: rows of an optimizer step.
 
         Raises:
-            ValueError: a setting that the method refuses.
+            ValueError: a parameter that does not fit the datasets.
         """
-        make = find_method(self.method_name)
-        run = {"names": tuple(names), "seed": seed, "batch": batch, "gradient_rows": self.gradient_rows}
-        wanted = {key: value for key, value in run.items() if key in inspect.signature(make).parameters}
-        return make(rows, **self.method_settings(), **wanted)
+        run = RunFacts(names=tuple(names), seed=seed, batch=batch, gradient_rows=self.gradient_rows)
+        return make_method(self.method, rows, self._read(), run)
+
+    def _given(self) -> dict[str, Any]:
+        """The method's parameters that the block sets, unchecked."""
+        return (self.model_extra or {}) | (self.settings or {})
+
+    def _read(self) -> Any:
+        """The settings of the method; a ValueError for a value that it does not allow."""
+        return read_settings(find_settings(self.method, published=self.published), self._given(), self.settings or ())
+
+    def _check_places(self) -> None:
+        """Raise a ValueError for a parameter that the method lacks, or that stands in the wrong place."""
+        if self.settings is not None and self.method in METHODS:
+            msg = (
+                f"`hbo.settings: {yaml_text(self.settings)}` was given, but it is only for a class of your own; put "
+                f"the parameters of `{self.method}` beside `method`."
+            )
+            raise ValueError(msg)
+        has = parameters(find_settings(self.method, published=self.published))
+        for key, value in (self.model_extra or {}).items():
+            if key in has and key in PARAMETERS:
+                continue
+            if key in has:
+                wrong = f"it is a parameter of a class of your own; move it to `hbo.settings.{key}`."
+            elif key in PARAMETERS:
+                wrong = self._lacks(has)
+            else:
+                near = nearest(key, (*type(self).model_fields, *has))
+                hint = f"did you mean `{near}`?" if near else "`python -m hbo_plugin docs keys` lists the keys."
+                wrong = f"there is no such key; {hint}"
+            msg = f"`hbo.{key}: {yaml_text(value)}` was given, but {wrong}"
+            raise ValueError(msg)
+        for key, value in (self.settings or {}).items():
+            if key in has and key not in PARAMETERS:
+                continue
+            wrong = f"it stands beside `settings`; move it to `hbo.{key}`." if key in PARAMETERS else self._lacks(has)
+            msg = f"`hbo.settings.{key}: {yaml_text(value)}` was given, but {wrong}"
+            raise ValueError(msg)
+
+    def _lacks(self, has: Sequence[str]) -> str:
+        method = f"`{self.method}`" + (" with `published: true`" if self.published else "")
+        return f"{method} has {f'only {listed(has)}' if has else 'no parameters'}; remove it."
 
 
 class HBOArgs(BaseModel):

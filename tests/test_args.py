@@ -1,16 +1,33 @@
-"""The `hbo:` block: defaults, bounds, typos and refusals, each with its whole sentence."""
+"""The `hbo:` block: defaults, bounds, typos and refusals, each with its whole message."""
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from hbo_plugin.args import HBOConfig
+from hbo_plugin.messages import nearest, yaml_text
+from hbo_plugin.methods import PARAMETERS
+from hbo_plugin.methods.static import Temperature
+
+ROWS, NAMES = np.array([[1], [8]]), ("a", "b")
 
 
 def sentence(error: pytest.ExceptionInfo[ValidationError]) -> str:
     return str(error.value.errors()[0]["msg"])
+
+
+def refused(block: Any) -> str:
+    """The message with which a block is refused."""
+    with pytest.raises(ValidationError) as error:
+        HBOConfig.model_validate(block)
+    assert error.value.error_count() == 1
+    return sentence(error).removeprefix("Value error, ")
 
 
 def test_an_empty_block_is_enough() -> None:
@@ -22,80 +39,200 @@ def test_every_key_is_described() -> None:
     assert all(field.description for field in HBOConfig.model_fields.values())
 
 
-def test_the_reference_has_the_published_defaults() -> None:
-    config = HBOConfig.model_validate({"reference": True})
-    assert (config.update_every, config.method_name) == (200, "hbo_reference")
-    config = HBOConfig.model_validate({"reference": True, "update_every": 50, "temperature": 10})
-    assert (config.update_every, config.method_settings()) == (50, {"temperature": 10.0})
-    assert HBOConfig.model_validate(config.model_dump(exclude_none=True)) == config
+def test_no_parameter_of_a_method_has_the_name_of_a_run_s_key() -> None:
+    assert not set(PARAMETERS) & set(HBOConfig.model_fields)
 
 
-def test_a_typo_is_named_with_the_nearest_key() -> None:
-    with pytest.raises(ValidationError) as error:
-        HBOConfig.model_validate({"update_evry": 5})
-    assert sentence(error) == (
-        "Value error, `hbo:` has no key `update_evry`; the nearest is `update_every`. Its keys are "
-        + ", ".join(f"`{name}`" for name in HBOConfig.model_fields)
-        + "."
+def test_published_hbo_has_the_published_defaults() -> None:
+    config = HBOConfig.model_validate({"published": True})
+    assert (config.update_every, config.method_settings()) == (200, {"published": True})
+    config = HBOConfig.model_validate({"published": True, "update_every": 50, "temperature": 10})
+    assert (config.update_every, config.method_settings()) == (50, {"published": True, "temperature": 10.0})
+    assert HBOConfig.model_validate({"method": "mos", "published": True}).update_every == 100
+    described = HBOConfig.model_fields["published"].description or ""
+    assert "of `update_every` and `temperature` become the published 200 and 1." in described
+    prior = config.model_copy(update={"published": True}).make_method(ROWS, NAMES, seed=0, batch=4).weights()
+    assert prior.sum(axis=1).tolist() == pytest.approx([1 / (1 + 8**0.1), 8**0.1 / (1 + 8**0.1)])
+
+
+@pytest.mark.usefixtures("their_methods")
+@pytest.mark.parametrize(
+    "block",
+    [
+        {},
+        {"published": True},
+        {"method": "given", "weights": {"a": 1, "b": 2}, "levels": 2},
+        {"reward": {"local": "loss"}, "step_size": 1, "temperature": float("inf")},
+        {"max_epochs": None},
+        {"method": "their_methods.Mine", "temperature": 2, "settings": {"power": 3}},
+    ],
+)
+def test_what_axolotl_makes_of_a_block_is_the_same_block(block: dict[str, Any]) -> None:
+    """It validates the block, dumps it without what is None, and the plugin validates that again."""
+    config = HBOConfig.model_validate(block)
+    again = HBOConfig.model_validate(config.model_dump(exclude_none=True))
+    assert again == config
+    assert again.method_settings() == config.method_settings()
+
+
+def test_a_parameter_reaches_its_method_in_one_spelling() -> None:
+    """Numbers are compared on resume as the method reads them: `1` is `1.0`."""
+    config = HBOConfig.model_validate({"step_size": 1, "temperature": "2e0", "reward": {"local": "loss"}})
+    assert config.method_settings() == {
+        "step_size": 1.0,
+        "temperature": 2.0,
+        "reward": {"global": "gradient_norm", "local": "loss"},
+    }
+    assert config.make_method(ROWS, NAMES, seed=0, batch=4).signals == ("gradient_norm", "loss")
+
+
+# Keys that are none, or stand in the wrong place
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("update_evry", "update_every"), ("level", "levels"), ("temprature", "temperature"), ("exponnent", "exponent")],
+)
+def test_a_typo_is_named_with_the_nearest_key(key: str, near: str) -> None:
+    assert refused({key: 5}) == f"`hbo.{key}: 5` was given, but there is no such key; did you mean `{near}`?"
+
+
+@pytest.mark.parametrize("key", ["prior", "group_by", "reference", "rate", "strength", "smoothing", "lr"])
+def test_nothing_far_is_suggested(key: str) -> None:
+    """Old names of keys among them: they have no second life."""
+    assert refused({key: 5}) == (
+        f"`hbo.{key}: 5` was given, but there is no such key; `python -m hbo_plugin docs keys` lists the keys."
     )
+    assert nearest("weights", HBOConfig.model_fields) is None
 
 
+@pytest.fixture
+def their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of a user's, in a module that can be imported."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        power: float = 1.0
+        temperature: float = 3.0
+
+    module = ModuleType("their_methods")
+    module.__dict__["Mine"] = type("Mine", (Temperature,), {"Settings": Settings})
+    monkeypatch.setitem(sys.modules, "their_methods", module)
+
+
+HBO_HAS = "`temperature`, `step_size`, `floor`, `ema_decay`, `exponent`, `reward`"
+MINE = {"method": "their_methods.Mine"}
+
+
+@pytest.mark.usefixtures("their_methods")
 @pytest.mark.parametrize(
     ("block", "expected"),
     [
+        (True, "`hbo: True` was given, but `hbo:` is a block of keys; leave it empty to use every default."),
+        ({"names": ["a", "a"]}, "`hbo.names: ['a', 'a']` holds a name twice; give every dataset a name of its own."),
+        ({5: 1}, "`hbo.5: 5` was given, but that is no key; remove it."),
         (
-            True,
-            "`hbo: True` was given, but `hbo:` is a block of keys; leave it empty to use every default.",
-        ),
-        (
-            {"names": ["a", "a"]},
-            "`hbo.names: ['a', 'a']` holds a name twice; give every dataset a name of its own.",
-        ),
-        (
-            {"method": "uniform", "reference": True},
-            "`hbo.reference` is no setting of the method `uniform`, which has none; remove it.",
-        ),
-        (
-            {"method": "mos_plus", "reference": True, "rate": 0.1},
+            {"method": "uniform", "published": True},
             (
-                "`hbo.rate` is no setting of the method `mos_plus` with `reference: true`, whose nearest is `temperature`; "
-                "it has `temperature`, `smoothing`, `reference`."
+                "`hbo.published: true` was given with the method `uniform`, but only `hbo`, `mos`, `mos_plus`, "
+                "`multidds`, `multiuat` have a published form; remove it."
             ),
         ),
         (
-            {"method": "capped", "settings": {"limits": 3}},
-            "`hbo.settings.limits` is no setting of the method `capped`, whose nearest is `limit`; it has `limit`.",
+            {"method": "mos_plus", "published": True, "step_size": 0.1},
+            (
+                "`hbo.step_size: 0.1` was given, but `mos_plus` with `published: true` has only `temperature`, "
+                "`ema_decay`; remove it."
+            ),
+        ),
+        ({"weights": {"a": 1}}, f"`hbo.weights: {{a: 1}}` was given, but `hbo` has only {HBO_HAS}; remove it."),
+        (
+            {"method": "uniform", "temperature": 2},
+            "`hbo.temperature: 2` was given, but `uniform` has no parameters; remove it.",
         ),
         (
-            {"method": "replay", "settings": {"names": ["a"]}},
-            "`hbo.settings.names` is no setting of the method `replay`, whose nearest is `trace`; it has `trace`.",
+            {"method": "capped", "limits": 3},
+            "`hbo.limits: 3` was given, but there is no such key; did you mean `limit`?",
         ),
+        (
+            {"method": "capped", "settings": {"limit": 3}},
+            (
+                "`hbo.settings: {limit: 3}` was given, but it is only for a class of your own; "
+                "put the parameters of `capped` beside `method`."
+            ),
+        ),
+        (
+            {"step_size": 0.2, "settings": {"step_size": 0.9}},
+            (
+                "`hbo.settings: {step_size: 0.9}` was given, but it is only for a class of your own; "
+                "put the parameters of `hbo` beside `method`."
+            ),
+        ),
+        (
+            {**MINE, "settings": {"temperature": 2}},
+            ("`hbo.settings.temperature: 2` was given, but it stands beside `settings`; move it to `hbo.temperature`."),
+        ),
+        (
+            {**MINE, "power": 2},
+            (
+                "`hbo.power: 2` was given, but it is a parameter of a class of your own; "
+                "move it to `hbo.settings.power`."
+            ),
+        ),
+        (
+            {**MINE, "settings": {"levels": 2}},
+            (
+                "`hbo.settings.levels: 2` was given, but `their_methods.Mine` has only `power`, `temperature`; "
+                "remove it."
+            ),
+        ),
+        (
+            {**MINE, "settings": {"power": "two"}},
+            (
+                "`hbo.settings.power: two` was given, but it must be a valid number; "
+                "change it, or remove it for the default of `1.0`."
+            ),
+        ),
+        ({"method": "given"}, "`hbo.weights` is missing, but it has no default; add it."),
     ],
 )
 def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
-    with pytest.raises(ValidationError) as error:
-        HBOConfig.model_validate(block)
-    assert sentence(error) == f"Value error, {expected}"
+    assert refused(block) == expected
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "allowed"),
     [
-        ("update_every", 0),
-        ("temperature", 0),
-        ("temperature", float("nan")),
-        ("levels", 0),
-        ("rate", 0),
-        ("floor", 1.1),
-        ("smoothing", 1),
-        ("seed", -1),
-        *((key, 2**63) for key in ("update_every", "levels", "gradient_rows", "forward_rows", "seed")),
+        ("update_every", 0, "greater than or equal to 1; change it, or remove it for the default of `100`"),
+        ("temperature", 0, "greater than 0; change it, or remove it for the default of `3.0`"),
+        ("temperature", float("nan"), "greater than 0; change it, or remove it for the default of `3.0`"),
+        ("levels", 0, "greater than or equal to 1; change it, or remove it for the default of `4`"),
+        ("step_size", 0, "greater than 0; change it, or remove it for the default of `0.5`"),
+        ("floor", 1.1, "less than or equal to 1; change it, or remove it for the default of `0.05`"),
+        ("ema_decay", 1, "less than 1; change it, or remove it for the default of `0.5`"),
+        ("seed", -1, "greater than or equal to 0; change it"),
+        ("seed", 2**63, f"less than {2**63}; change it"),
+        ("unit", "sample", "`row` or `token`; change it, or remove it for the default of `row`"),
+        ("record_rows", "perhaps", "a valid boolean; change it, or remove it for the default of `false`"),
+        (
+            "max_epochs",
+            -1,
+            "greater than 0 or a block of keys; change it, or remove it for the default of `10.0`",
+        ),
+        *(
+            (key, 2**63, f"less than {2**63}; change it, or remove it for the default of `{default}`")
+            for key, default in (("update_every", 100), ("levels", 4), ("gradient_rows", 32), ("forward_rows", 16))
+        ),
     ],
 )
-def test_bounds(key: str, value: float) -> None:
-    with pytest.raises(ValidationError) as error:
-        HBOConfig.model_validate({key: value})
-    assert error.value.errors()[0]["loc"] == (key,)
+def test_bounds(key: str, value: float, allowed: str) -> None:
+    assert refused({key: value}) == f"`hbo.{key}: {yaml_text(value)}` was given, but it must be {allowed}."
+
+
+def test_the_deepest_mistake_is_named() -> None:
+    assert refused({"max_epochs": {"a": 1, "b": 0}}) == (
+        "`hbo.max_epochs.b: 0` was given, but it must be greater than 0; change it."
+    )
 
 
 @pytest.mark.axolotl
@@ -104,7 +241,7 @@ def test_axolotl_refuses_before_it_loads_anything(make_config: Any, tmp_path: Pa
 
     with pytest.raises(ValidationError, match="packs rows in the order of the data"):
         load(make_config(sample_packing=True, sample_packing_sequentially=True), tmp_path)
-    with pytest.raises(ValidationError, match="the nearest is `levels`"):
+    with pytest.raises(ValidationError, match="did you mean `levels`"):
         load(make_config(hbo={"level": 3}), tmp_path)
 
 

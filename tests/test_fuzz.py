@@ -1,6 +1,5 @@
-"""Anything at all under `hbo:` and in a state: accepted, or refused in a sentence; never another exception, never a hang."""
+"""Anything at all under `hbo:` and in a state: accepted, or refused with a clear error; never another exception, never a hang."""
 
-from inspect import signature
 from itertools import islice
 from typing import Any
 
@@ -14,19 +13,21 @@ from pydantic import ValidationError
 from hbo_plugin import MixtureSampler, PackedBatchSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.methods import METHODS
+from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
+from hbo_plugin.methods.parameters import parameters
 from hbo_plugin.training.balancer import Balancer
 
 CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), ("x", "y"))
 
-SETTINGS = ["temperature", "limit", "weights", "rate", "step", "target", "smoothing", "names", "floor", "trace"]
 NUMBERS = st.sampled_from([0, 1, -1, 0.5, 2, 1e-300, 1e300, 1e9, 2**63, float("nan"), float("inf"), 5e-324])
 LEAVES = NUMBERS | JSON
 BLOCKS = st.dictionaries(
-    st.sampled_from([*HBOConfig.model_fields]) | st.text(max_size=8),
+    st.sampled_from([*HBOConfig.model_fields, *PARAMETERS]) | st.text(max_size=8),
     LEAVES
     | st.sampled_from([*METHODS, "os.path", "a.b", ".a", "a..b", "sample", "token", "loss"])
-    | st.dictionaries(st.sampled_from(["global", "local", *SETTINGS]), LEAVES | st.just("loss"), max_size=3),
+    | st.dictionaries(
+        st.sampled_from(["global", "local", "a", "b", *PARAMETERS]), LEAVES | st.just("loss"), max_size=3
+    ),
     max_size=4,
 )
 
@@ -38,7 +39,7 @@ def test_any_block_is_accepted_or_names_its_key(block: dict[str, Any]) -> None:
 
 
 def accept_or_name(block: dict[str, Any]) -> None:
-    """Validate a block and begin with it; a refusal must name one of its keys."""
+    """Validate a block and begin with it; a refusal must name one of its keys, or one that is missing."""
     try:
         config = HBOConfig.model_validate(block)
         balancer = Balancer(
@@ -52,19 +53,19 @@ def accept_or_name(block: dict[str, Any]) -> None:
         )
         own = block.get("settings")
         keys = [*block, *(own if isinstance(own, dict) else ())]
-        assert all(any(key in sentence for key in keys) for sentence in said), said
+        assert all("` is missing" in sentence or any(key in sentence for key in keys) for sentence in said), said
     else:
         rows = balancer.mixture.fill(0, 100)
         assert ((rows >= 0) & (rows < 81)).all()
 
 
 @settings(max_examples=400)
-@given(st.sampled_from(sorted(METHODS)), st.data())
-def test_any_value_of_a_setting_that_a_method_has(method: str, data: Any) -> None:
-    known = list(signature(METHODS[method]).parameters)[1:]
+@given(st.sampled_from(sorted(METHODS)), st.booleans(), st.data())
+def test_any_value_of_a_parameter_that_a_method_has(method: str, published: bool, data: Any) -> None:  # noqa: FBT001
+    published = published and method in PUBLISHED
+    known = parameters(find_settings(method, published=published))
     given = {key: data.draw(LEAVES) for key in data.draw(st.sets(st.sampled_from(known)))} if known else {}
-    block = {key: given.pop(key) for key in list(given) if key in HBOConfig.model_fields}
-    accept_or_name({"method": method, **block, "settings": given})
+    accept_or_name({"method": method, "published": published, **given})
 
 
 @pytest.mark.parametrize("block", [1, "hbo", [1], 0.5, True])

@@ -1,32 +1,53 @@
-"""What a method is (signals in, weights out), and the arithmetic and checks that methods share."""
+"""What a method is: signals in, weights out. And the checks of what goes in and what comes out."""
 
-from __future__ import annotations
-
-import difflib
 from collections.abc import Mapping
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+# Weights in 32-bit floats may sum to a little more or less than 1.
+_ROUNDING = 1e-6
 
-    from numpy.typing import NDArray
 
-# Softmax keeps every logit within this distance of the largest: a weight that reached 0 could never
-# come back, and the product of a global and a local weight must not underflow either.
-_LOWEST_LOGIT = -300.0
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a method may know of the run that it is built for.
+
+    Attributes:
+        names: the datasets' names, in order.
+        seed: of the run, 0 or more.
+        batch: rows of an optimizer step.
+        gradient_rows: rows of a dataset that its gradients are measured on; all rows where it has fewer.
+    """
+
+    names: tuple[str, ...] = ()
+    seed: int = 0
+    batch: int = 32
+    gradient_rows: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """The settings of a method without parameters."""
 
 
 class Method(Protocol):
-    """The rule that turns signals into weights; built from the rows of every cell and its settings."""
+    """The rule that turns signals into weights.
+
+    A method is built from `rows` (int64[datasets, levels], the rows of every cell; no dataset is empty), an instance
+    of its `Settings`, and the `RunFacts`.
+    """
+
+    Settings: ClassVar[type]
+    """A frozen dataclass. Its fields are the method's parameters, each with its type, bounds, default and meaning."""
 
     @property
     def signals(self) -> tuple[str, ...]:
         """Names of the signals that `update` needs; empty for a method that never changes its weights.
 
-        An attribute of the class or of the instance will do; it does not change after the method is built.
+        An attribute of the class or of the instance will do. It does not change after the method is built.
         """
         ...
 
@@ -35,7 +56,7 @@ class Method(Protocol):
         ...
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
-        """Take one measurement of each signal named in `signals`; other entries are ignored.
+        """Learn from one measurement of each signal named in `signals`; ignore other entries.
 
         A non-finite value means "not measured": what it would have changed keeps its last value.
         Raises ValueError where a signal is missing or has the wrong shape.
@@ -64,124 +85,48 @@ class KeepsArrays(Protocol):
         ...
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights proportional to exp(logits): float64[arms], all above 0, sums to 1."""
-    odds = np.exp(np.maximum(logits - logits.max(), _LOWEST_LOGIT))
-    weights: NDArray[np.float64] = odds / odds.sum()
-    return weights
+class MethodClass(Protocol):
+    """A class whose instances are methods."""
 
+    Settings: type
 
-def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    """Return the weights proportional to rows^(1/temperature): float64[arms] from int64[arms], all at least 1.
-
-    Temperature 1 is in proportion to the rows, infinity is uniform. Source: HBO (arXiv 2505.12300), q_tau.
-    """
-    check_setting("temperature", temperature, "above 0", lambda value: value > 0)
-    with np.errstate(over="ignore"):  # the coldest put all weight on the largest, as they should
-        return softmax(np.log(rows / rows.max()) / temperature)
-
-
-def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
-    """Return `smoothing * old + (1 - smoothing) * new`, arm by arm: float64[arms].
-
-    Where `new` is NaN the old value stays; where `old` is NaN (never measured) the new one is taken whole.
-    """
-    mixed = np.where(np.isnan(old), new, smoothing * old + (1 - smoothing) * new)
-    return np.where(np.isnan(new), old, mixed)
-
-
-def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return float64[arms] with NaN (never measured) replaced by the mean of the others, of which there is one."""
-    return np.where(np.isnan(values), np.nanmean(values), values)
-
-
-def check_setting(name: str, value: object, allowed: str, ok: Callable[[Any], bool]) -> None:
-    """Raise ValueError unless `ok(value)`; a value that cannot even be compared is not ok."""
-    try:
-        good = ok(value)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        message = f"`{name}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
-        raise ValueError(message)
-
-
-def check_share(name: str, value: object) -> None:
-    """Raise ValueError unless the setting is between 0 and 1."""
-    check_setting(name, value, "between 0 and 1", lambda share: 0 <= share <= 1)
-
-
-def check_smoothing(value: object) -> None:
-    """Raise ValueError unless the setting `smoothing` is at least 0 and below 1."""
-    check_setting("smoothing", value, "at least 0 and below 1", lambda share: 0 <= share < 1)
-
-
-def check_factor(name: str, value: object) -> None:
-    """Raise ValueError unless the setting is 0 or more, and finite."""
-    check_setting(name, value, "0 or more, and finite", lambda factor: factor >= 0 and isfinite(factor))
-
-
-def by_name(setting: str, values: object, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return the setting `{dataset name: number}` in the order of the datasets, float64[datasets].
-
-    Raises ValueError unless it has one finite number for each of `names` and nothing else.
-    """
-    listed = ", ".join(f"`{name}`" for name in names)
-    if not isinstance(values, Mapping):
-        message = f"`{setting}` is `{values}`, but this method needs one number for each dataset: set it for {listed}."
-        raise ValueError(message)  # noqa: TRY004 a setting of the wrong kind is a wrong value to its user
-    for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
-            message = f"`{setting}` names the dataset `{name}`, but the datasets are {listed}: did you mean `{near}`?"
-            raise ValueError(message)
-    for name in names:
-        if name not in values:
-            message = f"`{setting}` has no number for the dataset `{name}`, but it needs one for each: add it."
-            raise ValueError(message)
-        check_setting(f"{setting}.{name}", values[name], "a finite number", isfinite)
-    return np.array([values[name] for name in names], dtype=np.float64)
+    def __call__(self, rows: NDArray[np.int64], settings: Any, run: RunFacts, /) -> Method:
+        """Build the method."""
+        ...
 
 
 def check_rows(rows: NDArray[np.int64]) -> None:
     """Raise ValueError unless `rows` is [datasets, levels], nowhere negative, and no dataset is empty."""
     if rows.ndim != 2 or rows.size == 0:
-        message = f"The rows of the cells have shape `{rows.shape}`, but it must be [datasets, levels]: reshape them."
+        message = f"The rows of the cells have shape `{rows.shape}`, but it must be [datasets, levels]; reshape them."
         raise ValueError(message)
     if (rows < 0).any():
-        message = f"A cell has `{rows.min()}` rows, but it must have 0 or more: count them again."
+        message = f"A cell has `{rows.min()}` rows, but it must have 0 or more; count them again."
         raise ValueError(message)
     empty = np.flatnonzero(rows.sum(axis=1) == 0)
     if empty.size:
-        message = f"Dataset number `{empty[0]}` has no rows, but every dataset needs at least 1: leave it out."
+        message = f"Dataset number `{empty[0]}` has no rows, but every dataset needs at least 1; leave it out."
         raise ValueError(message)
 
 
-def to_json(values: NDArray[np.float64]) -> list[float | None]:
-    """Return float64[arms] as a list; NaN, which JSON lacks, becomes None."""
-    return [None if np.isnan(value) else float(value) for value in values]
+def check_weights(name: str, weights: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
+    """Raise ValueError unless the weights of the method `name` are a distribution over the cells with rows.
 
-
-def from_json(state: Mapping[str, Any], name: str, arms: int, *, unmeasured: bool = False) -> NDArray[np.float64]:
-    """Return entry `name` of a saved state as float64[arms]; None becomes NaN and is allowed where `unmeasured`.
-
-    Raises ValueError where the entry is missing, is no list of `arms` numbers, or has a number that cannot be.
+    Args:
+        name: of the method, for the message.
+        weights: what its `weights()` returned.
+        rows: int64[datasets, levels], the rows of every cell.
     """
-    if name not in state:
-        message = (
-            f"The saved state of the method has no `{name}`, so another method made it: "
-            "resume with the method that the checkpoint was made with."
-        )
-        raise ValueError(message)
-    try:
-        values = np.array(state[name], dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.array(np.nan)  # no list of numbers: refused below, by its shape
-    fits = values.shape == (arms,) and not np.isinf(values).any()
-    if not fits or (np.isnan(values).any() and not unmeasured):
-        message = (
-            f"The saved state of the method has `{state[name]}` for `{name}`, but it must be {arms} finite numbers: "
-            "resume with the datasets and levels that the checkpoint was made with."
-        )
-        raise ValueError(message)
-    return values
+    found = np.asarray(weights)
+    if found.shape != rows.shape:
+        wrong, right = f"weights of shape `{found.shape}`", f"must be `{rows.shape}`, one weight for each cell"
+    elif not (np.isfinite(found) & (found >= 0)).all():
+        wrong, right = f"the weight `{found[~(found >= 0) | np.isinf(found)][0]}`", "must be 0 or more, and finite"
+    elif not abs(found.sum() - 1) <= _ROUNDING:
+        wrong, right = f"weights whose sum is `{found.sum():.6g}`", "must be 1"
+    elif found[rows == 0].any():
+        wrong, right = f"the weight `{found[rows == 0].max():.3g}` to a cell without rows", "must be 0 there"
+    else:
+        return
+    message = f"The method `{name}` gave {wrong}, but it {right}; correct its `weights()`."
+    raise ValueError(message)

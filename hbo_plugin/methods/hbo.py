@@ -1,63 +1,147 @@
-"""HBO, corrected: every actor steps a fixed share of the way to a target, in closed form, anchored to its prior."""
+"""HBO: a global actor over datasets, and a local actor over each dataset's levels."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
-from functools import partial
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.actors import ClosedForm
-from hbo_plugin.methods.hierarchy import Hierarchy
+from hbo_plugin.methods.actors import Actor, ClosedForm, ClosedFormSettings
+from hbo_plugin.methods.arithmetic import temperature_prior
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.reading import SIGNALS, by_dataset, read_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    AnySignal: TypeAlias = str
+    CellSignal: TypeAlias = str
+else:  # only the table knows the names
+    AnySignal = Literal[tuple(SIGNALS)]
+    CellSignal = Literal[tuple(name for name, signal in SIGNALS.items() if signal.per_cell)]
 
-    import numpy as np
-    from numpy.typing import NDArray
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Reward:
+    """The signal that rewards the global actor, and the one that rewards the local actors, as published."""
+
+    global_: AnySignal = Field(default="gradient_norm", alias="global")
+    local: CellSignal = "perplexity_ratio"
 
 
-class Hbo(Hierarchy):
+RewardSignals = Annotated[Reward, Field(description="The signals that reward the global actor and the local actors.")]
+
+
+class HierarchySettings(Protocol):
+    """Settings of `Hbo`: they say what rewards the actors, what the global one starts from, and build them."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the global prior, above 0."""
+        ...
+
+    @property
+    def reward(self) -> Reward:
+        """The signals of the actors."""
+        ...
+
+    def global_actor(self, prior: NDArray[np.float64], /) -> Actor:
+        """Build the actor over datasets from its prior, float64[datasets]."""
+        ...
+
+    def local_actor(self, prior: NDArray[np.float64], /) -> Actor:
+        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class HboSettings(ClosedFormSettings):
+    """The settings of `hbo`: every actor is a `ClosedForm`."""
+
+    reward: RewardSignals = Reward()
+
+    def global_actor(self, prior: NDArray[np.float64]) -> ClosedForm:
+        """Build the actor over datasets from its prior, float64[datasets]."""
+        return self.actor(prior)
+
+    def local_actor(self, prior: NDArray[np.float64]) -> ClosedForm:
+        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
+        return self.actor(prior)
+
+
+class Hbo:
     """The global actor over datasets and the local actors over levels, each with the damped closed-form update.
 
-        target  = normalise(prior * average^strength)
-        weights = (1 - floor) * normalise(weights^(1 - rate) * target^rate) + floor * prior
+        goal    = normalise(prior * average^exponent)
+        weights = (1 - floor) * normalise(weights^(1 - step_size) * goal^step_size) + floor * prior
 
     where `average` is the moving average of an arm's reward; an arm that was never measured counts as the mean
-    of those that were.
+    of those that were. The weight of a cell is that of its dataset times that of its level. The global actor starts
+    from the temperature prior, the local actors start uniform. Levels without rows have no arm, and so weight 0. An
+    actor of which no arm was measured is not updated. A global signal with one value a cell counts as its mean over
+    the levels, weighted with their rows.
 
-    Why not the published update (HBO, arXiv 2505.12300): its gradient with respect to a logit is
-    `weight * sum(r) - r`, so the only place where it rests is `r / sum(r)`, and 200 Adam steps at 1e-4 take 100 or
-    more updates to arrive there. With `strength` 1, `floor` 0 and a uniform prior, the target above is that same
+    Why not the published update (HBO, arXiv 2505.12300; `published: true` uses it): its gradient with respect to a
+    logit is `weight * sum(r) - r`, so the only place where it rests is `r / sum(r)`, and 200 Adam steps at 1e-4 need
+    100 or more updates to arrive there. With `exponent` 1, `floor` 0 and a uniform prior, the goal above is that same
     resting place, reached in a few updates without an optimiser. But `r / sum(r)` has no memory of the prior:
     where rewards differ little it is nearly uniform over the datasets, however small some of them are, and in our
     measurements how the mixture is tempered mattered more than any adaptation on top of it. So the reward here
-    multiplies the prior instead of replacing it, and a `strength` below 1 keeps a noisy reward from outvoting it.
+    multiplies the prior instead of replacing it, and an `exponent` below 1 keeps a noisy reward from outvoting it.
 
     Only ratios of rewards count: multiplying all rewards of an actor by one number changes nothing. Rewards are
-    magnitudes: zero and below count as the least one.
+    magnitudes: zero and below count as the smallest one.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        temperature: above 0; the global prior is rows^(1/temperature), the local priors are uniform.
-        rate: above 0, at most 1; the share of the way to the target, in logits, that one update goes.
-        floor: 0 to 1; the share of the weights that always follows the prior.
-        smoothing: at least 0, below 1; the share of the old average that an average keeps when a reward comes in.
-        strength: 0 or more; the power to which a reward counts. 0 rests at the prior.
-        reward: names the signals of the `global` and the `local` actors; `gradient_norm` and `perplexity_ratio`
-            where it does not. The paper's ablation has others of both.
-
-    Raises ValueError for anything else. Source: HBO (arXiv 2505.12300), Algorithm 1, corrected.
+    Source: HBO (arXiv 2505.12300), Algorithm 1, corrected.
     """
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        *,
-        temperature: float = 3.0,
-        rate: float = 0.5,
-        floor: float = 0.05,
-        smoothing: float = 0.5,
-        strength: float = 0.5,
-        reward: Mapping[str, str] | None = None,
-    ) -> None:
-        actor = partial(ClosedForm, rate=rate, floor=floor, smoothing=smoothing, strength=strength)
-        super().__init__(rows, temperature, actor, actor, reward)
+    Settings: ClassVar[type] = HboSettings
+
+    def __init__(self, rows: NDArray[np.int64], settings: HierarchySettings, run: RunFacts) -> None:
+        self._rows, self._arms = rows, rows > 0
+        self._reward = settings.reward
+        self.signals = tuple(dict.fromkeys((self._reward.global_, self._reward.local)))
+        self._global = settings.global_actor(temperature_prior(rows.sum(axis=1), settings.temperature))
+        self._local = [settings.local_actor(np.full(arms, 1 / arms)) for arms in self._arms.sum(axis=1)]
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights in force: float64[datasets, levels], sums to 1, 0 exactly where a cell has no rows."""
+        weights = np.zeros(self._arms.shape)
+        # A boolean mask reads and writes cells dataset by dataset, so the actors' arms are in order.
+        weights[self._arms] = np.concatenate(
+            [share * actor.weights() for share, actor in zip(self._global.weights(), self._local, strict=True)]
+        )
+        return weights
+
+    def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
+        """Update every actor that has a reward; ValueError where a signal is missing or has the wrong shape."""
+        datasets = by_dataset(read_signal(signals, self._reward.global_, self._arms.shape), self._rows)
+        cells = read_signal(signals, self._reward.local, self._arms.shape)
+        _update(self._global, datasets)
+        for actor, levels, arms in zip(self._local, cells, self._arms, strict=True):
+            _update(actor, levels[arms])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the global and the local actors."""
+        return {
+            "global": self._global.state_dict(),
+            "local": [actor.state_dict() for actor in self._local],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from what `state_dict` returned; ValueError where it does not fit."""
+        saved = state.get("local")
+        if "global" not in state or not isinstance(saved, list) or len(saved) != len(self._local):
+            message = (
+                f"The saved state of the method does not fit `{len(self._local)}` datasets with a local actor each; "
+                "resume with the method and the datasets that the checkpoint was made with."
+            )
+            raise ValueError(message)
+        self._global.load_state_dict(state["global"])
+        for actor, actor_state in zip(self._local, saved, strict=True):
+            actor.load_state_dict(actor_state)
+
+
+def _update(actor: Actor, rewards: NDArray[np.float64]) -> None:
+    if not np.isnan(rewards).all():
+        actor.update(rewards)

@@ -1,22 +1,30 @@
 """Learning progress: datasets whose loss still falls, anchored to a tempered prior."""
 
-from __future__ import annotations
-
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.actors import ClosedForm
-from hbo_plugin.methods.base import check_share, from_json, moving_average, to_json
+from hbo_plugin.methods.actors import ClosedFormSettings
+from hbo_plugin.methods.arithmetic import moving_average
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.parameters import Share
 from hbo_plugin.methods.single import Single
+from hbo_plugin.methods.state import from_json, to_json
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+_SMALLEST_LOSS = 1e-100
 
-    from numpy.typing import NDArray
 
-_LEAST_LOSS = 1e-100
+@dataclass(frozen=True, kw_only=True)
+class LearningProgressSettings(ClosedFormSettings):
+    """The settings of `learning_progress`."""
+
+    shrinkage: Annotated[
+        Share, Field(description="Share of a dataset's reward that is the mean progress of all datasets.")
+    ] = 0.1
 
 
 class LearningProgress(Single):
@@ -30,46 +38,26 @@ class LearningProgress(Single):
     beat proportional sampling, and it gave a dataset of pure noise less than its prior, where gradient norms gave
     more: safe rather than better. The first measurement only begins the comparison.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        temperature: above 0; the prior is rows^(1/temperature).
-        rate: above 0, at most 1; of `ClosedForm`.
-        floor: 0 to 1; of `ClosedForm`.
-        smoothing: at least 0, below 1; the share of the old average that an average keeps.
-        strength: 0 or more; of `ClosedForm`.
-        shrinkage: 0 to 1; the share of the mean in a reward.
-
-    Raises ValueError for anything else. Source: this project; the signal is that of Graves et al. (arXiv 1704.03003).
+    Source: this project; the signal is that of Graves et al. (arXiv 1704.03003).
     """
 
+    Settings: ClassVar[type] = LearningProgressSettings
     signals = ("loss",)
+    _settings: LearningProgressSettings
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        *,
-        temperature: float = 3.0,
-        rate: float = 0.5,
-        floor: float = 0.05,
-        smoothing: float = 0.5,
-        strength: float = 0.5,
-        shrinkage: float = 0.1,
-    ) -> None:
-        check_share("shrinkage", shrinkage)
-        actor = partial(ClosedForm, rate=rate, floor=floor, smoothing=smoothing, strength=strength)
-        super().__init__(rows, temperature, actor)
-        self._shrinkage = shrinkage
+    def __init__(self, rows: NDArray[np.int64], settings: LearningProgressSettings, run: RunFacts) -> None:
+        super().__init__(rows, settings, run)
         self._loss = np.full(len(rows), np.nan)
         """The last loss of every dataset."""
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the shrunk progress, float64[datasets], and remember the losses."""
-        loss = np.maximum(self._of_datasets(signals, "loss"), _LEAST_LOSS)
+        loss = np.maximum(self._of_datasets(signals, "loss"), _SMALLEST_LOSS)
         progress: NDArray[np.float64] = np.maximum((self._loss - loss) / self._loss, 0)
-        self._loss = moving_average(self._loss, loss, smoothing=0)
+        self._loss = moving_average(self._loss, loss, decay=0)
         if np.isnan(progress).all():
             return progress
-        return np.asarray((1 - self._shrinkage) * progress + self._shrinkage * np.nanmean(progress))
+        return np.asarray((1 - self._settings.shrinkage) * progress + self._settings.shrinkage * np.nanmean(progress))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the actor, and the last losses; None for a dataset that was never measured."""

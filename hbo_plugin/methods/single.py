@@ -1,57 +1,49 @@
-"""The one-level frame: a single actor, over the datasets or over all cells at once."""
-
-from __future__ import annotations
+"""The frame of methods with a single actor, over the datasets or over all cells at once."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hbo_plugin.methods.base import check_rows, temperature_prior
-from hbo_plugin.methods.signals import by_dataset, read_signal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
-
-    from hbo_plugin.methods.actors import Actor
+from hbo_plugin.methods.actors import ActorSettings
+from hbo_plugin.methods.arithmetic import temperature_prior
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.reading import by_dataset, read_signal
 
 
 class Single(ABC):
     """One actor that starts from the temperature prior; each method says what rewards it.
 
     An arm is a dataset, whose levels follow their rows, so that each of its rows is as likely as any other; or,
-    with `flat`, a cell. Cells without rows have no arm, and so weight 0. Where no arm was measured, nothing changes.
+    where the class is `flat`, a cell. Cells without rows have no arm, and so weight 0. Where no arm was measured,
+    nothing changes.
 
     Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        temperature: above 0; the prior is rows^(1/temperature), of the datasets or of the cells.
-        actor: builds the actor from its prior.
-        flat: whether an arm is a cell.
-
-    Raises ValueError for anything else.
+        rows: int64[datasets, levels], the rows of every cell; no dataset is empty.
+        settings: the temperature, and what builds the actor from its prior.
+        run: of which this frame needs nothing.
     """
 
-    signals: tuple[str, ...]
+    Settings: ClassVar[type]
+    flat: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        temperature: float,
-        actor: Callable[[NDArray[np.float64]], Actor],
-        *,
-        flat: bool = False,
-    ) -> None:
-        check_rows(rows)
+    def __init__(self, rows: NDArray[np.int64], settings: ActorSettings, run: RunFacts) -> None:
         self._rows, self._live = rows, rows > 0
         cells = rows[self._live]
         dataset = np.nonzero(self._live)[0]
-        self._arm = np.arange(cells.size) if flat else dataset
-        arms = cells if flat else rows.sum(axis=1)
+        self._arm = np.arange(cells.size) if self.flat else dataset
+        arms = cells if self.flat else rows.sum(axis=1)
         self._share = cells / arms[self._arm]
         """Of every cell with rows: its arm, and its share of the arm's weight."""
-        self._actor = actor(temperature_prior(arms, temperature))
+        self._settings = settings
+        self._actor = settings.actor(temperature_prior(arms, settings.temperature))
+
+    @property
+    @abstractmethod
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that `rewards` reads."""
 
     @abstractmethod
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:

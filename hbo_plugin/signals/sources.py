@@ -132,7 +132,7 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
     Raises:
         ValueError: a signal that is unknown, or that cannot be measured under this configuration.
     """
-    preferred = "probe" if config.signals == "auto" and config.reference else config.signals
+    preferred = "probe" if config.signals == "auto" and config.published else config.signals
     names: dict[str, tuple[str, ...]] = {}
     notes = []
     for signal in signals:

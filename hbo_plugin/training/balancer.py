@@ -9,6 +9,7 @@ from hbo_plugin._sampler import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.methods import Method
+from hbo_plugin.methods.base import check_weights
 from hbo_plugin.training.caps import cap_weights
 
 
@@ -39,7 +40,7 @@ class Balancer:
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
-        self.method_name = config.method_name
+        self.method_name = config.method
         self._settings = ", ".join(
             f"{key}: {value}" for key, value in ({"unit": config.unit} | config.method_settings()).items()
         )
@@ -76,7 +77,9 @@ class Balancer:
 
     def _capped(self) -> NDArray[np.float64]:
         """The method's weights as shares of rows, lowered where a row would be repeated too often by the end."""
-        shares = self.method.weights().ravel() / self._unit * self._cost
+        weights = self.method.weights()
+        check_weights(self.method_name, weights, self.cells.sizes)
+        shares = weights.ravel() / self._unit * self._cost
         shares /= shares.sum()
         left = self._total - float(self._drawn @ self._cost)
         if left > 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from hbo_plugin.methods.signals import by_dataset
+from hbo_plugin.methods.reading import by_dataset
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
 
 if TYPE_CHECKING:

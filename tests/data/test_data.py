@@ -143,6 +143,6 @@ def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) 
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         load_data(make_config(hbo={"val_set_size": {"suns": 7}}), tmp_path)
     assert str(error.value) == (
-        "`hbo.val_set_size` names the dataset `suns`; the nearest is `sums`. "
-        "There are `sums`, `words`, `tales`; `hbo.names` gives others."
+        "`hbo.val_set_size` names the dataset `suns`, but the datasets are `sums`, `words`, `tales`; "
+        "did you mean `sums`?"
     )

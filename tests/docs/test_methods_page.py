@@ -1,96 +1,73 @@
-"""docs/methods.md: its example works, and its tables are the code's."""
+"""docs/methods.md has the tables that the code says, and the example of docs/extending.md works."""
 
-from __future__ import annotations
-
-import inspect
 import json
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import yaml
-from method_cases import ROWS, build
+from method_cases import ROWS, names
+from methods_page import PAGE, TABLES, marked
 
-from hbo_plugin.methods import METHODS, SIGNALS, find_method
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.methods import SIGNALS, Method
+from hbo_plugin.methods.base import check_weights
 
-if TYPE_CHECKING:
-    from hbo_plugin.methods import Method
-
-PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+EXTENDING = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 
 
 def block(language: str) -> str:
-    """The page's only code block in this language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return str(found)
+    """The first code block of the example in this language."""
+    return str(re.findall(rf"^```{language}\n(.*?)^```$", EXTENDING, re.DOTALL | re.MULTILINE)[0])
 
 
 def from_the_page(monkeypatch: pytest.MonkeyPatch) -> Method:
     """The method of the page's Python, as its YAML names it."""
-    config = yaml.safe_load(block("yaml"))["hbo"]
     module = ModuleType("my_package")
     exec(block("python"), module.__dict__)  # noqa: S102 that it runs is what is tested
     monkeypatch.setitem(sys.modules, "my_package", module)
-    return find_method(config["method"])(ROWS, **config["settings"])
+    config = HBOConfig.model_validate(yaml.safe_load(block("yaml"))["hbo"])
+    return config.make_method(ROWS, names(ROWS), seed=0, batch=4)
 
 
 def test_the_example_does_what_its_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
     method = from_the_page(monkeypatch)
     np.testing.assert_allclose(method.weights(), ROWS / ROWS.sum(), rtol=1e-12)
-    method.update({"loss": np.array([[3.0, 1.0, 2.0], [np.nan, np.inf, 0.5], [2.0, np.nan, 1.0]])})
-    odds = np.array([[25 * 9, 25, 26 * 4], [300, 300, 301 / 4], [4 * 4, 0, 4]])
+    method.update({"loss": np.array([[3.0, 1.0, 2.0], [np.nan, np.inf, 0.5], [2.0, np.nan, 1.5]])})
+    mean = (3 + 1 + 2 + 0.5 + 2 + 1.5) / 6
+    odds = np.array([[25 * 9, 25, 26 * 4], [300 * mean**2, 300 * mean**2, 301 / 4], [4 * 4, 0, 4 * 1.5**2]])
     np.testing.assert_allclose(method.weights(), odds / odds.sum(), rtol=1e-12)
     assert set(method.signals) <= set(SIGNALS)
+    check_weights("my_package.HighLoss", method.weights(), ROWS)
+
+
+def test_the_example_does_not_run_away_from_what_it_has_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of a new model are near 7.6: a cell that is missed must not fall to the bottom for it."""
+    method = from_the_page(monkeypatch)
+    method.update({"loss": np.where(np.arange(9).reshape(3, 3) == 3, np.nan, 7.6)})
+    np.testing.assert_allclose(method.weights(), ROWS / ROWS.sum(), rtol=1e-12)
 
 
 def test_the_example_is_restored_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     method, restored = from_the_page(monkeypatch), from_the_page(monkeypatch)
     random = np.random.default_rng(1)
-    method.update({"loss": random.random(ROWS.shape)})
+    method.update({"loss": np.where(ROWS > 4, random.random(ROWS.shape), np.nan)})
     restored.load_state_dict(json.loads(json.dumps(method.state_dict(), allow_nan=False)))
     np.testing.assert_array_equal(restored.weights(), method.weights())
     with pytest.raises(ValueError, match="saved state"):
-        restored.load_state_dict({"loss": [[1.0]]})
+        restored.load_state_dict({"loss": [1.0]})
 
 
-OFFERED = ("rows", "names", "seed")
-"""Parameters that are not settings."""
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_are_the_code_s(name: str) -> None:
+    """`python tests/helpers/methods_page.py` writes them."""
+    assert marked(name, TABLES[name]()) in PAGE.read_text()
 
 
-def yaml_value(default: object) -> str:
-    """A default as YAML has it."""
-    return str(yaml.safe_dump(default)).removesuffix("...\n").strip()
-
-
-def methods_table() -> str:
-    """Every method with its class's first line and source, its signals by default, and its settings."""
-    lines = ["| `method` | weights | source | signals | settings |", "|---|---|---|---|---|"]
-    for name, method in METHODS.items():
-        words = " ".join(inspect.getdoc(method).split())  # type: ignore[union-attr]
-        about = words[: words.index(". ") + 1] if ". " in words else words
-        (source,) = re.findall(r"Source: (.*)\.$", words)
-        signals = ", ".join(f"`{signal}`" for signal in build(name, ROWS).signals)
-        parameters = inspect.signature(method).parameters.values()
-        options = ", ".join(
-            f"`{option.name}: {yaml_value(option.default)}`" for option in parameters if option.name not in OFFERED
-        )
-        lines.append(f"| `{name}` | {about} | {source} | {signals} | {options} |")
-    return "\n".join(lines)
-
-
-def signals_table() -> str:
-    """Every signal with its kind and meaning."""
-    lines = ["| signal | one value a | meaning |", "|---|---|---|"]
-    for name, signal in SIGNALS.items():
-        lines.append(f"| `{name}` | {'cell' if signal.per_cell else 'dataset'} | {signal.meaning} |")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("table", [methods_table, signals_table])
-def test_the_tables_are_the_code_s(table: object) -> None:
-    assert callable(table)
-    assert table() in PAGE
+def test_the_yaml_of_the_page_is_accepted() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1
+    HBOConfig.model_validate(yaml.safe_load(blocks[0])["hbo"])

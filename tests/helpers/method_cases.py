@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from hbo_plugin.methods import METHODS, SIGNALS
+from hbo_plugin.methods import METHODS, PUBLISHED, SIGNALS, RunFacts, find_settings, make_method
+from hbo_plugin.methods.parameters import read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from hbo_plugin.methods import Method
@@ -31,7 +34,7 @@ def logits(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values - values.mean())
 
 
-def published(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
+def adam_steps(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
     """Logits after updates of 200 Adam steps each, arm by arm, from the formulas of the two papers."""
     arms = range(len(first))
     a, m, v, t = list(first), [0.0 for _ in arms], [0.0 for _ in arms], 0
@@ -47,7 +50,7 @@ def published(first: list[float], rewards: list[list[float]]) -> NDArray[np.floa
     return np.asarray(np.array(a) - np.mean(a))
 
 
-def published_with_torch(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
+def adam_steps_with_torch(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
     """The same from torch's own Adam and its own gradients."""
     torch = pytest.importorskip("torch")
     a = torch.tensor(first, dtype=torch.float64, requires_grad=True)
@@ -71,19 +74,46 @@ def write_trace(path: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
-def build(name: str, rows: NDArray[np.int64]) -> Method:
-    """Build a method with its defaults, and with what it cannot do without."""
+def make(
+    name: str,
+    rows: NDArray[np.int64],
+    *,
+    published: bool = False,
+    names: Sequence[str] = (),
+    seed: int = 0,
+    batch: int = 32,
+    gradient_rows: int = 32,
+    **parameters: Any,
+) -> Method:
+    """Build a method with these parameters."""
+    settings = read_settings(find_settings(name, published=published), parameters)
+    run = RunFacts(names=tuple(names), seed=seed, batch=batch, gradient_rows=gradient_rows)
+    return make_method(name, rows, settings, run)
+
+
+def needed(name: str, rows: NDArray[np.int64], folder: Path) -> dict[str, Any]:
+    """The parameters without which a method cannot be."""
     if name == "given":
-        return METHODS[name](rows, names=names(rows), weights={key: 1 + index for index, key in enumerate(names(rows))})
+        return {"weights": {key: 1 + index for index, key in enumerate(names(rows))}}
     if name == "target_loss":
-        return METHODS[name](rows, names=names(rows), targets=dict.fromkeys(names(rows), 0.5))
+        return {"goal_losses": dict.fromkeys(names(rows), 0.5)}
     if name == "replay":
         weights = dict(zip(names(rows), (rows / rows.sum()).tolist(), strict=True))
-        with tempfile.TemporaryDirectory() as folder:
-            start = {"step": 0, "event": "start", "weights": weights}
-            trace = write_trace(Path(folder) / "trace", start, {"step": 9, "event": "end", "weights": weights})
-            return METHODS[name](rows, names=names(rows), trace=trace)
-    return METHODS[name](rows)
+        start = {"step": 0, "event": "start", "weights": weights}
+        end = {"step": 9, "event": "end", "weights": weights}
+        return {"trace": write_trace(folder / "trace", start, end)}
+    return {}
+
+
+FORMS = (*METHODS, *(f"{name} published" for name in PUBLISHED))
+"""Every method, and every published form of one."""
+
+
+def build(form: str, rows: NDArray[np.int64]) -> Method:
+    """Build a method with its defaults, and with what it cannot do without."""
+    name, _, published = form.partition(" ")
+    with tempfile.TemporaryDirectory() as folder:
+        return make(name, rows, published=bool(published), names=names(rows), **needed(name, rows, Path(folder)))
 
 
 def random_signals(rows: NDArray[np.int64], random: np.random.Generator) -> dict[str, NDArray[np.float64]]:

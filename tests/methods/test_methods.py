@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import subprocess
 import sys
+from dataclasses import is_dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from method_cases import ROWS, build, column, random_signals
+from method_cases import FORMS, ROWS, build, column, make, random_signals
+from pydantic import TypeAdapter
 
-from hbo_plugin.methods import METHODS, SIGNALS, find_method
+from hbo_plugin.messages import yaml_text
+from hbo_plugin.methods import METHODS, PUBLISHED, SIGNALS, RunFacts, find_method, find_settings
+from hbo_plugin.methods.base import NoSettings, check_weights
 from hbo_plugin.methods.hbo import Hbo
-from hbo_plugin.methods.published.hbo import HboReference
-from hbo_plugin.methods.signals import by_dataset
+from hbo_plugin.methods.parameters import parameters, read_settings
+from hbo_plugin.methods.reading import by_dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +62,7 @@ def reloaded(name: str, method: Method, rows: NDArray[np.int64]) -> Method:
     return other
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 @settings(max_examples=40)
 @given(data=st.data(), rows=cells())
 def test_whatever_the_signals_the_weights_are_a_distribution_and_the_state_is_whole(
@@ -87,7 +91,7 @@ def test_whatever_the_signals_the_weights_are_a_distribution_and_the_state_is_wh
     np.testing.assert_array_equal(weights == 0, rows == 0)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_state_goes_through_json_and_continues_bit_for_bit(name: str) -> None:
     random = np.random.default_rng(5)
     stream = [random_signals(ROWS, random) for _ in range(8)]
@@ -103,7 +107,7 @@ def test_state_goes_through_json_and_continues_bit_for_bit(name: str) -> None:
             np.testing.assert_array_equal(restored.weights(), method.weights())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_an_update_without_any_measurement_changes_no_weight(name: str) -> None:
     method = build(name, ROWS)
     random = np.random.default_rng(7)
@@ -114,7 +118,7 @@ def test_an_update_without_any_measurement_changes_no_weight(name: str) -> None:
         np.testing.assert_array_equal(method.weights(), before)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if build(name, ROWS).signals])
+@pytest.mark.parametrize("name", [name for name in FORMS if build(name, ROWS).signals])
 def test_signals_move_the_weights_and_those_handed_out_before_stay_as_they_were(name: str) -> None:
     method = build(name, ROWS)
     random = np.random.default_rng(11)
@@ -126,7 +130,7 @@ def test_signals_move_the_weights_and_those_handed_out_before_stay_as_they_were(
     np.testing.assert_array_equal(first, kept)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_the_signals_are_in_the_table_and_each_of_them_is_needed(name: str) -> None:
     method = build(name, ROWS)
     assert set(method.signals) <= set(SIGNALS)
@@ -136,26 +140,26 @@ def test_the_signals_are_in_the_table_and_each_of_them_is_needed(name: str) -> N
         with pytest.raises(ValueError, match="signal") as error:
             method.update({key: whole[key] for key in method.signals if key != signal})
         assert str(error.value) == (
-            f"The signal `{signal}` is missing, but this method needs it at every update: measure it, or pass NaN."
+            f"The signal `{signal}` is missing, but this method needs it at every update; measure it, or pass NaN."
         )
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([3, 4], "The rows of the cells have shape `(2,)`, but it must be [datasets, levels]: reshape them."),
-        ([[3, -4]], "A cell has `-4` rows, but it must have 0 or more: count them again."),
-        ([[3], [0]], "Dataset number `1` has no rows, but every dataset needs at least 1: leave it out."),
+        ([3, 4], "The rows of the cells have shape `(2,)`, but it must be [datasets, levels]; reshape them."),
+        ([[3, -4]], "A cell has `-4` rows, but it must have 0 or more; count them again."),
+        ([[3], [0]], "Dataset number `1` has no rows, but every dataset needs at least 1; leave it out."),
     ],
 )
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_impossible_rows_are_refused(name: str, rows: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match="rows") as error:
         build(name, np.array(rows))
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if build(name, ROWS).state_dict()])
+@pytest.mark.parametrize("name", [name for name in FORMS if build(name, ROWS).state_dict()])
 def test_a_state_of_other_cells_is_refused(name: str) -> None:
     state = build(name, np.array([[5, 5], [5, 5]])).state_dict()
     with pytest.raises(ValueError, match="saved state"):
@@ -165,56 +169,69 @@ def test_a_state_of_other_cells_is_refused(name: str) -> None:
             build(name, np.array([[5, 5], [5, 5]])).load_state_dict({**state, key: ["x"]})
 
 
-# Settings, signals and states that are refused, in whole sentences
+# Parameters, signals and states that are refused, in whole messages
+
+SHARE = ("greater than or equal to 0", "less than or equal to 1")
+FACTOR = ("greater than or equal to 0", "a finite number")
 
 
 @pytest.mark.parametrize(
-    ("name", "setting", "value", "allowed"),
+    ("name", "parameter", "value", "allowed", "default"),
     [
-        ("hbo", "temperature", 0, "above 0"),
-        ("hbo", "temperature", float("nan"), "above 0"),
-        ("hbo", "temperature", "warm", "above 0"),
-        ("hbo", "rate", 0, "above 0 and at most 1"),
-        ("hbo", "rate", 1.5, "above 0 and at most 1"),
-        ("hbo", "floor", -0.1, "between 0 and 1"),
-        ("hbo", "floor", 2, "between 0 and 1"),
-        ("hbo", "smoothing", 1, "at least 0 and below 1"),
-        ("hbo", "strength", -1, "0 or more, and finite"),
-        ("hbo", "strength", float("inf"), "0 or more, and finite"),
-        ("mos", "reward", "loss", "`similarity` or `difference`"),
-        ("mos", "reward", ["similarity"], "`similarity` or `difference`"),
-        ("mos_plus", "smoothing", None, "at least 0 and below 1"),
-        ("multidds", "floor", 3, "between 0 and 1"),
-        ("multiuat", "reward", "loss", "`entropy` or `perplexity`"),
-        ("pike", "zeta_1", -1, "0 or more, and finite"),
-        ("pike", "zeta_2", float("nan"), "0 or more, and finite"),
-        ("pike", "batch", 0, "at least 1"),
-        ("pike", "gradient_rows", 0, "at least 1"),
-        ("dynamix", "smoothing", 1, "at least 0 and below 1"),
-        ("dynamix", "strength", -5, "0 or more, and finite"),
-        ("dynamix", "floor", 1.5, "between 0 and 1"),
-        ("doremi", "step", "big", "0 or more, and finite"),
-        ("doremi", "floor", -1, "between 0 and 1"),
-        ("learning_progress", "shrinkage", 2, "between 0 and 1"),
-        ("temperature", "temperature", -2, "above 0"),
-        ("capped", "limit", 0, "at least 1"),
-        ("random", "seed", -1, "a whole number, 0 or more"),
-        ("random", "spread", 0.5, "1 to 1000"),
+        ("hbo", "temperature", 0, "greater than 0", "3.0"),
+        ("hbo", "temperature", float("nan"), "greater than 0", "3.0"),
+        ("hbo", "temperature", "warm", "a valid number", "3.0"),
+        ("hbo", "step_size", 0, "greater than 0", "0.5"),
+        ("hbo", "step_size", 1.5, "less than or equal to 1", "0.5"),
+        ("hbo", "floor", -0.1, SHARE[0], "0.05"),
+        ("hbo", "floor", 2, SHARE[1], "0.05"),
+        ("hbo", "ema_decay", 1, "less than 1", "0.5"),
+        ("hbo", "exponent", -1, FACTOR[0], "0.5"),
+        ("hbo", "exponent", float("inf"), FACTOR[1], "0.5"),
+        ("mos", "reward", "loss", "`similarity` or `difference`", "difference"),
+        ("mos", "reward", ["similarity"], "`similarity` or `difference`", "difference"),
+        ("mos_plus", "ema_decay", None, "a valid number", "0.1"),
+        ("multidds", "floor", 3, SHARE[1], "0.05"),
+        ("multiuat", "reward", "loss", "`entropy` or `perplexity`", "entropy"),
+        ("pike", "zeta_1", -1, FACTOR[0], "0.1"),
+        ("pike", "zeta_2", float("nan"), FACTOR[1], "0.1"),
+        ("dynamix", "ema_decay", 1, "less than 1", "0.95"),
+        ("dynamix", "exponent", -5, FACTOR[0], "5.0"),
+        ("dynamix", "floor", 1.5, SHARE[1], "0.3"),
+        ("doremi", "step_size", "big", "a valid number", "1.0"),
+        ("doremi", "floor", -1, SHARE[0], "0.001"),
+        ("doremi", "temperature", -1, "greater than 0", ".inf"),
+        ("learning_progress", "shrinkage", 2, SHARE[1], "0.1"),
+        ("temperature", "temperature", -2, "greater than 0", "3.0"),
+        ("capped", "limit", 0, "greater than or equal to 1", "3000"),
+        ("random", "spread", 0.5, "greater than or equal to 1", "4.0"),
     ],
 )
-def test_a_setting_out_of_its_bounds_is_refused(name: str, setting: str, value: object, allowed: str) -> None:
-    with pytest.raises(ValueError, match=setting) as error:
-        METHODS[name](ROWS, **{setting: value})
+def test_a_parameter_out_of_its_bounds_is_refused(
+    name: str, parameter: str, value: object, allowed: str, default: str
+) -> None:
+    with pytest.raises(ValueError, match=parameter) as error:
+        read_settings(find_settings(name), {parameter: value})
     assert str(error.value) == (
-        f"`{setting}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
+        f"`hbo.{parameter}: {yaml_text(value)}` was given, but it must be {allowed}; "
+        f"change it, or remove it for the default of `{default}`."
     )
+
+
+@pytest.mark.parametrize("settings", [*(method.Settings for method in METHODS.values()), *PUBLISHED.values()])
+def test_settings_are_frozen_and_every_parameter_is_described(settings: type) -> None:
+    assert is_dataclass(settings)
+    assert settings.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    described = TypeAdapter(settings).json_schema().get("properties", {})
+    assert list(described) == list(parameters(settings))
+    assert all(entry["description"].endswith((".", ")")) for entry in described.values()), described
 
 
 def test_signals_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="signal") as error:
-        Hbo(ROWS).update({"gradient_norm": np.ones(3), "perplexity_ratio": np.ones(3)})
+        make("hbo", ROWS).update({"gradient_norm": np.ones(3), "perplexity_ratio": np.ones(3)})
     assert str(error.value) == (
-        "The signal `perplexity_ratio` has shape `(3,)`, but it must be `(3, 3)`: pass one value for each."
+        "The signal `perplexity_ratio` has shape `(3,)`, but it must be `(3, 3)`; pass one value for each."
     )
 
 
@@ -227,40 +244,40 @@ RESUME_BOTH = "resume with the method and the datasets that the checkpoint was m
     ("method", "state", "message"),
     [
         (
-            METHODS["uniform"](ROWS),
-            Hbo(ROWS).state_dict(),
-            f"The saved state of the method has `global`, but a static method saves nothing: {RESUME_METHOD}",
+            make("uniform", ROWS),
+            make("hbo", ROWS).state_dict(),
+            f"The saved state of the method has `global`, but a static method saves nothing; {RESUME_METHOD}",
         ),
         (
-            Hbo(ROWS),
+            make("hbo", ROWS),
             {},
-            f"The saved state of the method does not fit `3` datasets with a local actor each: {RESUME_BOTH}",
+            f"The saved state of the method does not fit `3` datasets with a local actor each; {RESUME_BOTH}",
         ),
         (
-            Hbo(ROWS),
-            Hbo(ROWS[:2]).state_dict(),
-            f"The saved state of the method does not fit `3` datasets with a local actor each: {RESUME_BOTH}",
+            make("hbo", ROWS),
+            make("hbo", ROWS[:2]).state_dict(),
+            f"The saved state of the method does not fit `3` datasets with a local actor each; {RESUME_BOTH}",
         ),
         (
-            HboReference(ROWS),
-            Hbo(ROWS).state_dict(),
-            f"The saved state of the method has no `logits`, so another method made it: {RESUME_METHOD}",
+            make("hbo", ROWS, published=True),
+            make("hbo", ROWS).state_dict(),
+            f"The saved state of the method has no `logits`, so another method made it; {RESUME_METHOD}",
         ),
         (
-            Hbo(column(1, 1)),
-            Hbo(np.array([[1, 1], [1, 1]])).state_dict(),
-            "The saved state of the method has `[0.5, 0.5]` for `weights`, but it must be 1 finite numbers: "
+            make("hbo", column(1, 1)),
+            make("hbo", np.array([[1, 1], [1, 1]])).state_dict(),
+            "The saved state of the method has `[0.5, 0.5]` for `weights`, but it must be 1 finite numbers; "
             + RESUME_DATA,
         ),
         (
-            Hbo(column(1)),
+            make("hbo", column(1)),
             {"global": {"weights": [None], "average": [None]}, "local": [{}]},
-            f"The saved state of the method has `[None]` for `weights`, but it must be 1 finite numbers: {RESUME_DATA}",
+            f"The saved state of the method has `[None]` for `weights`, but it must be 1 finite numbers; {RESUME_DATA}",
         ),
         (
-            Hbo(column(1)),
+            make("hbo", column(1)),
             {"global": {"weights": [{}], "average": [None]}, "local": [{}]},
-            f"The saved state of the method has `[{{}}]` for `weights`, but it must be 1 finite numbers: {RESUME_DATA}",
+            f"The saved state of the method has `[{{}}]` for `weights`, but it must be 1 finite numbers; {RESUME_DATA}",
         ),
     ],
 )
@@ -292,90 +309,137 @@ def a_module(monkeypatch: pytest.MonkeyPatch, **contents: object) -> None:
 
 def test_a_method_is_found_by_its_name_or_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_method("pike") is METHODS["pike"]
-    mine = type("Mine", (Hbo,), {})
+    mine: Any = type("Mine", (Hbo,), {})
     a_module(monkeypatch, Mine=mine)
     assert find_method("their_methods.Mine") is mine
-    assert find_method("hbo_plugin.methods.hbo.Hbo") is Hbo
+    assert find_method("hbo_plugin.methods.hbo.Hbo") is METHODS["hbo"]
+
+
+NAMES = f"{', '.join(f'`{name}`' for name in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`"
 
 
 def test_a_name_that_is_no_method_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="no method") as error:
+    with pytest.raises(ValueError, match="method") as error:
         find_method("dinamix")
+    assert str(error.value) == (f"`hbo.method: dinamix` was given, but it must be {NAMES}; did you mean `dynamix`?")
+
+
+def test_only_what_has_a_published_form_can_be_published() -> None:
+    assert [name for name in METHODS if name in PUBLISHED] == list(PUBLISHED)
+    with pytest.raises(ValueError, match="published") as error:
+        find_settings("doremi", published=True)
     assert str(error.value) == (
-        "There is no method `dinamix`; the nearest is `dynamix`. Name one of "
-        f"{', '.join(f'`{name}`' for name in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`."
+        "`hbo.published: true` was given with the method `doremi`, but only `hbo`, `mos`, `mos_plus`, `multidds`, "
+        "`multiuat` have a published form; remove it."
     )
 
 
 class NoUpdate:
+    Settings = NoSettings
     weights = state_dict = load_state_dict = Hbo.weights
 
 
+class NoDataclass(Hbo):
+    Settings = dict
+
+
 class NeedsMore(Hbo):
-    def __init__(self, rows: NDArray[np.int64], extra: int) -> None:
-        super().__init__(rows, strength=extra)
+    def __init__(self, rows: NDArray[np.int64], settings: Any, run: RunFacts, extra: int) -> None:
+        super().__init__(rows, settings, run)
+
+
+SEE = "`python -m hbo_plugin docs extending` shows what a method is."
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "wrong"),
     [
         (
             "no_such_package.Mine",
-            (
-                "The method `no_such_package.Mine` cannot be imported (No module named 'no_such_package'): "
-                "give the dotted path of a class that can."
-            ),
+            "cannot be imported (No module named 'no_such_package'); give the dotted path of a class that can.",
         ),
         (
             "their_methods.Yours",
             (
-                "The method `their_methods.Yours` cannot be imported (module 'their_methods' has no attribute 'Yours'): "
+                "cannot be imported (module 'their_methods' has no attribute 'Yours'); "
                 "give the dotted path of a class that can."
             ),
         ),
-        (
-            "their_methods.number",
-            (
-                "The method `their_methods.number` is `5`, but it must be a class: "
-                "see `hbo_plugin.methods.Method` for what a method is."
-            ),
-        ),
-        (
-            "their_methods.NoUpdate",
-            (
-                "The method `their_methods.NoUpdate` has no method `update`, but it must have one: "
-                "see `hbo_plugin.methods.Method` for what a method is."
-            ),
-        ),
+        ("their_methods.number", f"is `5` and not a class; {SEE}"),
+        ("their_methods.NoUpdate", f"has no method `update`; {SEE}"),
+        ("their_methods.NoDataclass", f"has no `Settings`, a dataclass of its parameters; {SEE}"),
         (
             "their_methods.NeedsMore",
             (
-                "The method `their_methods.NeedsMore` cannot be built from the rows alone (missing a required argument: "
-                "'extra'), but every other parameter must have a default: "
-                "see `hbo_plugin.methods.Method` for what a method is."
+                "cannot be built from its rows, its settings and the run's facts "
+                f"(missing a required argument: 'extra'); {SEE}"
             ),
         ),
-        (
-            ".Mine",
-            (
-                "There is no method `.Mine`; the nearest is `pike`. Name one of "
-                f"{', '.join(f'`{name}`' for name in METHODS)}, or the dotted path of a class, as in `my_package.MyMethod`."
-            ),
-        ),
+        (".Mine", f"must be {NAMES}; `python -m hbo_plugin docs methods` describes them."),
     ],
 )
-def test_a_path_that_leads_to_no_method_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
-    a_module(monkeypatch, number=5, NoUpdate=NoUpdate, NeedsMore=NeedsMore)
+def test_a_path_that_leads_to_no_method_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, wrong: str) -> None:
+    a_module(monkeypatch, number=5, NoUpdate=NoUpdate, NoDataclass=NoDataclass, NeedsMore=NeedsMore)
     with pytest.raises(ValueError, match="method") as error:
         find_method(name)
-    assert str(error.value) == message
+    assert str(error.value) == f"`hbo.method: {name}` was given, but it {wrong}"
 
 
-def test_every_method_can_be_built_from_what_is_offered_to_it() -> None:
-    """All parameters but the rows are keywords with defaults, so that what is offered can be matched by name."""
-    for name, method in METHODS.items():
-        rows, *others = inspect.signature(method).parameters.values()
-        assert rows.name == "rows", name
-        for parameter in others:
-            assert parameter.kind is parameter.KEYWORD_ONLY, name
-            assert parameter.default is not parameter.empty, name
+# The weights that a method gives
+
+
+def test_weights_of_a_method_pass_their_check() -> None:
+    check_weights("x", make("hbo", ROWS).weights(), ROWS)
+    check_weights("x", np.array([[0.1, 0.3], [0.6, 0.0]], dtype=np.float32), np.array([[1, 1], [1, 0]]))
+    check_weights("x", np.array([[1.0, 0.0]]), np.array([[1, 1]]))  # a cell may be switched off
+
+
+@pytest.mark.parametrize(
+    ("weights", "wrong"),
+    [
+        ([0.5, 0.5], "weights of shape `(2,)`, but it must be `(2, 2)`, one weight for each cell"),
+        ([[0.5, np.nan], [0.5, 0]], "the weight `nan`, but it must be 0 or more, and finite"),
+        ([[0.5, np.inf], [0.5, 0]], "the weight `inf`, but it must be 0 or more, and finite"),
+        ([[1.5, -0.5], [0, 0]], "the weight `-0.5`, but it must be 0 or more, and finite"),
+        ([[0.5, 0.25], [0.5, 0]], "weights whose sum is `1.25`, but it must be 1"),
+        ([[0, 0], [0, 0]], "weights whose sum is `0`, but it must be 1"),
+        ([[0.5, 0.25], [0, 0.25]], "the weight `0.25` to a cell without rows, but it must be 0 there"),
+    ],
+)
+def test_weights_that_are_no_distribution_are_refused(weights: Any, wrong: str) -> None:
+    with pytest.raises(ValueError, match="my_package") as error:
+        check_weights("my_package.Mine", np.array(weights), np.array([[3, 4], [5, 0]]))
+    assert str(error.value) == f"The method `my_package.Mine` gave {wrong}; correct its `weights()`."
+
+
+def test_methods_import_neither_torch_nor_axolotl() -> None:
+    """Every module in the folder, in a process of its own."""
+    program = """
+import importlib, pkgutil, sys
+import hbo_plugin.methods
+found = [module.name for module in pkgutil.walk_packages(hbo_plugin.methods.__path__, "hbo_plugin.methods.")]
+for name in found:
+    importlib.import_module(name)
+assert "hbo_plugin.methods.published.doremi" in found, found
+print(sorted({"torch", "axolotl", "transformers", "datasets", "accelerate"} & {name.split(".")[0] for name in sys.modules}))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_a_method_whose_weights_are_no_distribution_is_stopped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the balancer reads them, before the first row is drawn."""
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.cells import Cells
+    from hbo_plugin.training.balancer import Balancer
+
+    class Mine(Hbo):
+        def weights(self) -> NDArray[np.float64]:
+            return 2 * super().weights()
+
+    a_module(monkeypatch, Mine=Mine)
+    config = HBOConfig.model_validate({"method": "their_methods.Mine"})
+    sizes = np.array([[3, 4]])
+    cells = Cells(("a",), sizes, np.ones(7, np.int32), ("x",))
+    with pytest.raises(ValueError, match=r"`their_methods\.Mine` gave weights whose sum is `2`, but it"):
+        Balancer(cells, config, config.make_method(sizes, ("a",), seed=0, batch=4), seed=0, total=7)

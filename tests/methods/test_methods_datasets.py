@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from method_cases import ROWS, column, logits, names, published, published_with_torch
-
-from hbo_plugin.methods import METHODS
-from hbo_plugin.methods.hbo import Hbo
+from method_cases import ROWS, adam_steps, adam_steps_with_torch, column, logits, make, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-AT_ONCE: dict[str, Any] = {"rate": 1.0, "floor": 0.0}
+AT_ONCE: dict[str, Any] = {"step_size": 1.0, "floor": 0.0}
 """Settings with which the closed form is at its target after every update."""
 
 
@@ -65,13 +62,13 @@ MEANS = [(25 * 1.2 + 25 * 0.9 + 26 * 0.7) / 76, (300 * 0.8 + 300 * 1.1 + 301 * 1
 def test_one_actor_rests_at_prior_times_reward(
     name: str, chosen: dict[str, Any], signals: dict[str, NDArray[np.float64]], rewards: list[float]
 ) -> None:
-    method = METHODS[name](ROWS, **chosen, **AT_ONCE)
+    method = make(name, ROWS, **chosen, **AT_ONCE)
     method.update(signals)
     np.testing.assert_allclose(of_datasets(method.weights()), normalise(rewards), rtol=1e-12)
 
 
 def test_mos_averages_nine_parts_of_the_new_reward_with_one_of_the_old() -> None:
-    method = METHODS["mos"](column(5, 50, 9), **AT_ONCE)
+    method = make("mos", column(5, 50, 9), **AT_ONCE)
     for rewards in ([1, 2, 3], [3, 1, 1], [2, 2, 8]):
         method.update({"perplexity_ratio": column(*rewards).astype(float)})
     parts = [2 * 90 + 3 * 9 + 1, 2 * 90 + 1 * 9 + 2, 8 * 90 + 1 * 9 + 3]
@@ -79,37 +76,37 @@ def test_mos_averages_nine_parts_of_the_new_reward_with_one_of_the_old() -> None
 
 
 def test_mos_plus_has_one_distribution_over_all_cells() -> None:
-    method = METHODS["mos_plus"](ROWS, **AT_ONCE)
+    method = make("mos_plus", ROWS, **AT_ONCE)
     np.testing.assert_allclose(method.weights(), np.array([[1, 1, 1], [1, 1, 1], [1, 0, 1]]) / 8, rtol=1e-12)
     method.update({"perplexity_ratio": CELLS})
     total = 1.2 + 0.9 + 0.7 + 0.8 + 1.1 + 1.3 + 0.5 + 0.6
     np.testing.assert_allclose(method.weights(), np.where(ROWS > 0, CELLS, 0) / total, rtol=1e-12)
 
 
-@pytest.mark.parametrize("witness", [published, published_with_torch])
+@pytest.mark.parametrize("witness", [adam_steps, adam_steps_with_torch])
 @pytest.mark.parametrize(
-    ("name", "signal", "smoothing"),
+    ("name", "signal", "decay"),
     [("mos", "perplexity_ratio", 0.1), ("multidds", "gradient_alignment", 0), ("multiuat", "entropy", 0)],
 )
-def test_the_reference_of_each_is_the_published_actor(
-    name: str, signal: str, smoothing: float, witness: Callable[..., NDArray[np.float64]]
+def test_the_published_form_of_each_has_the_published_actor(
+    name: str, signal: str, decay: float, witness: Callable[..., NDArray[np.float64]]
 ) -> None:
-    method = METHODS[name](column(90, 6, 3, 1), reference=True)
+    method = make(name, column(90, 6, 3, 1), published=True)
     start = logits(method.weights()).tolist()
-    smoothed: list[list[float]] = []
+    averaged: list[list[float]] = []
     for rewards in ([0.2, 0.3, 0.7, 0.1], [0.1, 0.9, 0.3, 0.4]):
         values = np.array(rewards)
         method.update({signal: values if signal == "gradient_alignment" else values[:, None]})
-        last = smoothed[-1] if smoothed else rewards
-        smoothed.append([smoothing * old + (1 - smoothing) * new for old, new in zip(last, rewards, strict=True)])
-    np.testing.assert_allclose(logits(method.weights()), witness(start, smoothed), rtol=1e-9)
+        last = averaged[-1] if averaged else rewards
+        averaged.append([decay * old + (1 - decay) * new for old, new in zip(last, rewards, strict=True)])
+    np.testing.assert_allclose(logits(method.weights()), witness(start, averaged), rtol=1e-9)
 
 
-def test_mos_plus_by_reference_gives_each_cell_a_logit() -> None:
-    method = METHODS["mos_plus"](ROWS, reference=True)
+def test_mos_plus_as_published_gives_each_cell_a_logit() -> None:
+    method = make("mos_plus", ROWS, published=True)
     method.update({"perplexity_ratio": CELLS})
     arms = [1.2, 0.9, 0.7, 0.8, 1.1, 1.3, 0.5, 0.6]
-    np.testing.assert_allclose(logits(method.weights()[ROWS > 0]), published([0.0] * 8, [arms]), rtol=1e-9)
+    np.testing.assert_allclose(logits(method.weights()[ROWS > 0]), adam_steps([0.0] * 8, [arms]), rtol=1e-9)
 
 
 # ODM
@@ -130,7 +127,7 @@ def odm(prior: list[float], losses: list[list[float]]) -> list[float]:
 def test_odm_is_exp3_on_the_losses() -> None:
     random = np.random.default_rng(4)
     losses = (1 + random.random((40, 3))).tolist()
-    method = METHODS["odm"](ROWS)
+    method = make("odm", ROWS)
     for t, loss in enumerate(losses, start=1):
         method.update({"loss": np.repeat(np.array(loss)[:, None], 3, axis=1)})
         expected = odm([76 / 985, 901 / 985, 8 / 985], losses[:t])
@@ -139,14 +136,14 @@ def test_odm_is_exp3_on_the_losses() -> None:
 
 
 def test_odm_is_uniform_until_update_n_log_n_and_then_is_not() -> None:
-    method = METHODS["odm"](column(10, 20, 30, 40))
+    method = make("odm", column(10, 20, 30, 40))
     for t in range(1, 8):
         method.update({"loss": np.array([[1.0], [2.0], [3.0], [4.0]])})
         assert np.allclose(method.weights(), 0.25, rtol=1e-12) == (t <= 4 * log(4))
 
 
 def test_odm_does_not_overflow_where_its_sums_would() -> None:
-    method = METHODS["odm"](column(1, 1))
+    method = make("odm", column(1, 1))
     with np.errstate(over="raise", invalid="raise"):
         for _ in range(2000):
             method.update({"loss": np.array([[1e4], [1.0]])})
@@ -158,7 +155,7 @@ def test_odm_does_not_overflow_where_its_sums_would() -> None:
 
 
 def test_pike_adds_squared_norm_minus_variance_to_the_logarithm() -> None:
-    method = METHODS["pike"](column(100, 100, 4), zeta_1=0.5, zeta_2=3.0, batch=16, gradient_rows=8)
+    method = make("pike", column(100, 100, 4), zeta_1=0.5, zeta_2=3.0, batch=16, gradient_rows=8)
     # Squares less variance over rows measured on: 4 - 8/8, 9 - 16/8, and 5 - 8/4 with its 4 rows. Mean: 13/3.
     squares, variances, mean = [Fraction(3), Fraction(7), Fraction(3)], [8, 16, 8], Fraction(13, 3)
     for _ in range(2):
@@ -179,7 +176,7 @@ def test_pike_charges_noise_that_a_gradient_norm_would_pay_for() -> None:
     norms = np.array([[np.linalg.norm(rows.mean(axis=0)) for rows in dataset] for dataset in (noise, clean)])
     variances = np.array([[rows.var(axis=0, ddof=1).sum() for rows in dataset] for dataset in (noise, clean)])
     assert norms[0].mean() > norms[1].mean()
-    method = METHODS["pike"](column(1000, 1000))
+    method = make("pike", column(1000, 1000))
     for norm, variance in zip(norms.T[:20], variances.T[:20], strict=True):
         method.update({"gradient_norm": norm, "gradient_variance": variance})
     assert method.weights()[0, 0] < 0.2
@@ -187,7 +184,7 @@ def test_pike_charges_noise_that_a_gradient_norm_would_pay_for() -> None:
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_pike_sees_no_unit(scale: float) -> None:
-    plain, scaled = METHODS["pike"](column(1, 1)), METHODS["pike"](column(1, 1))
+    plain, scaled = make("pike", column(1, 1)), make("pike", column(1, 1))
     norm, variance = np.array([2.0, 1.0]), np.array([1.0, 3.0])
     plain.update({"gradient_norm": norm, "gradient_variance": variance})
     scaled.update({"gradient_norm": scale * norm, "gradient_variance": scale**2 * variance})
@@ -198,7 +195,7 @@ def test_pike_sees_no_unit(scale: float) -> None:
 
 
 def test_dynamix_tilts_the_proportions_by_normalised_drops() -> None:
-    method = METHODS["dynamix"](ROWS, smoothing=0.75, strength=2.0, floor=0.25)
+    method = make("dynamix", ROWS, ema_decay=0.75, exponent=2.0, floor=0.25)
     np.testing.assert_allclose(
         of_datasets(method.weights()), [0.75 * rows / 985 + 0.25 / 3 for rows in (76, 901, 8)], rtol=1e-12
     )
@@ -210,10 +207,10 @@ def test_dynamix_tilts_the_proportions_by_normalised_drops() -> None:
 
 
 def test_dynamix_ranks_nothing_where_all_drop_alike_or_one_is_measured() -> None:
-    told, alike = METHODS["dynamix"](column(3, 9)), METHODS["dynamix"](column(3, 9))
+    other, alike = make("dynamix", column(3, 9)), make("dynamix", column(3, 9))
     alike.update({"look_ahead": np.array([0.3, 0.3])})
-    np.testing.assert_allclose(alike.weights(), told.weights(), rtol=1e-12)
-    alone = METHODS["dynamix"](column(3, 9), smoothing=0.0, floor=0.0, strength=2.0)
+    np.testing.assert_allclose(alike.weights(), other.weights(), rtol=1e-12)
+    alone = make("dynamix", column(3, 9), ema_decay=0.0, floor=0.0, exponent=2.0)
     alone.update({"look_ahead": np.array([np.nan, -7.0])})
     np.testing.assert_allclose(alone.weights()[:, 0], normalise([3, 9 * exp(1)]), rtol=1e-12)
 
@@ -222,7 +219,7 @@ def test_dynamix_ranks_nothing_where_all_drop_alike_or_one_is_measured() -> None
 
 
 def test_doremi_adds_excess_losses_to_the_logarithm() -> None:
-    method = METHODS["doremi"](ROWS, step=2.0, floor=0.0)
+    method = make("doremi", ROWS, step_size=2.0, floor=0.0)
     for _ in range(3):
         method.update({"perplexity_ratio": CELLS})
     excess = [
@@ -236,7 +233,7 @@ def test_doremi_adds_excess_losses_to_the_logarithm() -> None:
 
 def test_doremi_unclipped_favours_what_improved_least_where_clipped_stays_put() -> None:
     improved = {"perplexity_ratio": column(1, 1).astype(float) * [[0.9], [0.5]]}
-    unclipped, clipped = METHODS["doremi"](column(5, 5)), METHODS["doremi"](column(5, 5), clip=True)
+    unclipped, clipped = make("doremi", column(5, 5)), make("doremi", column(5, 5), clip=True)
     for method in (unclipped, clipped):
         method.update(improved)
     np.testing.assert_allclose(clipped.weights()[:, 0], [0.5, 0.5], rtol=1e-12)
@@ -249,10 +246,10 @@ def test_doremi_unclipped_favours_what_improved_least_where_clipped_stays_put() 
     np.testing.assert_allclose(unclipped.weights()[0, 0], 0.999 * odds[0] + 0.0005, rtol=1e-12)
 
 
-def test_target_loss_adds_the_distance_to_the_target_to_the_logarithm() -> None:
-    targets = {"d0": 1.0, "d2": 0.25, "d1": 2.0}
+def test_target_loss_adds_the_distance_to_the_goal_to_the_logarithm() -> None:
+    goals = {"d0": 1.0, "d2": 0.25, "d1": 2.0}
     kept, clipped = (
-        METHODS["target_loss"](ROWS, names=names(ROWS), targets=targets, floor=0.0, clip=clip) for clip in (False, True)
+        make("target_loss", ROWS, names=names(ROWS), goal_losses=goals, floor=0.0, clip=clip) for clip in (False, True)
     )
     for method in (kept, clipped):
         method.update({"held_out_loss": np.array([1.5, 1.75, 0.5])})
@@ -265,24 +262,22 @@ def test_target_loss_adds_the_distance_to_the_target_to_the_logarithm() -> None:
 
 
 def test_target_loss_has_a_uniform_floor() -> None:
-    method = METHODS["target_loss"](column(1, 3), names=("a", "b"), targets={"a": 1, "b": 1}, floor=0.5)
+    method = make("target_loss", column(1, 3), names=("a", "b"), goal_losses={"a": 1, "b": 1}, floor=0.5)
     method.update({"held_out_loss": np.array([1.0, 1.0])})
     np.testing.assert_allclose(method.weights()[:, 0], [0.5 * 0.25 + 0.25, 0.5 * 0.75 + 0.25], rtol=1e-12)
 
 
-def test_target_loss_without_targets_is_refused() -> None:
-    with pytest.raises(ValueError, match="targets") as error:
-        METHODS["target_loss"](column(1, 3), names=("a", "b"))
-    assert str(error.value) == (
-        "`targets` is `None`, but this method needs one number for each dataset: set it for `a`, `b`."
-    )
+def test_target_loss_without_goals_is_refused() -> None:
+    with pytest.raises(ValueError, match="goal_losses") as error:
+        make("target_loss", column(1, 3), names=("a", "b"))
+    assert str(error.value) == "`hbo.goal_losses` is missing, but it has no default; add it."
 
 
 # Learning progress
 
 
 def test_learning_progress_is_the_relative_fall_of_the_loss() -> None:
-    method = METHODS["learning_progress"](column(1, 8, 27), shrinkage=0.25, smoothing=0.0, strength=1.0, **AT_ONCE)
+    method = make("learning_progress", column(1, 8, 27), shrinkage=0.25, ema_decay=0.0, exponent=1.0, **AT_ONCE)
     prior = [1 / 6, 2 / 6, 3 / 6]
     method.update({"loss": column(2, 4, 1).astype(float)})
     np.testing.assert_allclose(method.weights()[:, 0], prior, rtol=1e-12)
@@ -293,7 +288,7 @@ def test_learning_progress_is_the_relative_fall_of_the_loss() -> None:
 
 
 def test_learning_progress_compares_with_the_last_loss_that_was_measured() -> None:
-    method = METHODS["learning_progress"](column(1, 1), shrinkage=0.0, smoothing=0.0, strength=1.0, **AT_ONCE)
+    method = make("learning_progress", column(1, 1), shrinkage=0.0, ema_decay=0.0, exponent=1.0, **AT_ONCE)
     method.update({"loss": np.array([[2.0], [2.0]])})
     method.update({"loss": np.array([[np.nan], [1.0]])})
     np.testing.assert_allclose(method.weights()[:, 0], [0.5, 0.5], rtol=1e-12)  # one alone stands out from none
@@ -302,7 +297,7 @@ def test_learning_progress_compares_with_the_last_loss_that_was_measured() -> No
 
 
 def test_learning_progress_of_nobody_leads_back_to_the_prior() -> None:
-    method = METHODS["learning_progress"](column(1, 8), smoothing=0.0, **AT_ONCE)
+    method = make("learning_progress", column(1, 8), ema_decay=0.0, **AT_ONCE)
     for losses in ([1.0, 1.0], [0.5, 0.9]):
         method.update({"loss": np.array(losses)[:, None]})
     assert method.weights()[0, 0] > 0.4
@@ -314,9 +309,7 @@ def test_learning_progress_of_nobody_leads_back_to_the_prior() -> None:
 
 
 def test_random_rewards_lie_within_their_spread_and_favour_nobody() -> None:
-    method = METHODS["random"](
-        column(5, 5), temperature=inf, smoothing=0.0, strength=1.0, seed=1, spread=4.0, **AT_ONCE
-    )
+    method = make("random", column(5, 5), temperature=inf, ema_decay=0.0, exponent=1.0, seed=1, spread=4.0, **AT_ONCE)
     odds = []
     for _ in range(2000):
         method.update({"gradient_norm": np.array([1.0, 1e9]), "perplexity_ratio": np.ones((2, 1))})
@@ -330,7 +323,7 @@ def test_random_rewards_lie_within_their_spread_and_favour_nobody() -> None:
 def test_random_rewards_depend_on_the_seed_and_the_update_alone() -> None:
     signals = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 3))}
     others = {"gradient_norm": np.array([1.0, 2.0, 9.0]), "perplexity_ratio": np.full((3, 3), 4.0)}
-    first, same, other = (METHODS["random"](ROWS, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (make("random", ROWS, seed=seed) for seed in (1, 1, 2))
     for _ in range(3):
         first.update(signals)
         same.update(others)
@@ -341,14 +334,14 @@ def test_random_rewards_depend_on_the_seed_and_the_update_alone() -> None:
 
 def test_random_rewards_go_through_the_update_of_hbo_where_there_was_a_measurement() -> None:
     """What a twin that rests at its rewards shows of them, given to HBO, gives the same weights."""
-    # Without smoothing only ratios of rewards count, so the twin's weights will do as rewards.
-    method, told = METHODS["random"](ROWS, seed=3, smoothing=0.0), Hbo(ROWS, smoothing=0.0)
-    twin = METHODS["random"](ROWS, seed=3, temperature=inf, smoothing=0.0, strength=1.0, **AT_ONCE)
+    # Without an average only ratios of rewards count, so the twin's weights will do as rewards.
+    method, other = make("random", ROWS, seed=3, ema_decay=0.0), make("hbo", ROWS, ema_decay=0.0)
+    twin = make("random", ROWS, seed=3, temperature=inf, ema_decay=0.0, exponent=1.0, **AT_ONCE)
     whole = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 3))}
     missed = {"gradient_norm": np.array([5.0, 2.0, 1.0]), "perplexity_ratio": np.array([[1.0], [np.nan], [1.0]]) * ROWS}
     for measured in (whole, missed, whole):
         twin.update(whole)
         method.update(measured)
         rewards = {"gradient_norm": twin.weights().sum(axis=1), "perplexity_ratio": twin.weights()}
-        told.update({name: np.where(np.isnan(measured[name]), np.nan, rewards[name]) for name in rewards})
-        np.testing.assert_allclose(method.weights(), told.weights(), rtol=1e-9)
+        other.update({name: np.where(np.isnan(measured[name]), np.nan, rewards[name]) for name in rewards})
+        np.testing.assert_allclose(method.weights(), other.weights(), rtol=1e-9)

@@ -1,4 +1,4 @@
-"""HBO, corrected and published, against calculations of its own; and the behaviours that the docstrings promise."""
+"""HBO, corrected and adam_steps, against calculations of its own; and the behaviours that the docstrings promise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from method_cases import ROWS, column, logits, published, published_with_torch, random_signals
-
-from hbo_plugin.methods.hbo import Hbo
-from hbo_plugin.methods.published.hbo import HboReference
+from method_cases import ROWS, adam_steps, adam_steps_with_torch, column, logits, make, random_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +30,11 @@ def perplexity_ratio(*levels: float) -> dict[str, NDArray[np.float64]]:
 def test_hbo_starts_at_the_tempered_prior_with_uniform_levels() -> None:
     # Cube roots of 8, 27 and 1 row.
     expected = np.array([[2 / 6 / 2, 2 / 6 / 2], [3 / 6 / 2, 3 / 6 / 2], [1 / 6, 0]])
-    np.testing.assert_allclose(Hbo(np.array([[4, 4], [14, 13], [1, 0]])).weights(), expected, rtol=1e-12)
+    np.testing.assert_allclose(make("hbo", np.array([[4, 4], [14, 13], [1, 0]])).weights(), expected, rtol=1e-12)
 
 
 def test_hbo_two_updates_by_hand() -> None:
-    method = Hbo(column(1, 8), temperature=3.0, rate=0.5, floor=0.1, smoothing=0.25, strength=0.5)
+    method = make("hbo", column(1, 8), temperature=3.0, step_size=0.5, floor=0.1, ema_decay=0.25, exponent=0.5)
     # Prior (1, 2)/3. Averages are the first rewards: target ~ (1 * sqrt(16), 2 * sqrt(1)) = (4, 2).
     # moved ~ sqrt((1, 2) * (4, 2)) = (2, 2), so one half each.
     method.update(gradient_norm(16, 1))
@@ -51,21 +48,21 @@ def test_hbo_two_updates_by_hand() -> None:
 
 
 def test_hbo_counts_an_arm_never_measured_as_the_mean_of_the_others() -> None:
-    three, told = (Hbo(column(5, 9, 2)) for _ in range(2))
+    three, expected_method = (make("hbo", column(5, 9, 2)) for _ in range(2))
     three.update(gradient_norm(1, 5, np.nan))
-    told.update(gradient_norm(1, 5, 3))
-    np.testing.assert_allclose(three.weights(), told.weights(), rtol=1e-12)
+    expected_method.update(gradient_norm(1, 5, 3))
+    np.testing.assert_allclose(three.weights(), expected_method.weights(), rtol=1e-12)
 
 
-def test_hbo_with_strength_1_and_a_uniform_prior_rests_where_the_published_update_does() -> None:
-    method = Hbo(np.array([[7, 7, 7, 7]]), floor=0.0, strength=1.0)
+def test_hbo_with_exponent_1_and_a_uniform_prior_rests_where_the_published_update_does() -> None:
+    method = make("hbo", np.array([[7, 7, 7, 7]]), floor=0.0, exponent=1.0)
     for _ in range(60):
         method.update(perplexity_ratio(1, 2, 3, 4))
     np.testing.assert_allclose(method.weights()[0], [0.1, 0.2, 0.3, 0.4], rtol=1e-12)
 
 
-def test_hbo_rests_at_prior_times_reward_to_the_strength() -> None:
-    method = Hbo(column(1, 8, 27), temperature=3.0, floor=0.0, strength=0.5)
+def test_hbo_rests_at_prior_times_reward_to_the_exponent() -> None:
+    method = make("hbo", column(1, 8, 27), temperature=3.0, floor=0.0, exponent=0.5)
     for _ in range(60):
         method.update(gradient_norm(4, 1, 9))
     np.testing.assert_allclose(method.weights()[:, 0], np.array([2, 2, 9]) / 13, rtol=1e-12)
@@ -73,7 +70,7 @@ def test_hbo_rests_at_prior_times_reward_to_the_strength() -> None:
 
 @pytest.mark.parametrize("rewards", [(3, 3, 3), (0, 0, 0), (-1, -2, -3)])
 def test_hbo_stays_at_the_prior_where_no_reward_stands_out(rewards: tuple[float, ...]) -> None:
-    method = Hbo(column(1, 8, 27))
+    method = make("hbo", column(1, 8, 27))
     for _ in range(3):
         method.update(gradient_norm(*rewards))
     np.testing.assert_allclose(method.weights()[:, 0], np.array([1, 2, 3]) / 6, rtol=1e-12)
@@ -81,7 +78,7 @@ def test_hbo_stays_at_the_prior_where_no_reward_stands_out(rewards: tuple[float,
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-3, 1e90])
 def test_hbo_sees_only_ratios_of_rewards(scale: float) -> None:
-    plain, scaled = (Hbo(column(5, 9, 2)) for _ in range(2))
+    plain, scaled = (make("hbo", column(5, 9, 2)) for _ in range(2))
     for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
         plain.update(gradient_norm(*rewards))
         scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
@@ -89,7 +86,7 @@ def test_hbo_sees_only_ratios_of_rewards(scale: float) -> None:
 
 
 def test_hbo_floor_holds_and_an_arm_comes_back_from_it() -> None:
-    method = Hbo(column(50, 50), rate=1.0, floor=0.2, smoothing=0.0, strength=1.0)
+    method = make("hbo", column(50, 50), step_size=1.0, floor=0.2, ema_decay=0.0, exponent=1.0)
     method.update(gradient_norm(0, 1))
     np.testing.assert_allclose(method.weights()[:, 0], [0.1, 0.9], rtol=1e-12)
     method.update(gradient_norm(1, 0))
@@ -97,7 +94,7 @@ def test_hbo_floor_holds_and_an_arm_comes_back_from_it() -> None:
 
 
 def test_hbo_without_a_floor_never_loses_an_arm() -> None:
-    method = Hbo(np.array([[5, 5], [5, 5]]), floor=0.0, strength=50.0)
+    method = make("hbo", np.array([[5, 5], [5, 5]]), floor=0.0, exponent=50.0)
     worst = {"gradient_norm": np.array([0.0, 1e300]), "perplexity_ratio": np.array([[0.0, 1.0], [0.0, 1.0]])}
     best = {name: values[..., ::-1] for name, values in worst.items()}
     for _ in range(100):
@@ -108,8 +105,8 @@ def test_hbo_without_a_floor_never_loses_an_arm() -> None:
     assert method.weights()[0, 0] > 0.99
 
 
-def test_hbo_of_absurd_strength_follows_the_largest_reward() -> None:
-    method = Hbo(column(5, 5), floor=0.0, strength=1e308)
+def test_hbo_of_absurd_exponent_follows_the_largest_reward() -> None:
+    method = make("hbo", column(5, 5), floor=0.0, exponent=1e308)
     with np.errstate(over="ignore"):
         method.update(gradient_norm(1e100, 1e99))
     np.testing.assert_allclose(method.weights()[:, 0], [1, 0], atol=1e-12)
@@ -120,20 +117,20 @@ def test_hbo_of_absurd_strength_follows_the_largest_reward() -> None:
 REWARDS = [[2.0, 0.3, 7.0, 1.0], [1.0, 0.9, 3.0, 4.0], [5.0, 5.0, 0.1, 2.0]]
 
 
-@pytest.mark.parametrize("witness", [published, published_with_torch])
-def test_reference_global_actor_is_the_published_update(witness: Callable[..., NDArray[np.float64]]) -> None:
-    method = HboReference(column(900, 60, 30, 10))
+@pytest.mark.parametrize("witness", [adam_steps, adam_steps_with_torch])
+def test_published_global_actor_is_the_published_update(witness: Callable[..., NDArray[np.float64]]) -> None:
+    method = make("hbo", column(900, 60, 30, 10), published=True)
     for rewards in REWARDS:
         method.update(gradient_norm(*rewards))
     expected = witness([float(np.log(share)) for share in (0.9, 0.06, 0.03, 0.01)], REWARDS)
     np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("witness", [published, published_with_torch])
-def test_reference_local_actor_starts_uniform_with_relative_rewards(
+@pytest.mark.parametrize("witness", [adam_steps, adam_steps_with_torch])
+def test_published_local_actor_starts_uniform_with_relative_rewards(
     witness: Callable[..., NDArray[np.float64]],
 ) -> None:
-    method = HboReference(np.array([[9, 10, 10, 10]]))
+    method = make("hbo", np.array([[9, 10, 10, 10]]), published=True)
     # Rewards small enough that Adam's epsilon tells relative rewards from raw ones.
     rewards = [[1e-9 * reward for reward in levels] for levels in REWARDS]
     for levels in rewards:
@@ -142,16 +139,16 @@ def test_reference_local_actor_starts_uniform_with_relative_rewards(
     np.testing.assert_allclose(logits(method.weights()), expected, rtol=1e-10)
 
 
-def test_reference_first_update_moves_a_logit_by_200_times_the_learning_rate() -> None:
-    method = HboReference(column(10, 10, 10, 10))
+def test_published_first_update_moves_a_logit_by_200_times_the_learning_rate() -> None:
+    method = make("hbo", column(10, 10, 10, 10), published=True)
     method.update(gradient_norm(1, 1, 1, 300))
     moved = np.log(method.weights()[:, 0] / 0.25)
     assert moved[3] - moved[0] == pytest.approx(0.04, rel=0.01)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 300.0, 1e90])
-def test_reference_is_blind_to_the_scale_of_rewards(scale: float) -> None:
-    plain, scaled = (HboReference(column(5, 9, 2)) for _ in range(2))
+def test_published_is_blind_to_the_scale_of_rewards(scale: float) -> None:
+    plain, scaled = (make("hbo", column(5, 9, 2), published=True) for _ in range(2))
     for rewards in ([1.0, 5.0, 2.0], [3.0, 4.0, 0.5]):
         plain.update(gradient_norm(*rewards))
         scaled.update(gradient_norm(*(scale * reward for reward in rewards)))
@@ -159,30 +156,30 @@ def test_reference_is_blind_to_the_scale_of_rewards(scale: float) -> None:
     np.testing.assert_allclose(scaled.weights(), plain.weights(), rtol=1e-5)
 
 
-def test_reference_rests_at_rewards_over_their_sum_whatever_the_prior() -> None:
-    method = HboReference(column(16, 1, 3))
+def test_published_rests_at_rewards_over_their_sum_whatever_the_prior() -> None:
+    method = make("hbo", column(16, 1, 3), published=True)
     for _ in range(120):
         method.update(gradient_norm(0.5, 0.8, 0.7))
     np.testing.assert_allclose(method.weights()[:, 0], [0.25, 0.4, 0.35], atol=1e-3)
 
 
-def test_reference_waits_for_every_arm_then_keeps_last_rewards() -> None:
-    method, told = (HboReference(column(6, 3, 3)) for _ in range(2))
+def test_published_waits_for_every_arm_then_keeps_last_rewards() -> None:
+    method, expected_method = (make("hbo", column(6, 3, 3), published=True) for _ in range(2))
     before = method.weights()
     method.update(gradient_norm(2, np.nan, 3))
     np.testing.assert_array_equal(method.weights(), before)
     method.update(gradient_norm(np.inf, 1, np.nan))
-    told.update(gradient_norm(2, 1, 3))
-    np.testing.assert_array_equal(method.weights(), told.weights())
+    expected_method.update(gradient_norm(2, 1, 3))
+    np.testing.assert_array_equal(method.weights(), expected_method.weights())
     assert not np.array_equal(method.weights(), before)
 
 
 # Both
 
 
-@pytest.mark.parametrize("make", [Hbo, HboReference])
-def test_an_actor_without_any_reward_stays_where_it_is(make: type[Hbo | HboReference]) -> None:
-    method = make(ROWS)
+@pytest.mark.parametrize("form", ["corrected", "published"])
+def test_an_actor_without_any_reward_stays_where_it_is(form: str) -> None:
+    method = make("hbo", ROWS, published=form == "published")
     method.update(random_signals(ROWS, np.random.default_rng(7)))
     before, state = method.weights(), method.state_dict()
     method.update({"gradient_norm": np.full(3, np.inf), "perplexity_ratio": np.full((3, 3), np.nan)})
@@ -190,9 +187,9 @@ def test_an_actor_without_any_reward_stays_where_it_is(make: type[Hbo | HboRefer
     assert method.state_dict() == state
 
 
-@pytest.mark.parametrize("make", [Hbo, HboReference])
-def test_local_rewards_move_only_their_dataset_and_skip_empty_levels(make: type[Hbo | HboReference]) -> None:
-    method = make(ROWS)
+@pytest.mark.parametrize("form", ["corrected", "published"])
+def test_local_rewards_move_only_their_dataset_and_skip_empty_levels(form: str) -> None:
+    method = make("hbo", ROWS, published=form == "published")
     before = method.weights()
     ratio = np.full((3, 3), np.nan)
     ratio[2] = [2, 1e9, 1]  # level 1 of dataset 2 has no rows: whatever stands there is not read
@@ -212,7 +209,7 @@ def test_hbo_takes_any_signal_for_its_rewards() -> None:
     random = np.random.default_rng(3)
     loss, entropy = random.gamma(2, size=(2, 3, 3))
     loss[0, 1] = np.nan
-    chosen = Hbo(ROWS, reward={"global": "loss", "local": "entropy"})
+    chosen = make("hbo", ROWS, reward={"global": "loss", "local": "entropy"})
     assert chosen.signals == ("loss", "entropy")
     chosen.update({"loss": loss, "entropy": entropy})
     means = [
@@ -220,38 +217,40 @@ def test_hbo_takes_any_signal_for_its_rewards() -> None:
         np.average(loss[1], weights=ROWS[1]),
         loss[2, [0, 2]].mean(),
     ]
-    told = Hbo(ROWS)
-    told.update({"gradient_norm": np.array(means), "perplexity_ratio": entropy})
-    np.testing.assert_allclose(chosen.weights(), told.weights(), rtol=1e-12)
+    expected_method = make("hbo", ROWS)
+    expected_method.update({"gradient_norm": np.array(means), "perplexity_ratio": entropy})
+    np.testing.assert_allclose(chosen.weights(), expected_method.weights(), rtol=1e-12)
 
 
 def test_a_reward_left_out_stays_as_published_and_one_signal_is_measured_once() -> None:
-    assert Hbo(ROWS, reward={"global": "similarity"}).signals == ("similarity", "perplexity_ratio")
-    assert HboReference(ROWS, reward={"local": "loss"}).signals == ("gradient_norm", "loss")
-    assert Hbo(ROWS, reward={"global": "loss", "local": "loss"}).signals == ("loss",)
+    assert make("hbo", ROWS, reward={"global": "similarity"}).signals == ("similarity", "perplexity_ratio")
+    assert make("hbo", ROWS, reward={"local": "loss"}, published=True).signals == ("gradient_norm", "loss")
+    assert make("hbo", ROWS, reward={"global": "loss", "local": "loss"}).signals == ("loss",)
+
+
+SIGNAL_NAMES = (
+    "`gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, `perplexity_ratio`, `entropy`, "
+    "`held_out_loss` or `look_ahead`"
+)
+CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio` or `entropy`"
+DEFAULT = ", or remove it for the default of `{global: gradient_norm, local: perplexity_ratio}`"
 
 
 @pytest.mark.parametrize(
-    ("reward", "setting", "value", "allowed"),
+    ("reward", "message"),
     [
-        ("loss", "reward", "loss", "a signal for `global`, for `local`, or both"),
-        ({"globl": "loss"}, "reward", "{'globl': 'loss'}", "a signal for `global`, for `local`, or both"),
+        ("loss", f"`hbo.reward: loss` was given, but it must be a block of keys; change it{DEFAULT}."),
+        ({"globl": "loss"}, "`hbo.reward.globl: loss` was given, but that is no key; remove it."),
+        ({"global": "los"}, f"`hbo.reward.global: los` was given, but it must be {SIGNAL_NAMES}; change it."),
         (
-            {"global": "los"},
-            "reward.global",
-            "los",
-            (
-                "one of `gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
-                "`perplexity_ratio`, `entropy`, `held_out_loss`, `look_ahead`"
-            ),
+            {"local": "gradient_norm"},
+            f"`hbo.reward.local: gradient_norm` was given, but it must be {CELL_SIGNAL_NAMES}; change it.",
         ),
-        ({"local": "gradient_norm"}, "reward.local", "gradient_norm", "one of `loss`, `perplexity_ratio`, `entropy`"),
-        ({"local": ["loss"]}, "reward.local", "['loss']", "one of `loss`, `perplexity_ratio`, `entropy`"),
+        ({"local": ["loss"]}, f"`hbo.reward.local: [loss]` was given, but it must be {CELL_SIGNAL_NAMES}; change it."),
     ],
 )
-def test_a_reward_that_is_none_is_refused(reward: Any, setting: str, value: str, allowed: str) -> None:
+@pytest.mark.parametrize("form", ["corrected", "published"])
+def test_a_reward_that_is_none_is_refused(reward: Any, message: str, form: str) -> None:
     with pytest.raises(ValueError, match="reward") as error:
-        Hbo(ROWS, reward=reward)
-    assert str(error.value) == (
-        f"`{setting}` is `{value}`, but it must be {allowed}: change it, or leave it out for its default."
-    )
+        make("hbo", ROWS, reward=reward, published=form == "published")
+    assert str(error.value) == message

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from method_cases import ROWS, build, names, write_trace
-
-from hbo_plugin.methods import METHODS
+from method_cases import ROWS, build, make, names, write_trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,13 +18,13 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("method", "datasets"),
     [
-        (METHODS["proportional"](ROWS), [76 / 985, 901 / 985, 8 / 985]),
-        (METHODS["uniform"](ROWS), [1 / 3, 1 / 3, 1 / 3]),
-        (METHODS["temperature"](np.array([[8, 0], [13, 14], [64, 61]]), temperature=3.0), [0.2, 0.3, 0.5]),
-        (METHODS["capped"](ROWS, limit=100), [76 / 184, 100 / 184, 8 / 184]),
-        (METHODS["capped"](np.array([[9000], [2000], [3001]])), [3 / 8, 2 / 8, 3 / 8]),
-        (METHODS["given"](ROWS, names=["a", "b", "c"], weights={"c": 6, "a": 2, "b": 4.0}), [1 / 6, 1 / 3, 1 / 2]),
-        (METHODS["given"](ROWS[:2], names=["a", "b"], weights={"a": 1.5e308, "b": 0.5e308}), [0.75, 0.25]),
+        (make("proportional", ROWS), [76 / 985, 901 / 985, 8 / 985]),
+        (make("uniform", ROWS), [1 / 3, 1 / 3, 1 / 3]),
+        (make("temperature", np.array([[8, 0], [13, 14], [64, 61]]), temperature=3.0), [0.2, 0.3, 0.5]),
+        (make("capped", ROWS, limit=100), [76 / 184, 100 / 184, 8 / 184]),
+        (make("capped", np.array([[9000], [2000], [3001]])), [3 / 8, 2 / 8, 3 / 8]),
+        (make("given", ROWS, names=["a", "b", "c"], weights={"c": 6, "a": 2, "b": 4.0}), [1 / 6, 1 / 3, 1 / 2]),
+        (make("given", ROWS[:2], names=["a", "b"], weights={"a": 1.5e308, "b": 0.5e308}), [0.75, 0.25]),
     ],
 )
 def test_static_weights_of_datasets(method: Method, datasets: list[float]) -> None:
@@ -48,26 +46,29 @@ def test_static_levels_follow_their_rows_and_updates_change_nothing(name: str) -
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (None, "`weights` is `None`, but this method needs one number for each dataset: set it for `a`, `chat`."),
-        ([1, 2], "`weights` is `[1, 2]`, but this method needs one number for each dataset: set it for `a`, `chat`."),
+        (
+            [1, 2],
+            "`hbo.weights: [1, 2]` was given, but it must be a block of keys; change it.",
+        ),
         (
             {"a": 1, "caht": 2},
-            "`weights` names the dataset `caht`, but the datasets are `a`, `chat`: did you mean `chat`?",
-        ),
-        ({"a": 1}, "`weights` has no number for the dataset `chat`, but it needs one for each: add it."),
-        (
-            {"a": 1, "chat": "much"},
-            "`weights.chat` is `much`, but it must be a finite number: change it, or leave it out for its default.",
+            "`hbo.weights` names the dataset `caht`, but the datasets are `a`, `chat`; did you mean `chat`?",
         ),
         (
-            {"a": 1, "chat": 0},
-            "`weights.chat` is `0.0`, but it must be above 0: change it, or leave it out for its default.",
+            {"a": 1, "zzz": 2},
+            (
+                "`hbo.weights` names the dataset `zzz`, but the datasets are `a`, `chat`; "
+                "correct it, or name the datasets in `hbo.names`."
+            ),
         ),
+        ({"a": 1}, "`hbo.weights` has no number for `chat`, but it needs one for each dataset; add it."),
+        ({"a": 1, "chat": "much"}, "`hbo.weights.chat: much` was given, but it must be a valid number; change it."),
+        ({"a": 1, "chat": 0}, "`hbo.weights.chat: 0` was given, but it must be greater than 0; change it."),
     ],
 )
 def test_given_weights_that_do_not_fit_are_refused(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match="weights") as error:
-        METHODS["given"](np.array([[3], [4]]), names=("a", "chat"), weights=weights)
+        make("given", np.array([[3], [4]]), names=("a", "chat"), weights=weights)
     assert str(error.value) == message
 
 
@@ -93,15 +94,15 @@ RUN = [
 
 def test_replay_weighs_each_weight_by_the_steps_it_was_in_force(tmp_path: Path) -> None:
     trace = write_trace(tmp_path / "hbo_trace.jsonl", *RUN)
-    method = METHODS["replay"](CELLS, names=names(CELLS), trace=str(trace))
+    method = make("replay", CELLS, names=names(CELLS), trace=str(trace))
     d0 = [(10 * 0.25 + 10 * 0.5 + 30 * 0.1) / 50, (10 * 0.25 + 10 * 0.25 + 30 * 0.2) / 50]
     np.testing.assert_allclose(method.weights(), [d0, [(10 * 0.5 + 10 * 0.25 + 30 * 0.7) / 50, 0]], rtol=1e-12)
     assert method.signals == ()
 
 
 def test_replay_goes_on_with_the_weights_of_its_checkpoint(tmp_path: Path) -> None:
-    first = METHODS["replay"](CELLS, names=names(CELLS), trace=write_trace(tmp_path / "a", *RUN))
-    later = METHODS["replay"](CELLS, names=names(CELLS), trace=write_trace(tmp_path / "b", RUN[0], RUN[-1]))
+    first = make("replay", CELLS, names=names(CELLS), trace=write_trace(tmp_path / "a", *RUN))
+    later = make("replay", CELLS, names=names(CELLS), trace=write_trace(tmp_path / "b", RUN[0], RUN[-1]))
     assert not np.array_equal(later.weights(), first.weights())
     later.load_state_dict(json.loads(json.dumps(first.state_dict())))
     np.testing.assert_array_equal(later.weights(), first.weights())
@@ -113,11 +114,11 @@ OTHER = "give the trace of a run with the same data and levels."
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        (RUN[:-1], "`trace` is `{}`, but that run has not ended: give the trace of a run that has."),
-        ([], "`trace` is `{}`, but that run has not ended: give the trace of a run that has."),
+        (RUN[:-1], "`hbo.trace: {}` was given, but that run has not ended; give the trace of a run that has."),
+        ([], "`hbo.trace: {}` was given, but that run has not ended; give the trace of a run that has."),
         (
             [{"step": 0, "event": "start", "weights": {"d0": [0.5, 0.5]}}, {"step": 9, "event": "end"}],
-            "`trace` is `{}`, whose datasets and levels are `{{'d0': 2}}`, but here they are `{{'d0': 2, 'd1': 2}}`: "
+            "`hbo.trace: {}` was given, whose datasets and levels are `{{'d0': 2}}`, but here they are `{{'d0': 2, 'd1': 2}}`; "
             + OTHER,
         ),
         (
@@ -125,27 +126,26 @@ OTHER = "give the trace of a run with the same data and levels."
                 {"step": 0, "event": "start", "weights": {"d0": [0.5, 0.25], "d1": [0.125, 0.125]}},
                 {"step": 9, "event": "end"},
             ],
-            "`trace` is `{}`, where level 1 of dataset `d1` has the weight `0.125`, but here it has 0 rows: " + OTHER,
+            "`hbo.trace: {}` was given, where level 1 of dataset `d1` has the weight `0.125`, but here it has 0 rows; "
+            + OTHER,
         ),
     ],
 )
 def test_a_trace_that_does_not_fit_is_refused(tmp_path: Path, records: list[Any], message: str) -> None:
     trace = write_trace(tmp_path / "trace", *records)
     with pytest.raises(ValueError, match="trace") as error:
-        METHODS["replay"](CELLS, names=names(CELLS), trace=trace)
+        make("replay", CELLS, names=names(CELLS), trace=trace)
     assert str(error.value) == message.format(trace)
 
 
-def test_a_trace_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_trace_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trace") as error:
-        METHODS["replay"](CELLS, names=names(CELLS))
-    assert str(error.value) == (
-        "`trace` is `None`, but this method needs it: set it to the `hbo_trace.jsonl` of an earlier run."
-    )
+        make("replay", CELLS, names=names(CELLS))
+    assert str(error.value) == "`hbo.trace` is missing, but it has no default; add it."
     missing = tmp_path / "missing"
     with pytest.raises(ValueError, match="trace") as error:
-        METHODS["replay"](CELLS, names=names(CELLS), trace=missing)
+        make("replay", CELLS, names=names(CELLS), trace=missing)
     assert str(error.value) == (
-        f"`trace` is `{missing}`, but that is no readable trace "
-        f"([Errno 2] No such file or directory: '{missing}'): give an `hbo_trace.jsonl`."
+        f"`hbo.trace: {missing}` was given, but it cannot be read as a trace "
+        f"([Errno 2] No such file or directory: '{missing}'); give an `hbo_trace.jsonl`."
     )

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from hbo_plugin.training.agreement import Agreement  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from hbo_plugin import plan  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.cells import Cells  # noqa: E402
 from hbo_plugin.signals import Probes  # noqa: E402
-from hbo_plugin.training.agreement import Agreement  # noqa: E402
 
 
 def test_the_agreement_names_who_differs_in_what() -> None:

@@ -28,9 +28,9 @@ def signals(norms: list[float], ratios: list[list[float]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lost", [NAN, INF, -INF])
-@pytest.mark.parametrize("reference", [False, True])
-def test_a_signal_that_is_not_finite_counts_as_not_measured(lost: float, *, reference: bool) -> None:
-    run, other = (balancer([[50, 50], [100, 100]], levels=2, reference=reference) for _ in range(2))
+@pytest.mark.parametrize("published", [False, True])
+def test_a_signal_that_is_not_finite_counts_as_not_measured(lost: float, *, published: bool) -> None:
+    run, other = (balancer([[50, 50], [100, 100]], levels=2, published=published) for _ in range(2))
     before = run.weights()
     run.update(signals([lost] * 2, [[lost] * 2] * 2), 10)
     np.testing.assert_array_equal(run.weights(), before)

@@ -75,9 +75,9 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
             ),
         ),
         (
-            {"hbo": {"levels": 2, "rate": 0.25}},
+            {"hbo": {"levels": 2, "step_size": 0.25}},
             (
-                "the checkpoint was trained with `unit: row` and this run asks for `unit: row, rate: 0.25`: "
+                "the checkpoint was trained with `unit: row` and this run asks for `unit: row, step_size: 0.25`: "
                 "change these keys of `hbo:` back, or start afresh."
             ),
         ),

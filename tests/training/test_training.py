@@ -79,8 +79,8 @@ def test_measuring_never_changes_the_training(make_config: Any, tmp_path: Path) 
     assert lines(runs[0] / "hbo_rows.jsonl") == lines(runs[1] / "hbo_rows.jsonl")
 
 
-def test_the_reference_runs_with_its_published_settings(make_config: Any) -> None:
-    folder = train(make_config(hbo={"reference": True, "update_every": 4, "levels": 2, "replacement": True}))
+def test_hbo_as_published_runs(make_config: Any) -> None:
+    folder = train(make_config(hbo={"published": True, "update_every": 4, "levels": 2, "replacement": True}))
     first, last = (lines(folder / "hbo_trace.jsonl")[index]["weights"] for index in (0, -1))
     assert {name: sum(levels) for name, levels in first.items()} == pytest.approx(
         {"sums": 80 / 136, "words": 40 / 136, "tales": 16 / 136}
@@ -164,8 +164,8 @@ def test_without_a_block_the_plugin_is_inert(make_config: Any) -> None:
 
 
 def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page on methods, as a user would follow it."""
-    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    """The page on extending, as a user would follow it."""
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
     (tmp_path / "my_package.py").write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
     monkeypatch.syspath_prepend(tmp_path)
     hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}

@@ -1,22 +1,19 @@
-"""HBO as published: one logit per arm, and 200 Adam steps an update. For comparison with the paper, not for use."""
+"""HBO as published: other defaults and another actor. For comparison with the paper, not for use."""
 
-from __future__ import annotations
+from typing import ClassVar
 
-from functools import partial
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.actors import AdamActor
-from hbo_plugin.methods.hierarchy import Hierarchy
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
+from hbo_plugin.methods.hbo import Reward, RewardSignals
+from hbo_plugin.methods.parameters import Temperature
+from hbo_plugin.methods.published.adam import AdamActor
 
 
-class HboReference(Hierarchy):
-    """The global actor over datasets and the local actors over levels, each with the published update.
+@dataclass(frozen=True, kw_only=True)
+class PublishedHboSettings:
+    """The settings of `hbo` with `published: true`.
 
     One update is 200 Adam steps on `-sum_k r_k log softmax(logits)_k`, whose only resting place is
     `softmax(logits) = r / sum(r)`. Adam divides the scale of `r` out again, so a first update moves a logit by at
@@ -26,16 +23,19 @@ class HboReference(Hierarchy):
     the prior (exact, where the code fits them by gradient descent to 1e-10, which also leaves Adam's moments with
     a history), the arithmetic is float64, and an actor waits until each of its arms was measured once.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        temperature: above 0; the global prior is rows^(1/temperature), the local priors are uniform.
-        reward: names the signals of the `global` and the `local` actors; `gradient_norm` and `perplexity_ratio`
-            where it does not.
-
-    Raises ValueError for anything else. Source: HBO (arXiv 2505.12300), Algorithm 1 and its public code.
+    Source: HBO (arXiv 2505.12300), Algorithm 1 and its public code.
     """
 
-    def __init__(
-        self, rows: NDArray[np.int64], *, temperature: float = 1.0, reward: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(rows, temperature, AdamActor, partial(AdamActor, relative=True), reward)
+    update_every: ClassVar[int] = 200
+    """The paper's optimizer steps between two updates, which become the run's default."""
+
+    temperature: Temperature = 1.0
+    reward: RewardSignals = Reward()
+
+    def global_actor(self, prior: NDArray[np.float64]) -> AdamActor:
+        """Build the actor over datasets from its prior, float64[datasets]."""
+        return AdamActor(prior)
+
+    def local_actor(self, prior: NDArray[np.float64]) -> AdamActor:
+        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
+        return AdamActor(prior, relative=True)

@@ -1,21 +1,44 @@
 """MoS: one actor over the datasets, rewarded by similarity or by how little a dataset was learned so far."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Annotated, ClassVar, Literal
 
-from hbo_plugin.methods.actors import corrected_or_published
-from hbo_plugin.methods.base import check_setting
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hbo_plugin.methods.actors import ClosedFormSettings
+from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
+from hbo_plugin.methods.published.adam import AdamSettings
 from hbo_plugin.methods.single import Single
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+_SIGNALS = {"similarity": "similarity", "difference": "perplexity_ratio"}
 
-    import numpy as np
-    from numpy.typing import NDArray
+Reward = Annotated[
+    Literal["similarity", "difference"],
+    Field(description="What rewards a dataset: its `similarity` to all, or how little was learned (`difference`)."),
+]
 
-_REWARDS = {"similarity": "similarity", "difference": "perplexity_ratio"}
+
+@dataclass(frozen=True, kw_only=True)
+class MosSettings(ClosedFormSettings):
+    """The settings of `mos`."""
+
+    reward: Reward = "difference"
+    temperature: Temperature = inf
+    ema_decay: EmaDecay = 0.1
+    exponent: Exponent = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedMosSettings(AdamSettings):
+    """The settings of `mos` with `published: true`."""
+
+    reward: Reward = "difference"
+    temperature: Temperature = inf
+    ema_decay: EmaDecay = 0.1
 
 
 class Mos(Single):
@@ -25,43 +48,22 @@ class Mos(Single):
         difference:  r_i = mean of perplexity now / perplexity at the start
         average     <- 0.9 r + 0.1 average
 
-    The paper's third reward is that average of either; `smoothing: 0` takes it away. It updates the actor with
-    200 Adam steps on `-sum_i r_i log p_i` (`AdamActor`), which rest at `r / sum(r)`. Here the actor is `ClosedForm`,
-    which with the published uniform prior, a `strength` of 1 and no floor rests at the same place, in a few updates.
+    The paper's third reward is that average of either; `ema_decay: 0` switches it off. It updates the actor with
+    200 Adam steps on `-sum_i r_i log p_i` (`published: true`), which rest at `r / sum(r)`. Here the actor is `ClosedForm`,
+    which with the published uniform prior, an `exponent` of 1 and no floor rests at the same place, in a few updates.
     The code takes the perplexity of the whole row, and the mean over rows of the ratios; here the perplexity is the
     answer's, the mean over rows geometric, and the mean over levels weighted with their rows.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        reward: `similarity` or `difference`.
-        temperature: above 0; the prior is rows^(1/temperature).
-        smoothing: at least 0, below 1; the share of the old average that an average keeps.
-        rate: above 0, at most 1; of `ClosedForm`.
-        floor: 0 to 1; of `ClosedForm`.
-        strength: 0 or more; of `ClosedForm`.
-        reference: take the published actor, which has no `rate`, `floor` and `strength`.
-
-    Raises ValueError for anything else. Source: Mixture-of-Skills (arXiv 2406.08811) and its public code.
+    Source: Mixture-of-Skills (arXiv 2406.08811) and its public code.
     """
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        *,
-        reward: str = "difference",
-        temperature: float = inf,
-        smoothing: float = 0.1,
-        rate: float = 0.5,
-        floor: float = 0.05,
-        strength: float = 1.0,
-        reference: bool = False,
-    ) -> None:
-        check_setting("reward", reward, "`similarity` or `difference`", lambda value: value in _REWARDS)
-        self.signals = (_REWARDS[reward],)
-        actor = corrected_or_published(
-            reference=reference, rate=rate, floor=floor, smoothing=smoothing, strength=strength
-        )
-        super().__init__(rows, temperature, actor)
+    Settings: ClassVar[type] = MosSettings
+    _settings: MosSettings | PublishedMosSettings
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signal of the chosen reward."""
+        return (_SIGNALS[self._settings.reward],)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the signal, float64[datasets]."""

@@ -1,21 +1,30 @@
 """ODM: online data mixing, a bandit (Exp3) whose arms are the datasets and whose reward is the loss."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.base import from_json, softmax, to_json
+from hbo_plugin.methods.arithmetic import softmax
+from hbo_plugin.methods.parameters import Temperature
 from hbo_plugin.methods.single import Single
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
+from hbo_plugin.methods.state import from_json, to_json
 
 # The code divides the loss by this, which brings a reward near to Exp3's 0 to 1.
 _LOSS_SCALE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OdmSettings:
+    """The settings of `odm`."""
+
+    temperature: Temperature = 1.0
+
+    def actor(self, prior: NDArray[np.float64]) -> "Exp3":
+        """Build the actor from its prior, float64[arms]."""
+        return Exp3(prior)
 
 
 class Odm(Single):
@@ -31,17 +40,11 @@ class Odm(Single):
     before the first are the warm-up. The code's form with a plain sum is taken, not the moving average of other
     descriptions, and the softmax subtracts its maximum first, without which the growing sums overflow.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        temperature: above 0; the weights before the first update are rows^(1/temperature).
-
-    Raises ValueError for anything else. Source: Online Data Mixing (arXiv 2312.02406) and its public code.
+    Source: Online Data Mixing (arXiv 2312.02406) and its public code.
     """
 
+    Settings: ClassVar[type] = OdmSettings
     signals = ("loss",)
-
-    def __init__(self, rows: NDArray[np.int64], *, temperature: float = 1.0) -> None:
-        super().__init__(rows, temperature, Exp3)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the losses over 10, float64[datasets]."""
@@ -69,7 +72,7 @@ class Exp3:
         self._weights = (1 - odds.size * exploration) * odds + exploration
 
     def _exploration(self) -> float:
-        """The least weight of an arm: 1/N before the first update; 0 for a single arm."""
+        """The smallest weight of an arm: 1/N before the first update; 0 for a single arm."""
         arms = self._weights.size
         return min(1 / arms, float(np.sqrt(np.log(arms) / (arms * self._updates)))) if self._updates else 1 / arms
 

@@ -1,24 +1,41 @@
 """PiKE: datasets with a strong gradient and little noise in it."""
 
-from __future__ import annotations
-
-from functools import partial
+from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.actors import Exponentiated
-from hbo_plugin.methods.base import check_factor, check_setting
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.parameters import Factor, Temperature, UniformFloor
+from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.single import Single
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
 # Bounds of what is divided by, and of what comes out, so that both exist.
-_LEAST_SQUARE, _MOST = 1e-100, 1e100
+_SMALLEST_SQUARE, _LARGEST = 1e-100, 1e100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PikeSettings:
+    """The settings of `pike`."""
+
+    temperature: Temperature = inf
+    zeta_1: Annotated[
+        Factor,
+        Field(
+            description="Weight of the squared gradient norm. At 0.1 an update moves the logarithm of a weight by "
+            "tenths; the paper's values do not carry over."
+        ),
+    ] = 0.1
+    zeta_2: Annotated[Factor, Field(description="Weight of the gradient's variance.")] = 0.1
+    floor: UniformFloor = 0.0
+
+    def actor(self, prior: NDArray[np.float64]) -> Exponentiated:
+        """Build the actor from its prior, float64[arms]."""
+        return Exponentiated(prior, step_size=1.0, floor=self.floor)
 
 
 class Pike(Single):
@@ -35,39 +52,17 @@ class Pike(Single):
     the paper's are these over s. And the square of a norm measured on n rows is too large by sigma_k^2 / n, which
     would pay for noise what the second term charges, so that much is taken off, down to 0.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        zeta_1: 0 or more; the weight of the squared norm. The paper's values do not carry over; at 0.1 an update
-            moves the logarithm of a weight by tenths.
-        zeta_2: 0 or more; the weight of the variance.
-        batch: at least 1; the rows of an optimizer step.
-        gradient_rows: at least 1; the rows of a dataset that its norm is measured on, or all rows where it has fewer.
-        temperature: above 0; the first weights are rows^(1/temperature), uniform by default.
-        floor: 0 to 1; the share of the weights that is uniform, published as none.
-
-    Raises ValueError for anything else. Source: PiKE (arXiv 2502.06244), the update of the weights.
+    Source: PiKE (arXiv 2502.06244), the update of the weights.
     """
 
+    Settings: ClassVar[type] = PikeSettings
     signals = ("gradient_norm", "gradient_variance")
+    _settings: PikeSettings
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        *,
-        zeta_1: float = 0.1,
-        zeta_2: float = 0.1,
-        batch: int = 32,
-        gradient_rows: int = 32,
-        temperature: float = inf,
-        floor: float = 0.0,
-    ) -> None:
-        check_factor("zeta_1", zeta_1)
-        check_factor("zeta_2", zeta_2)
-        check_setting("batch", batch, "at least 1", lambda value: value >= 1)
-        check_setting("gradient_rows", gradient_rows, "at least 1", lambda value: value >= 1)
-        super().__init__(rows, temperature, partial(Exponentiated, step=1.0, floor=floor))
-        self._zeta_1, self._noise = zeta_1, zeta_2 / (2 * batch)
-        self._measured_on = np.minimum(rows.sum(axis=1), gradient_rows)
+    def __init__(self, rows: NDArray[np.int64], settings: PikeSettings, run: RunFacts) -> None:
+        super().__init__(rows, settings, run)
+        self._noise = settings.zeta_2 / (2 * run.batch)
+        self._measured_on = np.minimum(rows.sum(axis=1), run.gradient_rows)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the exponents, float64[datasets]; NaN where norm or variance was not measured."""
@@ -76,6 +71,6 @@ class Pike(Single):
         square: NDArray[np.float64] = np.maximum(norm**2 - variance / self._measured_on, 0)
         if np.isnan(square).all():
             return square
-        unit = max(float(np.nanmean(square)), _LEAST_SQUARE)
-        exponents = (self._zeta_1 * square - self._noise * variance) / unit
-        return np.asarray(np.clip(exponents, -_MOST, _MOST))
+        unit = max(float(np.nanmean(square)), _SMALLEST_SQUARE)
+        exponents = (self._settings.zeta_1 * square - self._noise * variance) / unit
+        return np.asarray(np.clip(exponents, -_LARGEST, _LARGEST))

@@ -1,62 +1,60 @@
-"""Sheared-LLaMA's rule: datasets whose held-out loss is farthest above a target."""
+"""Sheared-LLaMA's rule: datasets whose held-out loss is farthest above a goal."""
 
-from __future__ import annotations
-
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.actors import Exponentiated
-from hbo_plugin.methods.base import by_name, check_rows
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.parameters import Factor, Temperature, UniformFloor, in_order
+from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.single import Single
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+@dataclass(frozen=True, kw_only=True)
+class TargetLossSettings:
+    """The settings of `target_loss`."""
+
+    goal_losses: Annotated[
+        dict[str, Annotated[float, Field(allow_inf_nan=False)]],
+        Field(description="The held-out loss that each dataset is meant to reach, by its name, in nats a token."),
+    ]
+    temperature: Temperature = 1.0
+    step_size: Annotated[
+        Factor, Field(description="What a nat of loss above the goal adds to the logarithm of a weight.")
+    ] = 1.0
+    floor: UniformFloor = 1e-4
+    clip: Annotated[bool, Field(description="Count a distance to the goal below 0 as 0.")] = False
+
+    def actor(self, prior: NDArray[np.float64]) -> Exponentiated:
+        """Build the actor from its prior, float64[arms]."""
+        return Exponentiated(prior, step_size=self.step_size, floor=self.floor)
 
 
 class TargetLoss(Single):
-    """Datasets by the exponential of held-out loss minus target, summed over updates; levels follow their rows.
+    """Datasets by the exponential of held-out loss minus goal, summed over updates; levels follow their rows.
 
-        weight <- (1 - floor) * normalise(weight * exp(step * (loss - target))) + floor / N
+        weight <- (1 - floor) * normalise(weight * exp(step_size * (loss - goal))) + floor / N
 
-    The paper predicts targets from the losses of larger models; in fine-tuning, the loss that a dataset reaches when
+    The paper writes eta for `step_size`, and its code c for `floor`. The paper predicts its goals from the losses of larger models; in fine-tuning, the loss that a dataset reaches when
     trained on alone is one. The paper clips the difference at 0 and its code does not; the published results are
-    the code's, so here `clip` is off: a dataset below its target gives weight away.
+    the code's, so here `clip` is off: a dataset below its goal gives weight away.
 
-    Args:
-        rows: int64[datasets, levels], the rows of every cell; no dataset may be empty.
-        names: the datasets' names, in order.
-        targets: the target of each name, in nats a token of its held-out rows.
-        step: 0 or more; what a nat adds to the logarithm of a weight, the paper's eta.
-        floor: 0 to 1; the share of the weights that is uniform, the code's c.
-        clip: count a difference below 0 as 0.
-        temperature: above 0; the first weights are rows^(1/temperature), the proportions by default.
-
-    Raises ValueError for anything else. Source: Sheared-LLaMA (arXiv 2310.06694), dynamic batch loading, and its public code.
+    Source: Sheared-LLaMA (arXiv 2310.06694), dynamic batch loading, and its public code.
     """
 
+    Settings: ClassVar[type] = TargetLossSettings
     signals = ("held_out_loss",)
+    _settings: TargetLossSettings
 
-    def __init__(
-        self,
-        rows: NDArray[np.int64],
-        *,
-        names: Sequence[str] = (),
-        targets: Mapping[str, float] | None = None,
-        step: float = 1.0,
-        floor: float = 1e-4,
-        clip: bool = False,
-        temperature: float = 1.0,
-    ) -> None:
-        check_rows(rows)
-        self._targets = by_name("targets", targets, names)
-        super().__init__(rows, temperature, partial(Exponentiated, step=step, floor=floor))
-        self._clip = clip
+    def __init__(self, rows: NDArray[np.int64], settings: TargetLossSettings, run: RunFacts) -> None:
+        super().__init__(rows, settings, run)
+        self._goals = in_order("goal_losses", settings.goal_losses, run.names)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the differences, float64[datasets], in nats."""
-        excess = self._of_datasets(signals, "held_out_loss") - self._targets
-        return np.maximum(excess, 0) if self._clip else excess
+        excess = self._of_datasets(signals, "held_out_loss") - self._goals
+        return np.maximum(excess, 0) if self._settings.clip else excess

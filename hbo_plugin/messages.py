@@ -1,0 +1,81 @@
+"""The words of an error: what was given, what is allowed, and what to do. One form for every key."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """Return the name in `known` that is spelled most like `name`; None where none is much like it."""
+    return next(iter(difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)), None)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names in backticks, with commas between them."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def unknown_dataset(key: str, name: str, names: Sequence[str]) -> str:
+    """Return the message for a key that names a dataset that there is not."""
+    near = nearest(name, names)
+    hint = f"did you mean `{near}`?" if near else "correct it, or name the datasets in `hbo.names`."
+    return f"`hbo.{key}` names the dataset `{name}`, but the datasets are {listed(names)}; {hint}"
+
+
+def yaml_text(value: object) -> str:
+    """Return a value as a reader would write it in YAML, on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {yaml_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(yaml_text, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text) if isinstance(value, float) else text
+
+
+def explain(error: ValidationError, given: object, defaults: Mapping[str, Any], own: Collection[str] = ()) -> str:
+    """Return what pydantic found wrong in keys of the `hbo:` block, as one message.
+
+    Args:
+        error: pydantic's. Of several findings, the one deepest in the block counts: it is nearest to the mistake.
+        given: the keys with their values.
+        defaults: the default of each key that has one.
+        own: the keys that stand under `hbo.settings`.
+    """
+    found = [(_path(part["loc"], given), part) for part in error.errors()]
+    path, first = max(found, key=lambda pair: len(pair[0]))
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    missing = first["type"] == "missing"
+    keys = [*path, first["loc"][-1]] if missing else path
+    key = ".".join(["hbo", *(["settings"] if keys and keys[0] in own else []), *map(str, keys)])
+    if missing:
+        return f"`{key}` is missing, but it has no default; add it."
+    message = f"`{key}: {yaml_text(first['input'])}` was given, but"
+    if not first["msg"].startswith("Input should be "):
+        return f"{message} that is no key; remove it."
+    allowed = [_allowed(part) for where, part in found if where == path]
+    message = f"{message} it must be {' or '.join(dict.fromkeys(allowed))}; change it"
+    default = defaults.get(str(path[0])) if len(path) == 1 else None
+    return f"{message}." if default is None else f"{message}, or remove it for the default of `{yaml_text(default)}`."
+
+
+def _allowed(part: ErrorDetails) -> str:
+    """What pydantic allows, in the words of a reader of YAML."""
+    if part["type"] in {"dict_type", "dataclass_type"}:
+        return "a block of keys"
+    return part["msg"].removeprefix("Input should be ").split(", unable")[0].replace("'", "`")
+
+
+def _path(location: tuple[int | str, ...], given: object) -> list[int | str]:
+    """The keys of a location, without the names of types that pydantic puts between them."""
+    path = []
+    for part in location:
+        if isinstance(given, Mapping) and part in given:
+            path.append(part)
+            given = given[part]
+    return path

@@ -1,0 +1,39 @@
+"""The arithmetic that methods share: softmax, the prior, moving averages."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Softmax keeps every logit within this distance of the largest: a weight that reached 0 could never
+# come back, and the product of a global and a local weight must not underflow either.
+_LOWEST_LOGIT = -300.0
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights proportional to exp(logits): float64[arms], all above 0, sums to 1."""
+    odds = np.exp(np.maximum(logits - logits.max(), _LOWEST_LOGIT))
+    weights: NDArray[np.float64] = odds / odds.sum()
+    return weights
+
+
+def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    """Return the weights proportional to rows^(1/temperature): float64[arms] from int64[arms], all at least 1.
+
+    The temperature is above 0: 1 is in proportion to the rows, infinity is uniform.
+    Source: HBO (arXiv 2505.12300), q_tau.
+    """
+    with np.errstate(over="ignore"):  # the coldest put all weight on the largest, as they should
+        return softmax(np.log(rows / rows.max()) / temperature)
+
+
+def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], decay: float) -> NDArray[np.float64]:
+    """Return `decay * old + (1 - decay) * new`, arm by arm: float64[arms].
+
+    Where `new` is NaN the old value stays. Where `old` is NaN (never measured) the new one replaces it.
+    """
+    mixed = np.where(np.isnan(old), new, decay * old + (1 - decay) * new)
+    return np.where(np.isnan(new), old, mixed)
+
+
+def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float64[arms] with NaN (never measured) replaced by the mean of the others, of which there is one."""
+    return np.where(np.isnan(values), np.nanmean(values), values)

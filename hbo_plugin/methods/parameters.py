@@ -1,0 +1,85 @@
+"""The parameters that several methods have, each with its bounds and its meaning; and how a method reads them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from hbo_plugin.messages import explain, listed, unknown_dataset
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Temperature = Annotated[
+    float,
+    Field(
+        gt=0,
+        description="The weights start at a prior in proportion to rows ** (1 / temperature): "
+        "1 is in proportion to the rows, .inf is uniform.",
+    ),
+]
+StepSize = Annotated[
+    float, Field(gt=0, le=1, description="How much of the way to its goal one update moves a weight, in logarithms.")
+]
+PriorFloor = Annotated[Share, Field(description="Share of the weights that always follows the prior.")]
+UniformFloor = Annotated[Share, Field(description="Share of the weights that is always uniform.")]
+EmaDecay = Annotated[
+    float,
+    Field(ge=0, lt=1, description="Share of its old value that a moving average keeps when a new reward comes in."),
+]
+Exponent = Annotated[Factor, Field(description="Power to which a reward counts; at 0 the weights stay at the prior.")]
+
+
+def parameters(settings: type) -> tuple[str, ...]:
+    """Return the names of a method's parameters, which are the fields of its `Settings`."""
+    return tuple(field.name for field in fields(settings))
+
+
+def defaults(settings: type) -> dict[str, Any]:
+    """Return the defaults of the parameters that have one, as YAML has them."""
+    found = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(settings)
+    }
+    return plain({name: value for name, value in found.items() if value is not MISSING})
+
+
+def plain(values: object) -> dict[str, Any]:
+    """Return parameters, a `Settings` or a mapping, as YAML has them: numbers, strings, lists and blocks."""
+    found: dict[str, Any] = to_jsonable_python(values, by_alias=True)
+    return found
+
+
+def read_settings(settings: type, given: Mapping[str, Any], own: Collection[str] = ()) -> Any:
+    """Return an instance of a method's `Settings`, with its types and bounds checked.
+
+    Args:
+        settings: the dataclass.
+        given: the parameters that are set; all of them are its fields.
+        own: those that stand under `hbo.settings`.
+
+    Raises ValueError for a value that is not allowed, and where a parameter without a default is missing.
+    """
+    try:
+        return TypeAdapter(settings).validate_python(dict(given))
+    except ValidationError as error:
+        raise ValueError(explain(error, given, defaults(settings), own)) from None
+
+
+def in_order(key: str, values: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the parameter `{dataset name: number}` in the order of the datasets, float64[datasets].
+
+    Raises ValueError unless it has one number for each of `names` and nothing else.
+    """
+    for name in values:
+        if name not in names:
+            raise ValueError(unknown_dataset(key, name, names))
+    missing = [name for name in names if name not in values]
+    if missing:
+        message = f"`hbo.{key}` has no number for {listed(missing)}, but it needs one for each dataset; add it."
+        raise ValueError(message)
+    return np.array([values[name] for name in names], dtype=np.float64)

@@ -1,0 +1,37 @@
+"""Arrays in a method's saved state: to JSON and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def to_json(values: NDArray[np.float64]) -> list[float | None]:
+    """Return float64[arms] as a list; NaN, which JSON lacks, becomes None."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def from_json(state: Mapping[str, Any], name: str, arms: int, *, unmeasured: bool = False) -> NDArray[np.float64]:
+    """Return entry `name` of a saved state as float64[arms]; None becomes NaN and is allowed where `unmeasured`.
+
+    Raises ValueError where the entry is missing, is no list of `arms` numbers, or has a number that cannot be.
+    """
+    if name not in state:
+        message = (
+            f"The saved state of the method has no `{name}`, so another method made it; "
+            "resume with the method that the checkpoint was made with."
+        )
+        raise ValueError(message)
+    try:
+        values = np.array(state[name], dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)  # no list of numbers: refused below, by its shape
+    fits = values.shape == (arms,) and not np.isinf(values).any()
+    if not fits or (np.isnan(values).any() and not unmeasured):
+        message = (
+            f"The saved state of the method has `{state[name]}` for `{name}`, but it must be {arms} finite numbers; "
+            "resume with the datasets and levels that the checkpoint was made with."
+        )
+        raise ValueError(message)
+    return values
