@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,14 @@ import numpy as np
 
 from hbo_plugin.methods.base import check_rows, from_json, to_json
 from hbo_plugin.methods.static import Static
+from hbo_plugin.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from hbo_plugin.trace import History
 
 
 class Replay(Static):
@@ -55,35 +57,31 @@ class Replay(Static):
 
 def _average(trace: str | Path | None, names: Sequence[str], cells: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the mean over steps of the weights in the trace: float64[datasets, levels]."""
-    records = _records(trace)
-    ended = records[-1]["step"] if records and records[-1].get("event") == "end" else 0
-    if not ended:
+    history = _history(trace)
+    steps = [state.step for state in history.states]
+    if not history.ended or steps[-1] == steps[0]:
         message = f"`trace` is `{trace}`, but that run has not ended: give the trace of a run that has."
         raise ValueError(message)
-    in_force = [record for record in records if record.get("event") in {"start", "update"}]
-    steps = np.diff([record["step"] for record in in_force] + [ended])
     weights = []
-    for record in in_force:
-        found = {name: len(levels) for name, levels in record["weights"].items()}
+    for state in history.states[:-1]:
+        found = {name: len(levels) for name, levels in state.weights.items()}
         if found != dict.fromkeys(names, cells[1]):
             message = (
                 f"`trace` is `{trace}`, whose datasets and levels are `{found}`, but here they are "
                 f"`{dict.fromkeys(names, cells[1])}`: give the trace of a run with the same data and levels."
             )
             raise ValueError(message)
-        weights.append([record["weights"][name] for name in names])
-    average: NDArray[np.float64] = np.average(np.array(weights, dtype=np.float64), axis=0, weights=steps)
+        weights.append([state.weights[name] for name in names])
+    average: NDArray[np.float64] = np.average(np.array(weights, dtype=np.float64), axis=0, weights=np.diff(steps))
     return average
 
 
-def _records(trace: str | Path | None) -> list[dict[str, Any]]:
-    """Return the records of the trace, of which the weights in force and the end matter here."""
+def _history(trace: str | Path | None) -> History:
     if trace is None:
         message = "`trace` is `None`, but this method needs it: set it to the `hbo_trace.jsonl` of an earlier run."
         raise ValueError(message)
     try:
-        records = [json.loads(line) for line in Path(trace).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        message = f"`trace` is `{trace}`, but that is no readable trace ({error}): give an `hbo_trace.jsonl`."
+        return Trace(Path(trace)).history()
+    except (OSError, TypeError) as error:
+        message = f"`trace` is `{trace}`, which cannot be read ({error}): give the `hbo_trace.jsonl` of an earlier run."
         raise ValueError(message) from error
-    return [record for record in records if record.get("event") in {"start", "update", "end"}]

@@ -17,7 +17,7 @@ from hbo_plugin.methods import Method
 from hbo_plugin.packing import WINDOW, PackedBatchSampler
 from hbo_plugin.plan import Plan
 from hbo_plugin.signals import Probes, Reuse
-from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 from hbo_plugin.training import checkpoint
 from hbo_plugin.training.agreement import Agreement
 from hbo_plugin.training.balancer import Balancer
@@ -99,7 +99,7 @@ class Run:
         )
         self.clock = Clock()
         self.trace = Trace(Path(args.output_dir) / TRACE_FILE)
-        self._rows = Trace(Path(args.output_dir) / ROWS_FILE)
+        self._rows = JsonLines(Path(args.output_dir) / ROWS_FILE)
         self._writes: bool = args.should_save
         self._sampler: Sampler | None = None
         self._begun = False

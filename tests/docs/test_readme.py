@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from runs import lines
+from runs import lines, read_trace
 
 from hbo_plugin.args import HBOConfig
 
@@ -73,7 +73,7 @@ def test_the_commands_survive_a_kill(make_config: Any, tmp_path: Path) -> None:
     axolotl(*train)
     axolotl("train", "whole.yml", "--launcher", "python")
     assert lines(tmp_path / "out" / "hbo_rows.jsonl") == lines(tmp_path / "whole" / "hbo_rows.jsonl")
-    assert lines(tmp_path / "out" / "hbo_trace.jsonl") == lines(tmp_path / "whole" / "hbo_trace.jsonl")
+    assert read_trace(tmp_path / "out") == read_trace(tmp_path / "whole")
     shown = axolotl("hbo-report", "out", "--plot", "mixture.png").stdout
     assert "the mixture after 60 steps, 240 rows" in shown
     assert shown == axolotl("hbo-report", "whole").stdout

@@ -114,7 +114,11 @@ OTHER = "give the trace of a run with the same data and levels."
     ("records", "message"),
     [
         (RUN[:-1], "`trace` is `{}`, but that run has not ended: give the trace of a run that has."),
-        ([], "`trace` is `{}`, but that run has not ended: give the trace of a run that has."),
+        ([RUN[-1]], "`trace` is `{}`, but that run has not ended: give the trace of a run that has."),
+        (
+            [],
+            "`{}` holds no step yet; a run with `hbo:` writes it from the start of its training: choose such a run.",
+        ),
         (
             [{"step": 0, "event": "start", "weights": {"d0": [0.5, 0.5]}}, {"step": 9, "event": "end"}],
             "`trace` is `{}`, whose datasets and levels are `{{'d0': 2}}`, but here they are `{{'d0': 2, 'd1': 2}}`: "
@@ -142,10 +146,15 @@ def test_a_trace_that_is_none_is_refused(tmp_path: Path) -> None:
     assert str(error.value) == (
         "`trace` is `None`, but this method needs it: set it to the `hbo_trace.jsonl` of an earlier run."
     )
-    missing = tmp_path / "missing"
     with pytest.raises(ValueError, match="trace") as error:
-        METHODS["replay"](CELLS, names=names(CELLS), trace=missing)
+        METHODS["replay"](CELLS, names=names(CELLS), trace=tmp_path / "missing")
     assert str(error.value) == (
-        f"`trace` is `{missing}`, but that is no readable trace "
-        f"([Errno 2] No such file or directory: '{missing}'): give an `hbo_trace.jsonl`."
+        f"`{tmp_path}/missing` does not exist; a run with `hbo:` writes it from the start of its training: "
+        "choose such a run."
+    )
+    with pytest.raises(ValueError, match="trace") as error:
+        METHODS["replay"](CELLS, names=names(CELLS), trace=tmp_path)
+    assert str(error.value) == (
+        f"`trace` is `{tmp_path}`, which cannot be read ([Errno 21] Is a directory: '{tmp_path}'): "
+        "give the `hbo_trace.jsonl` of an earlier run."
     )
