@@ -29,8 +29,9 @@ def test_the_mixture_moves_and_is_shown(make_config: Any, capsys: pytest.Capture
     assert sorted(weights) == list(range(1, 13))
     assert weights[12] == pytest.approx(sum(last["sums"]))
     shown = capsys.readouterr().out
-    assert "hbo: hbo, difficulty by length" in shown
-    assert "the mixture after 12 steps, 48 rows" in shown
+    assert "\nThe mixture by the method hbo, 2 levels a dataset by length\n" in shown
+    assert "\nTrains for 12 steps.\n" in shown
+    assert "\nThe mixture after 12 steps, 48 rows trained on\n" in shown
 
 
 def test_every_scalar_reaches_the_log(make_config: Any) -> None:
