@@ -83,14 +83,14 @@ demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO bala
 	$(BIN)/python axolotl_configs/quickstart_data.py
 	@# A finished run is only shown: to resume it would load model and data for nothing.
 	if [ -e demo/with_hbo/adapter_model.safetensors ]; then \
-		$(BIN)/axolotl hbo-report demo/with_hbo; \
+		$(BIN)/python -m hbo_plugin report demo/with_hbo; \
 	else \
 		$(BIN)/axolotl train axolotl_configs/quickstart.yml --launcher python; \
 	fi
 
 .PHONY: bench
 bench: $(EXTENSION) ## Measure the sampler against named baselines
-	$(BIN)/python -m hbo_plugin.bench
+	$(BIN)/python -m hbo_plugin bench
 
 # The wheel is not built from the sdist (`maturin build --sdist`): its files are dated 2006, so cargo would take for new
 # what it has compiled before.

@@ -1,8 +1,9 @@
-"""`python -m benchmarks`: what hbo costs a training run, what it brings, and whether every method runs."""
+"""`python -m benchmarks`: what hbo costs a training run, how it packs, what it brings, and whether every method runs."""
 
 import click
 
 from benchmarks.comparison import compare
+from benchmarks.packing import packing
 from benchmarks.training_cases import methods, training
 
 
@@ -14,6 +15,7 @@ def main() -> None:
 main.add_command(training)
 main.add_command(methods)
 main.add_command(compare)
+main.add_command(packing)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

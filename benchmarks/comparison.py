@@ -16,7 +16,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.tasks import LEARNABLE, NOISE, VOCABULARY, task_rows
-from hbo_plugin.bench.report import environment, wide_console, write_json
+from hbo_plugin.bench.report import environment, wide_console
+from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,8 +88,8 @@ class Outcome:
 @click.option("--steps", default=300, type=click.IntRange(min=1), show_default=True, help="Optimizer steps of a run.")
 @click.option("--noise", is_flag=True, help="Add a dataset that nobody can learn, and that is not counted.")
 @click.option("--only", multiple=True, type=click.Choice([*CONTENDERS]), help="Only these, beside the baseline.")
-@click.option("--json", "json_to", type=click.Path(dir_okay=False), help="Write the outcomes; - is stdout.")
-def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_to: str | None) -> None:
+@json_option
+def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_to: Path | None) -> None:
     """Train a small model on eight tasks with each of several methods, and compare the held-out losses.
 
     One run takes some twelve seconds on a core: a quarter of an hour for all, with five seeds.
@@ -104,9 +105,9 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
         block = [*contenders.values()][index]
         losses[seed, index], costs[seed, index] = _run(start, block, sizes[seed], steps, seed, noise=noise)
     outcomes = _outcomes([*contenders], losses, sizes, costs)
-    if json_to != "-":
+    if json_to != STDOUT:
         _show(outcomes, f"{seeds} seeds, {steps} steps of {ROWS_PER_STEP} rows{', with noise' if noise else ''}")
-    if json_to:
+    if json_to is not None:
         settings = {"seeds": seeds, "steps": steps, "noise": noise}
         rows = [asdict(each) for each in outcomes]
         write_json(json_to, {"rows": rows, "settings": settings, "environment": environment()})

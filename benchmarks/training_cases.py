@@ -15,6 +15,7 @@ from rich.table import Table
 from hbo_plugin.bench.measure import Row
 from hbo_plugin.bench.report import publish, wide_console
 from hbo_plugin.methods import METHODS
+from hbo_plugin.outputs import json_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,10 +112,8 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller and fewer steps: four minutes.")
-@click.option(
-    "--json", "json_to", type=click.Path(dir_okay=False), help="Write rows, headline and environment; - is stdout."
-)
-def training(*, quick: bool, json_to: str | None) -> None:
+@json_option
+def training(*, quick: bool, json_to: Path | None) -> None:
     """Measure what hbo adds to a training step, by CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         rows = [

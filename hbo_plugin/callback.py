@@ -1,5 +1,6 @@
 """The callback: tells the run when the training begins, makes a step and ends, and keeps the console readable."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,12 @@ from transformers import (
 )
 
 from hbo_plugin.report import terminal
+from hbo_plugin.report.banner import Banner, BannerDataset
+from hbo_plugin.report.summary import summarise
+from hbo_plugin.signals.sources import SOURCES
 from hbo_plugin.training.run import Run
+
+LOG = logging.getLogger(__name__)
 
 
 class HBOCallback(TrainerCallback):
@@ -28,7 +34,7 @@ class HBOCallback(TrainerCallback):
     ) -> None:
         """Show the mixture, then begin."""
         if state.is_world_process_zero:
-            terminal.show(terminal.banner(self._run, state.max_steps))
+            terminal.show(_banner(self._run, step=state.global_step, steps=state.max_steps))
         self._run.begin(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -41,7 +47,45 @@ class HBOCallback(TrainerCallback):
         """Close the trace and show what became of the mixture."""
         self._run.end(state.global_step)
         if state.is_world_process_zero:
-            terminal.show(terminal.summary(self._run.journal.trace.read()))
+            try:
+                history = self._run.journal.trace.history()
+            except (OSError, ValueError) as error:  # a full disk must not undo the training
+                LOG.warning("hbo: there is no summary of this run: %s", error)
+            else:
+                terminal.show(terminal.summary(summarise(history)))
+
+
+def _banner(run: Run, *, step: int, steps: int) -> Banner:
+    cells, config, bins = run.data.cells, run.config, run.shape.bins
+    datasets = []
+    for index, (name, weights) in enumerate(zip(cells.names, run.balancer.weights(), strict=True)):
+        rows = cells.dataset_rows(index)
+        datasets.append(
+            BannerDataset(
+                name=name,
+                raw_rows=None,
+                rows=len(rows),
+                mean_length=float(cells.lengths[rows.start : rows.stop].mean()),
+                weight=float(weights.sum()),
+                held_out=len(run.data.held_out_rows.get(name, ())),
+            )
+        )
+    batch = (
+        f"batches of {bins.bins_per_batch} x {bins.capacity:,} tokens; up to {bins.window} rows wait" if bins else ""
+    )
+    return Banner(
+        method=run.balancer.method_name,
+        levels=cells.levels,
+        difficulty=config.difficulty,
+        datasets=datasets,
+        unit=config.unit,
+        signals={SOURCES[source][1]: names for source, names in run.choice.names.items()},
+        update_every=config.update_every,
+        step=step,
+        steps=steps,
+        batch=batch,
+        notes=(*run.data.notes, *run.choice.notes),
+    )
 
 
 def keep_off_the_console(callbacks: list[TrainerCallback]) -> None:

@@ -1,25 +1,76 @@
-"""Commands that `axolotl` gains: `axolotl hbo-report`."""
+"""The commands of `python -m hbo_plugin`, each imported when it is called: `report` must not wait for torch."""
 
-from pathlib import Path
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.resources import files
 
 import click
 
-from hbo_plugin.report import terminal
-from hbo_plugin.trace import TRACE_FILE, Trace
+PACKAGE = files("hbo_plugin")
+
+# Where each command is, and what `--help` says of it without importing it.
+COMMANDS = {
+    "bench": ("hbo_plugin.bench.cli:bench", "Measure the sampler against named peers, on this machine."),
+    "docs": ("hbo_plugin.cli:docs", "Print a page of the documentation, or list the pages."),
+    "report": ("hbo_plugin.report.cli:report", "Show the mixture of a run, first against last."),
+    "schema": ("hbo_plugin.cli:schema", "Print the JSON Schema of a configuration, for editors."),
+}
+
+
+class Commands(click.Group):
+    """The commands of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, and import nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """Balance a fine-tuning mixture while the model trains: what the plugin shows beside the training."""
 
 
 @click.command()
-@click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the weights over the run.")
-def report(output_dir: Path, plot: Path | None) -> None:
-    """Show the mixture of the run in OUTPUT_DIR, first against last, finished or not."""
-    try:
-        trace = Trace(output_dir / TRACE_FILE).read()
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    if not trace:
-        msg = f"`{output_dir}` holds no `{TRACE_FILE}`: name the `output_dir` of a run with `hbo:`."
+@click.argument("page", required=False)
+def docs(page: str | None) -> None:
+    """Print a page of the documentation, or list the pages.
+
+    PAGE is a name of that list.
+    """
+    found = (PACKAGE / "docs").iterdir()
+    pages = {
+        file.name.removesuffix(".md"): file.read_text(encoding="utf-8") for file in found if file.name.endswith(".md")
+    }
+    if page is None:
+        width = max(map(len, pages))
+        for name, text in sorted(pages.items()):
+            title = text.splitlines()[0].lstrip("# ")
+            click.echo(f"{name:{width}}  {title}")
+    elif page in pages:
+        click.echo(pages[page], nl=False)
+    else:
+        msg = f"`{page}` was given, but the pages are {', '.join(f'`{name}`' for name in sorted(pages))}: choose one."
         raise click.ClickException(msg)
-    terminal.show(terminal.summary(trace))
-    if plot is not None:
-        terminal.plot(trace, plot)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of a configuration, for editors.
+
+    It describes the whole YAML file: the block `hbo:` strictly, and every other key as allowed.
+    """
+    click.echo((PACKAGE / "hbo.schema.json").read_text(encoding="utf-8"), nl=False)

@@ -1,36 +1,45 @@
-"""The trace: JSON lines that a resumed run continues where its checkpoint stood."""
+"""The files of JSON lines that a run writes, of which the trace is the one that is read again."""
+
+from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 LOG = logging.getLogger(__name__)
 
 TRACE_FILE = "hbo_trace.jsonl"
-"""In the output folder: one line an update, and one for the start, each evaluation and the end."""
+"""In the output folder: one line for the start, each update, each evaluation and the end."""
 
 ROWS_FILE = "hbo_rows.jsonl"
 """In the output folder with `record_rows: true`: the rows of each step."""
 
 
-class Trace:
+class JsonLines:
     """A file of JSON objects, one a line, each with the optimizer `step` it was written at."""
+
+    header: ClassVar[bytes] = b""
+    """The first line with its end, where a file has one."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is written yet."""
         self._path = path
         self._lost = 0
-        self._unsaid = 0
+        self._unreported = 0
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a line; if the disk does not take it, warn, and let the next line that it takes tell how many it `lost`."""
-        told = {**record, "lost": self._unsaid} if self._unsaid else record
+        """Add a line. Where the disk refuses it, warn; the next line that is written says how many were `lost`."""
+        line = {**record, "lost": self._unreported} if self._unreported else record
         try:
-            self._write(json.dumps(told) + "\n")
+            self._write(_encoded(line))
         except OSError as error:
             self._lost += 1
-            self._unsaid += 1
+            self._unreported += 1
             LOG.warning(
                 "hbo: a line of `%s` could not be written at step %d (%s); the training goes on without it (%d lost).",
                 self._path,
@@ -39,24 +48,23 @@ class Trace:
                 self._lost,
             )
         else:
-            self._unsaid = 0
+            self._unreported = 0
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: bytes) -> None:
         with self._path.open("ab", buffering=0) as file:
             end = file.tell()
-            content = line.encode()
             try:
-                while content:
-                    content = content[file.write(content) :]
+                while line:
+                    line = line[file.write(line) :]
             except OSError:
                 file.truncate(end)  # part of a line would spoil the next
                 raise
 
     def begin(self, step: int) -> None:
-        """Begin anew at step 0; later, drop what was written after `step`: a killed run may have gone on after it.
+        """Start an empty file at step 0; later, drop what was written after `step`: a killed run may have passed it.
 
         Raises:
-            ValueError: the file cannot be written, or it holds what no run wrote.
+            ValueError: the file cannot be written, or no run of this version wrote it.
         """
         records = self.read() if step else []
         # A run that was killed after its last line ends again.
@@ -64,7 +72,7 @@ class Trace:
         draft = self._path.with_suffix(".writing")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            draft.write_bytes(self.header + b"".join(map(_encoded, kept)))
             draft.replace(self._path)
         except OSError as error:
             msg = (
@@ -78,15 +86,24 @@ class Trace:
         self._path.unlink(missing_ok=True)
 
     def read(self) -> list[dict[str, Any]]:
-        """All records; a last line that a kill cut short is left out.
+        """Return all records; none where there is no file. A last line that a kill cut short is left out.
 
         Raises:
-            ValueError: a line that no run wrote.
+            ValueError: no run of this version wrote the file.
         """
         if not self._path.exists():
             return []
-        *lines, _ = self._path.read_bytes().split(b"\n")
-        return [self._record(number, line) for number, line in enumerate(lines, 1)]
+        content = self._path.read_bytes()
+        if not content.startswith(self.header):
+            found = content.split(b"\n", 1)[0][:40].decode(errors="replace")
+            msg = (
+                f"`{self._path}` begins with `{found}`, but this version of hbo reads files that begin with "
+                f"`{self.header.decode().strip()}`: use the version that wrote it, or move the file away."
+            )
+            raise ValueError(msg)
+        *lines, _ = content.removeprefix(self.header).split(b"\n")
+        first = 1 + self.header.count(b"\n")
+        return [self._record(number, line) for number, line in enumerate(lines, first)]
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
         try:
@@ -97,3 +114,98 @@ class Trace:
             msg = f"line {number} of `{self._path}` is not as hbo wrote it: restore the file, or move it away."
             raise ValueError(msg)
         return record
+
+
+class Trace(JsonLines):
+    """The trace of a run: its mixture at the start, after each update and at the end, and its held-out losses."""
+
+    header = b'{"hbo_trace": 1}\n'
+    """The version of the records. A change that an older reader would misread is a new version."""
+
+    def history(self) -> History:
+        """Return the run that the trace records, finished or not.
+
+        Raises:
+            ValueError: there is no such file, it holds no record, or no run of this version wrote it.
+        """
+        try:
+            history = History.of(self.read())
+        except KeyError as error:
+            msg = f"`{self._path}` has a line without `{error.args[0]}`: restore the file, or move it away."
+            raise ValueError(msg) from error
+        if not history.states:
+            found = "holds no step yet" if self._path.exists() else "does not exist"
+            msg = (
+                f"`{self._path}` {found}; a run with `hbo:` writes it from the start of its training: "
+                f"choose such a run."
+            )
+            raise ValueError(msg)
+        return history
+
+
+@dataclass(frozen=True)
+class State:
+    """The mixture at one moment of a run. Each dataset has a list of one value a level, the easiest first.
+
+    Attributes:
+        step: optimizer steps made.
+        weights: what the stream is drawn with, as shares of rows or tokens, whatever `unit` is; they sum to 1.
+        rows: rows there are.
+        rows_trained: rows trained on so far.
+        tokens: tokens trained on so far.
+    """
+
+    step: int
+    weights: dict[str, list[float]]
+    rows: dict[str, list[int]]
+    rows_trained: dict[str, list[int]]
+    tokens: dict[str, list[int]]
+
+    def weight(self, dataset: str) -> float:
+        """Return the weight of a dataset, all its levels together."""
+        return sum(self.weights[dataset])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss a token of the held-out rows of each dataset that has any, in nats."""
+
+    step: int
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a trace says of a run.
+
+    Attributes:
+        states: at the start, after each update and, if it `ended`, at the end.
+        evaluations: in their order.
+        ended: whether the run ended; one that trains still or was killed has not.
+    """
+
+    states: tuple[State, ...]
+    evaluations: tuple[Evaluation, ...]
+    ended: bool
+
+    @classmethod
+    def of(cls, records: Iterable[dict[str, Any]]) -> History:
+        """Build it from the records of a trace; a KeyError where one lacks a key."""
+        states, evaluations = [], []
+        ended = False
+        for record in records:
+            if record["event"] == "evaluate":
+                evaluations.append(Evaluation(record["step"], record["held_out"]))
+            else:
+                states.append(State(**{field.name: record[field.name] for field in fields(State)}))
+                ended = record["event"] == "end"
+        return cls(tuple(states), tuple(evaluations), ended)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names, in the order of the configuration."""
+        return tuple(self.states[0].weights)
+
+
+def _encoded(record: dict[str, Any]) -> bytes:
+    return json.dumps(record).encode() + b"\n"

@@ -13,13 +13,17 @@ import numpy as np
 
 from hbo_plugin import MixtureSampler, PackedBatchSampler
 from hbo_plugin.bench.measure import Row, Unit
-from hbo_plugin.bench.packing_data import DEMO, SETS, lengths
+from hbo_plugin.bench.packing_data import SETS
 from hbo_plugin.bench.report import publish
+from hbo_plugin.outputs import json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from hbo_plugin.bench.packing_data import LengthSet
 
     Batches = list[list[list[int]]]
 
@@ -27,17 +31,13 @@ MICRO_BATCH = 4
 OURS, MULTIPACK = "hbo", "Axolotl's multipack"
 
 
-def packing_rows(rows: int, repeats: int) -> Iterator[Row]:
-    """Every set of rows in Axolotl's two shapes of packed batches."""
-    for name, (_, sequence_len) in SETS.items():
-        tokens = lengths(name, rows)
+def packing_rows(sets: Mapping[str, LengthSet], rows: int, repeats: int) -> Iterator[Row]:
+    """Every set of lengths in Axolotl's two shapes of packed batches."""
+    for name, source in sets.items():
+        tokens, sequence_len = source.lengths(rows), source.sequence_len
         for bins, capacity in ((1, MICRO_BATCH * sequence_len), (MICRO_BATCH, sequence_len)):
             case = f"{name}, batches of {bins} x {capacity:,} tokens"
-            if len(tokens):
-                yield from _compared(case, tokens, rows, bins, capacity, repeats)
-            else:
-                note = f"there are no rows in `{DEMO}` here; `make demo` makes them"
-                yield _row(f"efficiency, {case}", OURS, "share", note=note)
+            yield from _compared(case, tokens, rows, bins, capacity, repeats)
 
 
 def _compared(case: str, tokens: NDArray[np.int32], rows: int, bins: int, capacity: int, repeats: int) -> Iterator[Row]:
@@ -130,7 +130,7 @@ def _delays(stream: MixtureSampler, sampler: PackedBatchSampler, rows: int) -> N
 
 def first_batch(rows: int, repeats: int) -> Row:
     """Time to make a sampler over so many rows and take its first batch."""
-    tokens = np.resize(lengths("instructions", 1000), rows)
+    tokens = np.resize(SETS["instructions"].lengths(1000), rows)
     stream = _stream(tokens)
     walls, cpus = [], []
     for _ in range(repeats):
@@ -141,12 +141,15 @@ def first_batch(rows: int, repeats: int) -> Row:
     return _row(f"first batch, {rows:,} rows", OURS, "s", walls, cpus)
 
 
+def measure_packing(sets: Mapping[str, LengthSet], json_to: Path | None, *, quick: bool) -> None:
+    """Measure packing on some sets of lengths, and show what was found."""
+    rows = list(packing_rows(sets, 30_000, 1) if quick else packing_rows(sets, 100_000, 5))
+    publish([*rows, first_batch(10**7, 3)], json_to)
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rows, one repeat: about a minute.")
-@click.option(
-    "--json", "json_to", type=click.Path(dir_okay=False), help="Write rows, headline and environment; - is stdout."
-)
-def packing(*, quick: bool, json_to: str | None) -> None:
+@json_option
+def packing(*, quick: bool, json_to: Path | None) -> None:
     """Measure packing against Axolotl's multipack, on real distributions of lengths."""
-    rows = list(packing_rows(30_000, 1) if quick else packing_rows(100_000, 5))
-    publish([*rows, first_batch(10**7, 3)], json_to)
+    measure_packing(SETS, json_to, quick=quick)

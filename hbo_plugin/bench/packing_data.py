@@ -1,15 +1,14 @@
-"""Lengths of real rows, from text that is on every machine: the demo's data, and Python's standard library."""
+"""Lengths of real rows, from text that is on every machine: Python's standard library."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sysconfig
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,17 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
-"""A word, a digit or a sign: on the demo's rows, 54 of them where its model's tokenizer has 59 tokens."""
-DEMO = Path("demo/data/train")
-
-
-def demo() -> Iterator[int]:
-    """Rows of the demo: short puzzles of six kinds. None before `make demo`."""
-    for path in sorted(DEMO.glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            chat = [message["content"] for message in row.get("messages", ())]
-            yield sum(map(_tokens, [*chat, *(row.get(key, "") for key in ("instruction", "input", "output", "text"))]))
+"""A word, a digit or a sign: on the rows of this repository's demo, 54 of them where its model's tokenizer has 59 tokens."""
 
 
 def instructions() -> Iterator[int]:
@@ -44,29 +33,31 @@ def instructions() -> Iterator[int]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (asked := ast.get_docstring(node)):
-                yield _tokens(asked) + _tokens("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+                yield count_tokens(asked) + count_tokens("\n".join(lines[node.lineno - 1 : node.end_lineno]))
 
 
 def documents() -> Iterator[int]:
     """Whole modules: half have fewer than 1,700 tokens, one in ten more than 12,000."""
-    yield from map(_tokens, _modules())
+    yield from map(count_tokens, _modules())
 
 
-SETS: dict[str, tuple[Callable[[], Iterator[int]], int]] = {
-    "demo": (demo, 256),
-    "instructions": (instructions, 2048),
-    "documents": (documents, 4096),
-}
-"""What gives the lengths, and the `sequence_len` that such data is trained with."""
+class LengthSet(NamedTuple):
+    """What gives the lengths of some rows, and the `sequence_len` that such rows are trained with."""
+
+    tokens: Callable[[], Iterator[int]]
+    sequence_len: int
+
+    def lengths(self, rows: int) -> NDArray[np.int32]:
+        """Lengths of at most so many rows, int32[rows]; those above `sequence_len` are dropped, as Axolotl does."""
+        fitting = (length for length in self.tokens() if 0 < length <= self.sequence_len)
+        return np.fromiter(islice(fitting, rows), np.int32)
 
 
-def lengths(name: str, rows: int) -> NDArray[np.int32]:
-    """Lengths of at most so many rows of a set, int32[rows], those above its `sequence_len` dropped as Axolotl does."""
-    count, sequence_len = SETS[name]
-    return np.fromiter(islice((tokens for tokens in count() if 0 < tokens <= sequence_len), rows), np.int32)
+SETS = {"instructions": LengthSet(instructions, 2048), "documents": LengthSet(documents, 4096)}
 
 
-def _tokens(text: str) -> int:
+def count_tokens(text: str) -> int:
+    """Count the tokens of a text, near enough."""
     return len(_TOKEN.findall(text))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import asdict
@@ -12,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 
 from hbo_plugin._sampler import __version__, build_profile
+from hbo_plugin.outputs import STDOUT, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +105,7 @@ def tables(
     yield ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
 
 
-def publish(rows: Sequence[Row], json_to: str | None, ratios: tuple[str, dict[str, float]] | None = None) -> None:
+def publish(rows: Sequence[Row], json_to: Path | None, ratios: tuple[str, dict[str, float]] | None = None) -> None:
     """Print the tables, and write what was asked for; with the JSON on stdout, nothing else goes there.
 
     Args:
@@ -116,9 +115,9 @@ def publish(rows: Sequence[Row], json_to: str | None, ratios: tuple[str, dict[st
     """
     where = environment()
     title, found = ratios or (BEST_PEER, headline(rows))
-    if json_to != "-":
+    if json_to != STDOUT:
         wide_console().print(*tables(rows, title, found, where), sep="\n")
-    if json_to:
+    if json_to is not None:
         write_json(json_to, as_json(rows, found, where))
 
 
@@ -126,12 +125,6 @@ def wide_console() -> Console:
     """Stdout, with room for a table where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
-
-
-def write_json(path: str, content: dict[str, Any]) -> None:
-    """Write an object to a path, or to stdout for -."""
-    with click.open_file(path, "w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
 
 
 def _cells(row: Row, best: float | None) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """A control: the average weights of an earlier run, all run long. What beats it owes that to its timing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -13,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.state import from_json, to_json
 from hbo_plugin.methods.static import Static
+from hbo_plugin.trace import History, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,34 +63,31 @@ class Replay(Static):
 
 def _average(trace: Path, names: Sequence[str], cells: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the mean over steps of the weights in the trace: float64[datasets, levels]."""
-    records = _records(trace)
-    ended = records[-1]["step"] if records and records[-1].get("event") == "end" else 0
-    if not ended:
+    history = _history(trace)
+    steps = [state.step for state in history.states]
+    if not history.ended or steps[-1] == steps[0]:
         message = f"`hbo.trace: {trace}` was given, but that run has not ended; give the trace of a run that has."
         raise ValueError(message)
-    in_force = [record for record in records if record.get("event") in {"start", "update"}]
-    steps = np.diff([record["step"] for record in in_force] + [ended])
     weights = []
-    for record in in_force:
-        found = {name: len(levels) for name, levels in record["weights"].items()}
+    for state in history.states[:-1]:
+        found = {name: len(levels) for name, levels in state.weights.items()}
         if found != dict.fromkeys(names, cells[1]):
             message = (
                 f"`hbo.trace: {trace}` was given, whose datasets and levels are `{found}`, but here they are "
                 f"`{dict.fromkeys(names, cells[1])}`; give the trace of a run with the same data and levels."
             )
             raise ValueError(message)
-        weights.append([record["weights"][name] for name in names])
-    average: NDArray[np.float64] = np.average(np.array(weights, dtype=np.float64), axis=0, weights=steps)
+        weights.append([state.weights[name] for name in names])
+    average: NDArray[np.float64] = np.average(np.array(weights, dtype=np.float64), axis=0, weights=np.diff(steps))
     return average
 
 
-def _records(trace: Path) -> list[dict[str, Any]]:
-    """Return the records of the trace, of which the weights in force and the end matter here."""
+def _history(trace: Path) -> History:
     try:
-        records = [json.loads(line) for line in Path(trace).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
+        return Trace(trace).history()
+    except OSError as error:
         message = (
-            f"`hbo.trace: {trace}` was given, but it cannot be read as a trace ({error}); give an `hbo_trace.jsonl`."
+            f"`hbo.trace: {trace}` was given, but it cannot be read ({error}); "
+            f"give the `hbo_trace.jsonl` of an earlier run."
         )
         raise ValueError(message) from error
-    return [record for record in records if record.get("event") in {"start", "update", "end"}]

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hbo_plugin.methods.reading import by_dataset
-from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, Trace
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Journal:
             record_rows: whether the rows of each step are written.
         """
         self.trace = Trace(folder / TRACE_FILE)
-        self._rows = Trace(folder / ROWS_FILE)
+        self._rows = JsonLines(folder / ROWS_FILE)
         self._balancer = balancer
         self._cells = balancer.cells
         self._shape = shape

@@ -1,11 +1,13 @@
 """The evidence about this repository: each benchmark runs, and compares like with like. No timing."""
 
 import json
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
-from benchmarks import comparison, tasks, training_cases
+from benchmarks import comparison, packing, tasks, training_cases
 from benchmarks.__main__ import main
 from hbo_plugin.methods import METHODS
 
@@ -48,6 +50,25 @@ def test_methods_are_compared_on_the_same_rows(
         outcomes["the same"]["loss"] + outcomes["uniform"]["difference"]
     )
     assert all(row["worst"] >= row["loss"] for row in outcomes.values())
+
+
+def test_packing_is_measured_on_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.ClickException) as caught:
+        main(["packing", "--quick"], standalone_mode=False)
+    assert caught.value.message == (
+        "there are no rows in `demo/data/train`, on which packing is measured: run `make demo` in this folder first."
+    )
+    packing.DEMO.mkdir(parents=True)
+    chat = {"messages": [{"role": "user", "content": "one two"}, {"role": "assistant", "content": "3, 45."}]}
+    alpaca = {"instruction": "one", "input": "", "output": "two three"}
+    rows = [chat, alpaca, {"text": "many words " * 100}]
+    (packing.DEMO / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    measured = {}
+    monkeypatch.setattr(packing, "measure_packing", lambda sets, *_, **__: measured.update(sets))
+    main(["packing", "--quick"], standalone_mode=False)
+    assert list(measured) == ["demo", "instructions", "documents"]
+    assert measured["demo"].lengths(10).tolist() == [7, 3, 200]
 
 
 def test_rows_of_a_task_are_different_and_right() -> None:

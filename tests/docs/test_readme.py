@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from runs import lines
+from runs import lines, read_trace
 
 from hbo_plugin.args import HBOConfig
 
@@ -45,8 +45,7 @@ def test_the_commands_are_those_that_are_tested() -> None:
         ["pip", "install"],
         ["axolotl", "preprocess"],
         ["axolotl", "train"],
-        ["axolotl", "hbo-report"],
-        *[["python", "-m"]] * 5,
+        *[["python", "-m"]] * 6,
     ]
 
 
@@ -73,8 +72,10 @@ def test_the_commands_survive_a_kill(make_config: Any, tmp_path: Path) -> None:
     axolotl(*train)
     axolotl("train", "whole.yml", "--launcher", "python")
     assert lines(tmp_path / "out" / "hbo_rows.jsonl") == lines(tmp_path / "whole" / "hbo_rows.jsonl")
-    assert lines(tmp_path / "out" / "hbo_trace.jsonl") == lines(tmp_path / "whole" / "hbo_trace.jsonl")
-    shown = axolotl("hbo-report", "out", "--plot", "mixture.png").stdout
-    assert "the mixture after 60 steps, 240 rows" in shown
-    assert shown == axolotl("hbo-report", "whole").stdout
+    assert read_trace(tmp_path / "out") == read_trace(tmp_path / "whole")
+    report = [sys.executable, "-m", "hbo_plugin", "report"]
+    shown = subprocess.check_output([*report, "out", "--plot", "mixture.png"], cwd=tmp_path, text=True)
+    assert shown.startswith("The mixture after 60 steps, 240 rows trained on")
+    assert shown == subprocess.check_output([*report, "whole"], cwd=tmp_path, text=True)
+    assert axolotl("hbo-report", "whole").stdout.endswith(shown)
     assert (tmp_path / "mixture.png").stat().st_size > 1000

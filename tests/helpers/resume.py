@@ -5,7 +5,7 @@ from typing import Any
 
 import crash
 import pytest
-from runs import history, lines, train
+from runs import history, lines, read_trace, train
 
 
 def assert_resumes(
@@ -36,7 +36,7 @@ def assert_resumes(
     monkeypatch.delenv(crash.VARIABLE)
     resumed = train(died)
     assert lines(resumed / "hbo_rows.jsonl") == lines(whole / "hbo_rows.jsonl")
-    assert lines(resumed / "hbo_trace.jsonl") == lines(whole / "hbo_trace.jsonl")
+    assert read_trace(resumed) == read_trace(whole)
     for key in ("loss", "grad_norm", "learning_rate") if losses else ():
         assert history(resumed, key) == history(whole, key)
     return resumed

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hbo_plugin.trace import TRACE_FILE, Trace
+
 Config = dict[str, Any]
 
 
@@ -163,6 +165,11 @@ def train(config: Config) -> Path:
 def lines(path: Path) -> list[Config]:
     """The objects of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def read_trace(folder: Path) -> list[Config]:
+    """The records of the trace of a run."""
+    return Trace(folder / TRACE_FILE).read()
 
 
 def history(folder: Path, key: str) -> dict[int, float]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 from rich.progress import Progress
-from runs import Config, history, lines, save_tiny_model, short_run
+from runs import Config, history, lines, read_trace, save_tiny_model, short_run
 
 from hbo_plugin.training import checkpoint
 
@@ -105,7 +105,7 @@ def differences(folder: Path, whole: Path) -> Counter[str]:
             yield from record["rows"]
 
     def weights(folder: Path) -> Iterator[Any]:
-        for record in lines(folder / "hbo_trace.jsonl"):
+        for record in read_trace(folder):
             for name, levels in record["weights"].items():
                 yield from ((record["event"], record["step"], name, weight) for weight in levels)
 

@@ -115,7 +115,11 @@ OTHER = "give the trace of a run with the same data and levels."
     ("records", "message"),
     [
         (RUN[:-1], "`hbo.trace: {}` was given, but that run has not ended; give the trace of a run that has."),
-        ([], "`hbo.trace: {}` was given, but that run has not ended; give the trace of a run that has."),
+        ([RUN[-1]], "`hbo.trace: {}` was given, but that run has not ended; give the trace of a run that has."),
+        (
+            [],
+            "`{}` holds no step yet; a run with `hbo:` writes it from the start of its training: choose such a run.",
+        ),
         (
             [{"step": 0, "event": "start", "weights": {"d0": [0.5, 0.5]}}, {"step": 9, "event": "end"}],
             "`hbo.trace: {}` was given, whose datasets and levels are `{{'d0': 2}}`, but here they are `{{'d0': 2, 'd1': 2}}`; "
@@ -143,9 +147,14 @@ def test_a_trace_that_is_missing_is_refused(tmp_path: Path) -> None:
         make("replay", CELLS, names=names(CELLS))
     assert str(error.value) == "`hbo.trace` is missing, but it has no default; add it."
     missing = tmp_path / "missing"
-    with pytest.raises(ValueError, match="trace") as error:
+    with pytest.raises(ValueError, match="does not exist") as error:
         make("replay", CELLS, names=names(CELLS), trace=missing)
     assert str(error.value) == (
-        f"`hbo.trace: {missing}` was given, but it cannot be read as a trace "
-        f"([Errno 2] No such file or directory: '{missing}'); give an `hbo_trace.jsonl`."
+        f"`{missing}` does not exist; a run with `hbo:` writes it from the start of its training: choose such a run."
+    )
+    with pytest.raises(ValueError, match="trace") as error:
+        make("replay", CELLS, names=names(CELLS), trace=tmp_path)
+    assert str(error.value) == (
+        f"`hbo.trace: {tmp_path}` was given, but it cannot be read ([Errno 21] Is a directory: '{tmp_path}'); "
+        "give the `hbo_trace.jsonl` of an earlier run."
     )

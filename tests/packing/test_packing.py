@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from packing_reference import ReferencePacker
 
 from hbo_plugin import MixtureSampler, PackedBatchSampler
-from hbo_plugin.bench.packing_data import lengths as real_lengths
+from hbo_plugin.bench.packing_data import SETS as LENGTH_SETS
 
 SIZES = [5, 0, 40, 200]
 ROWS = sum(SIZES)
@@ -176,7 +176,7 @@ def test_what_accelerate_asks_a_batch_sampler() -> None:
 
 
 def test_functions_of_the_standard_library_fill_their_bins() -> None:
-    tokens = real_lengths("instructions", 1000)
+    tokens = LENGTH_SETS["instructions"].lengths(1000)
     sampler = PackedBatchSampler(MixtureSampler([1000], [1], seed=0), tokens, capacity=2048, bins_per_batch=4)
     batches = list(islice(sampler, 100))
     assert tokens[flat(batches)].sum() > 0.999 * 400 * 2048

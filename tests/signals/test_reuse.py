@@ -182,7 +182,7 @@ def test_long_batches_are_looked_at_in_parts(rows: list[dict[str, Any]], monkeyp
 @pytest.mark.axolotl
 def test_training_batches_and_probes_train_alike(make_config: Any, tmp_path: Path) -> None:
     """With the weights held, what is measured, and where, changes no loss; and both see the same model."""
-    from runs import history, lines, train
+    from runs import history, lines, read_trace, train
 
     hbo = {
         "levels": 2,
@@ -199,8 +199,7 @@ def test_training_batches_and_probes_train_alike(make_config: Any, tmp_path: Pat
         assert history(runs["reuse"], key) == history(runs["probe"], key)
     assert lines(runs["reuse"] / "hbo_rows.jsonl") == lines(runs["probe"] / "hbo_rows.jsonl")
     found = [
-        next(record for record in lines(run / "hbo_trace.jsonl") if record["event"] == "update")["signals"]
-        for run in runs.values()
+        next(record for record in read_trace(run) if record["event"] == "update")["signals"] for run in runs.values()
     ]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():

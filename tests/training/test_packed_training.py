@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from resume import assert_resumes
-from runs import history, lines, load, train
+from runs import history, lines, load, read_trace, train
 
 from hbo_plugin import MixtureSampler
 from hbo_plugin.args import HBOConfig
@@ -41,7 +41,7 @@ def _state(folder: Path, step: int) -> dict[str, Any]:
 def test_packed_batches_are_the_stream_in_bins(packed: Any, *, real_batches: bool) -> None:
     """In both shapes of batches that Axolotl has; and new weights act on every row drawn after them."""
     folder = train(packed(multipack_real_batches=real_batches))
-    trace = lines(folder / "hbo_trace.jsonl")
+    trace = read_trace(folder)
     assert [(record["event"], record["step"]) for record in trace] == [
         ("start", 0),
         ("update", 3),
@@ -79,7 +79,7 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
     steps = max(rates)
     batches = _state(folder, steps)["packer"]["batches"]
     assert batches == steps * 2
-    tokens = sum(chain.from_iterable(lines(folder / "hbo_trace.jsonl")[-1]["tokens"].values()))
+    tokens = sum(chain.from_iterable(read_trace(folder)[-1]["tokens"].values()))
     total = int(data.load(load(config, tmp_path), HBOConfig(levels=2)).cells.lengths.sum())
     assert (steps - 1) * 2 * 2 * 128 < 2 * total <= steps * 2 * 2 * 128
     assert tokens <= steps * 2 * 2 * 128
@@ -91,7 +91,7 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
 
 def test_token_weights_are_shares_of_tokens(packed: Any) -> None:
     hbo = {"method": "uniform", "unit": "token", "levels": 1, "max_epochs": None}
-    last = lines(train(packed(hbo, max_steps=30)) / "hbo_trace.jsonl")[-1]
+    last = read_trace(train(packed(hbo, max_steps=30)))[-1]
     tokens = {name: sum(cells) for name, cells in last["tokens"].items()}
     samples = {name: sum(cells) for name, cells in last["rows_trained"].items()}
     for name, count in tokens.items():

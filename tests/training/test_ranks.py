@@ -14,7 +14,7 @@ import crash
 import pytest
 import witness
 import yaml
-from runs import lines, load, train
+from runs import lines, load, read_trace, train
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
@@ -96,7 +96,7 @@ def assert_one_run(together: Path, alone: Path, config: dict[str, Any], ranks: i
         for line in (line for batch in batches for line in batch):
             assert_holds(line, expected, rows)
         assert next(expected, None) is None
-    for mine, other in zip(lines(together / "hbo_trace.jsonl"), lines(alone / "hbo_trace.jsonl"), strict=True):
+    for mine, other in zip(read_trace(together), read_trace(alone), strict=True):
         assert [mine[key] for key in ("event", "step")] == [other[key] for key in ("event", "step")]
         for key in mine.keys() & {"signals", "held_out"}:
             assert mine[key] == pytest.approx(other[key], rel=1e-4)
@@ -122,7 +122,7 @@ def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
     done = start(config, 2)
     assert done.returncode == 0, done.stderr
     assert_one_run(tmp_path / "two", alone, config, 2)
-    records = lines(alone / "hbo_trace.jsonl")
+    records = read_trace(alone)
     assert records[1]["weights"] != records[0]["weights"]
 
 
@@ -148,7 +148,7 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     assert_one_run(tmp_path / "together", alone, config, ranks)
     for rank in range(ranks):
         assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{rank}.jsonl"))
-    events = [record["event"] for record in lines(alone / "hbo_trace.jsonl")]
+    events = [record["event"] for record in read_trace(alone)]
     assert {"update", "evaluate"} <= set(events)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from resume import assert_resumes
-from runs import history, lines, train
+from runs import history, lines, read_trace, train
 
 pytestmark = pytest.mark.axolotl
 
@@ -134,12 +134,12 @@ def test_a_run_goes_on_from_before_an_incomplete_checkpoint(
     """A kill leaves part of a checkpoint; with none before it, the run starts afresh."""
     config = make_config(max_steps=4, save_steps=2, auto_resume_from_checkpoints=True)
     folder = train(config)
-    whole = lines(folder / "hbo_rows.jsonl"), lines(folder / "hbo_trace.jsonl"), history(folder, "loss")
+    whole = lines(folder / "hbo_rows.jsonl"), read_trace(folder), history(folder, "loss")
     (folder / "checkpoint-4" / "trainer_state.json").unlink()
     if not left:
         shutil.rmtree(folder / "checkpoint-2")
     train(config)
-    assert (lines(folder / "hbo_rows.jsonl"), lines(folder / "hbo_trace.jsonl"), history(folder, "loss")) == whole
+    assert (lines(folder / "hbo_rows.jsonl"), read_trace(folder), history(folder, "loss")) == whole
     then = f"goes on from `{folder}/checkpoint-2`" if left else "starts afresh"
     assert (
         f"`{folder}/checkpoint-4`: incomplete, because the run died while it was written; this run {then}."

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import history, lines, load, train
+from runs import history, lines, load, read_trace, train
 
 pytestmark = pytest.mark.axolotl
 
 
 def test_the_mixture_moves_and_is_shown(make_config: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(make_config())
-    trace = lines(folder / "hbo_trace.jsonl")
+    trace = read_trace(folder)
     assert [(record["event"], record["step"]) for record in trace] == [
         ("start", 0),
         ("update", 3),
@@ -29,8 +29,9 @@ def test_the_mixture_moves_and_is_shown(make_config: Any, capsys: pytest.Capture
     assert sorted(weights) == list(range(1, 13))
     assert weights[12] == pytest.approx(sum(last["sums"]))
     shown = capsys.readouterr().out
-    assert "hbo: hbo, difficulty by length" in shown
-    assert "the mixture after 12 steps, 48 rows" in shown
+    assert "\nThe mixture by the method hbo, 2 levels a dataset by length\n" in shown
+    assert "\nTrains for 12 steps.\n" in shown
+    assert "\nThe mixture after 12 steps, 48 rows trained on\n" in shown
 
 
 def test_every_scalar_reaches_the_log(make_config: Any) -> None:
@@ -73,7 +74,7 @@ def test_measuring_never_changes_the_training(make_config: Any, tmp_path: Path) 
         train(make_config(hbo={**hbo, "update_every": every}, output_dir=str(tmp_path / str(every)), **lora))
         for every in (2, 1000)
     ]
-    assert [len(lines(run / "hbo_trace.jsonl")) for run in runs] == [2 + 5, 2]
+    assert [len(read_trace(run)) for run in runs] == [2 + 5, 2]
     assert history(runs[0], "loss") == history(runs[1], "loss")
     assert history(runs[0], "grad_norm") == history(runs[1], "grad_norm")
     assert lines(runs[0] / "hbo_rows.jsonl") == lines(runs[1] / "hbo_rows.jsonl")
@@ -81,7 +82,7 @@ def test_measuring_never_changes_the_training(make_config: Any, tmp_path: Path) 
 
 def test_hbo_as_published_runs(make_config: Any) -> None:
     folder = train(make_config(hbo={"published": True, "update_every": 4, "levels": 2, "replacement": True}))
-    first, last = (lines(folder / "hbo_trace.jsonl")[index]["weights"] for index in (0, -1))
+    first, last = (read_trace(folder)[index]["weights"] for index in (0, -1))
     assert {name: sum(levels) for name, levels in first.items()} == pytest.approx(
         {"sums": 80 / 136, "words": 40 / 136, "tales": 16 / 136}
     )
@@ -92,7 +93,7 @@ def test_hbo_as_published_runs(make_config: Any) -> None:
 
 @pytest.mark.parametrize("method", ["proportional", "temperature", "uniform"])
 def test_static_methods_keep_their_weights(make_config: Any, method: str) -> None:
-    trace = lines(train(make_config(hbo={"method": method, "max_epochs": None})) / "hbo_trace.jsonl")
+    trace = read_trace(train(make_config(hbo={"method": method, "max_epochs": None})))
     assert [record["event"] for record in trace] == ["start", "end"]
     assert trace[0]["weights"] == trace[1]["weights"]
 
@@ -112,7 +113,7 @@ def test_full_options_with_lora(make_config: Any) -> None:
     )
     folder = train(config)
     assert (folder / "adapter_model.safetensors").exists()
-    evaluations = [record for record in lines(folder / "hbo_trace.jsonl") if record["event"] == "evaluate"]
+    evaluations = [record for record in read_trace(folder) if record["event"] == "evaluate"]
     assert [record["step"] for record in evaluations][:2] == [0, 6]
     assert all(math.isfinite(loss) for record in evaluations for loss in record["held_out"].values())
 
@@ -120,7 +121,7 @@ def test_full_options_with_lora(make_config: Any) -> None:
 def test_the_repetition_cap_binds(make_config: Any) -> None:
     """Under a uniform prior 12 steps would take all 16 tales; with a cap of their own they give at most 8 rows."""
     hbo = {"method": "uniform", "levels": 1, "max_epochs": {"tales": 0.5}}
-    last = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")[-1]
+    last = read_trace(train(make_config(hbo=hbo)))[-1]
     assert last["capped"] == {"sums": [False], "words": [False], "tales": [True]}
     assert sum(last["rows_trained"]["tales"]) <= 8
 
@@ -169,7 +170,7 @@ def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "my_package.py").write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
     monkeypatch.syspath_prepend(tmp_path)
     hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}
-    trace = lines(train(make_config(hbo=hbo)) / "hbo_trace.jsonl")
+    trace = read_trace(train(make_config(hbo=hbo)))
     assert trace[0]["weights"] != trace[1]["weights"]
     assert any(name.startswith("hbo/signal/loss/") for name in trace[1]["signals"])
 

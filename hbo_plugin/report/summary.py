@@ -1,0 +1,87 @@
+"""The numbers of a report: the mixture of a run, first against last. From its trace alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hbo_plugin.trace import History
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number at the start of a run and at its newest step; None where it was not finite."""
+
+    first: float | None
+    last: float | None
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What became of one dataset.
+
+    Attributes:
+        name: as in the configuration.
+        rows: rows there are.
+        weight: share of the draws, in rows or tokens, whatever `unit` is.
+        levels: weight of each level within the dataset, the easiest first; they sum to 1.
+        row_share: of the rows trained on so far, the share from this dataset.
+        token_share: the same of the tokens.
+        epochs: rows trained on over rows there are.
+        held_out_loss: mean a token, in nats; None without held-out rows.
+    """
+
+    name: str
+    rows: int
+    weight: Change
+    levels: tuple[Change, ...]
+    row_share: float
+    token_share: float
+    epochs: float
+    held_out_loss: Change | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run up to its newest `step`; it may not have `ended`."""
+
+    step: int
+    ended: bool
+    rows_trained: int
+    tokens_trained: int
+    datasets: tuple[DatasetSummary, ...]
+
+
+def summarise(history: History) -> Summary:
+    """Compare the first state of a run with its last, and the first held-out losses with the last."""
+    first, last = history.states[0], history.states[-1]
+    trained, tokens = (sum(map(sum, counts.values())) for counts in (last.rows_trained, last.tokens))
+    datasets = []
+    for name in history.datasets:
+        rows, drawn = sum(last.rows[name]), sum(last.rows_trained[name])
+        losses = [each.losses[name] for each in history.evaluations if name in each.losses]
+        shares = (_shares(state.weights[name]) for state in (first, last))
+        datasets.append(
+            DatasetSummary(
+                name=name,
+                rows=rows,
+                weight=Change(first.weight(name), last.weight(name)),
+                levels=tuple(Change(*pair) for pair in zip(*shares, strict=True)),
+                row_share=drawn / max(1, trained),
+                token_share=sum(last.tokens[name]) / max(1, tokens),
+                epochs=drawn / rows,
+                held_out_loss=Change(_finite(losses[0]), _finite(losses[-1])) if losses else None,
+            )
+        )
+    return Summary(last.step, history.ended, trained, tokens, tuple(datasets))
+
+
+def _shares(weights: list[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total if total else 0.0 for weight in weights]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,44 @@
+"""Traces of runs that nobody trained."""
+
+from pathlib import Path
+from typing import Any
+
+from hbo_plugin.trace import TRACE_FILE, Trace
+
+NAMES = ("sums", "words")
+
+
+def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, Any]:
+    """The mixture at a step: every dataset has 10 rows a level, and gave one row of three tokens a level and step."""
+    return {
+        "step": step,
+        "event": event,
+        "weights": weights,
+        "rows": {name: [10] * len(levels) for name, levels in weights.items()},
+        "rows_trained": {name: [step] * len(levels) for name, levels in weights.items()},
+        "tokens": {name: [3 * step] * len(levels) for name, levels in weights.items()},
+    }
+
+
+def evaluation(step: int, **losses: float) -> dict[str, Any]:
+    """Held-out losses at a step."""
+    return {"step": step, "event": "evaluate", "held_out": losses}
+
+
+def run_of(*names: str) -> list[dict[str, Any]]:
+    """A run that ended, on datasets of two levels."""
+    first, last = ([share / len(names), (1 - share) / len(names)] for share in (0.5, 0.25))
+    return [
+        state(0, "start", dict.fromkeys(names, first)),
+        state(10, "update", dict.fromkeys(names, last)),
+        state(12, "end", dict.fromkeys(names, last)),
+    ]
+
+
+def write(folder: Path, *records: dict[str, Any]) -> Path:
+    """Write the trace of a run; returns its output folder."""
+    trace = Trace(folder / TRACE_FILE)
+    trace.begin(0)
+    for record in records:
+        trace.append(record)
+    return folder

@@ -1,0 +1,134 @@
+"""The command `report`: its tables, its numbers, its picture, and what it refuses before any of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from traces import evaluation, run_of, write
+
+from hbo_plugin.report.cli import report
+from hbo_plugin.trace import TRACE_FILE, Trace
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    *begun, end = run_of("sums", "words")
+    return write(tmp_path / "out", *begun, evaluation(10, sums=1.5, words=float("nan")), end)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(report, [str(each) for each in arguments])
+
+
+def test_a_report_is_a_table(folder: Path) -> None:
+    done = call(folder)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("The mixture after 12 steps, 48 rows trained on")
+    assert "50.0% → 50.0%" in done.stdout
+    assert "50% 50% → 25% 75%" in done.stdout
+    assert "1.500 → 1.500" in done.stdout
+    assert "not ended" not in done.stdout
+
+
+def test_json_goes_to_a_file_beside_the_table_or_to_stdout_alone(folder: Path, tmp_path: Path) -> None:
+    plain = call(folder).stdout
+    assert call(folder, "--json", tmp_path / "report.json").stdout == plain
+    alone = call(folder, "--json", "-").stdout
+    assert alone == (tmp_path / "report.json").read_text()
+    numbers = json.loads(alone, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert {key: numbers[key] for key in ("step", "ended", "rows_trained", "tokens_trained")} == {
+        "step": 12,
+        "ended": True,
+        "rows_trained": 48,
+        "tokens_trained": 144,
+    }
+    assert numbers["datasets"][0] == {
+        "name": "sums",
+        "rows": 20,
+        "weight": {"first": 0.5, "last": 0.5},
+        "levels": [{"first": 0.5, "last": 0.25}, {"first": 0.5, "last": 0.75}],
+        "row_share": 0.5,
+        "token_share": 0.5,
+        "epochs": 1.2,
+        "held_out_loss": {"first": 1.5, "last": 1.5},
+    }
+    assert numbers["datasets"][1]["held_out_loss"] == {"first": None, "last": None}
+
+
+def test_a_run_that_was_stopped_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
+    path = write(tmp_path, *run_of("sums")[:-1]) / TRACE_FILE
+    path.write_bytes(path.read_bytes() + b'{"step": 11, "ev')
+    done = call(tmp_path)
+    assert done.exit_code == 0
+    assert "The mixture after 10 steps" in done.stdout
+    assert "This run has not ended" in done.stdout
+
+
+def test_a_folder_without_a_trace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / TRACE_FILE
+    done = call(tmp_path)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: `{path}` does not exist; a run with `hbo:` writes it from the start of its training: "
+        "choose such a run.\n"
+    )
+    Trace(path).begin(0)
+    assert "holds no step yet" in call(tmp_path).stderr
+    path.write_text('{"step": 0}\n')
+    assert f"Error: `{path}` begins with `" in call(tmp_path).stderr
+
+
+def test_a_picture_shows_every_dataset(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = write(tmp_path / "out", *run_of("sums", "_words", "costs $1 or $2"))
+    done = call(folder, "--plot", tmp_path / "mixture.svg", "--json", "-")
+    assert json.loads(done.stdout)
+    assert not done.stderr
+    drawn = (tmp_path / "mixture.svg").read_text()
+    for name in ("sums", "_words", "costs $1 or $2"):
+        assert f"<!--  {name} -->" in drawn
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_path_that_cannot_be_written_is_refused_first(
+    option: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hbo_plugin.outputs.find_spec", lambda _: object())
+    kept = tmp_path / "kept.png"
+    kept.write_text("kept")
+    (tmp_path / "folder.png").mkdir()
+    for path, reason in (
+        (tmp_path / "no" / "a.png", "No such file or directory"),
+        (tmp_path / "folder.png", "Is a directory"),
+        (kept / "a.png", "Not a directory"),
+    ):
+        done = call(folder, option, path)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"Error: `{option} {path}` was given, but that file cannot be written ({reason}): "
+            "name one in a folder that exists and that you may write to.\n"
+        )
+    assert call(tmp_path, option, kept).stderr.startswith(f"Error: `{tmp_path / TRACE_FILE}` does not exist")
+    assert kept.read_text() == "kept"
+    assert call(tmp_path, option, tmp_path / "new.png").exit_code == 1
+    assert not (tmp_path / "new.png").exists()
+
+
+@pytest.mark.parametrize("name", ["mixture", "mixture.txt", "-"])
+def test_an_unknown_kind_of_picture_is_refused(name: str, folder: Path) -> None:
+    done = call(folder, "--plot", name)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: `--plot {name}` was given, but a picture ends in .png, .jpg, .svg, .pdf: choose one of these.\n"
+    )
+
+
+def test_a_picture_without_matplotlib_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hbo_plugin.outputs.find_spec", lambda _: None)
+    done = call(folder, "--plot", "mixture.png")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: `--plot mixture.png` was given, but matplotlib, which draws it, is not installed: "
+        "run `pip install 'axolotl-hbo[plot]'`.\n"
+    )
