@@ -56,7 +56,7 @@ class Run:
         self.balancer = Balancer(cells, config, method, seed=seed, total=total, packed=packed)
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
-        self._context = Context(
+        self.context = Context(
             trainer,
             cells,
             self.ranks,
@@ -67,7 +67,7 @@ class Run:
             held_out=data.held_out,
             held_out_rows=data.held_out_rows,
         )
-        self.sources = choice.build(self._context)
+        self.sources = choice.build(self.context)
         self.journal = Journal(
             Path(args.output_dir),
             self.balancer,
@@ -179,6 +179,6 @@ class Run:
         """Mean loss per token of the held-out rows of each dataset, in nats; empty where they are not measured."""
         if not self.choice.held_out_losses:
             return {}
-        losses = held_out_losses(self._context)
+        losses = held_out_losses(self.context)
         self.journal.evaluate(step, losses)
         return losses
