@@ -77,7 +77,7 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
     for number in (1, 2):  # what the first steps allocate
         timed(number)
     steps.clear()
-    every = run.observed_every
+    every = run.context.observed_every
     # An update adds up what was observed since the one before: as many steps as a run observes, or all there are.
     window = max(1, UPDATE_EVERY // every - 1)
     plain, observed, updated = [], [], []
@@ -160,7 +160,7 @@ def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     for number in range(1, steps + 1):
         made.step(number)
     run.end(steps)
-    share = run.scalars()["hbo/overhead/share"]
+    share = run.journal.scalars()["hbo/overhead/share"]
     losses = run.held_out_losses(steps)
     weights = run.balancer.weights().sum(axis=1)
     return (

@@ -1,21 +1,23 @@
-"""A small training run without Axolotl: the Trainer's own step, with hbo's hooks where Axolotl's trainer has them."""
+"""A small training run without Axolotl: the Trainer's own step, with hbo attached as the plugin attaches it."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from hbo_plugin.plan import plan
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data.load import RunData
-from hbo_plugin.signals import pad
-from hbo_plugin.trainer import HBOTrainerMixin
+from hbo_plugin.signals.passes import pad
+from hbo_plugin.signals.sources import choose
+from hbo_plugin.trainer import attach
 from hbo_plugin.training.run import Run
 
 if TYPE_CHECKING:
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVELS = 4
-
-
-class _Trainer(HBOTrainerMixin, Trainer):
-    """What Axolotl's trainer is with the mixin."""
 
 
 def _tiny() -> Any:
@@ -83,21 +81,18 @@ def made_rows(sizes: Sequence[int], tokens: int, seed: int = 0) -> list[Rows]:
 
 @dataclass
 class Training:
-    """A model, its optimizer and trainer, and hbo's run if it takes part."""
+    """A model with its trainer and optimizer, and the rows that hbo draws if it takes part."""
 
     model: Any
     trainer: Any
     optimizer: Any
-    _run: Run | None = None
     rows: Iterator[int] | None = None
 
     @property
     def run(self) -> Run:
-        """What hbo knows of this run; a TypeError where it takes no part."""
-        if self._run is None:
-            msg = "this training has no `hbo:` block"
-            raise TypeError(msg)
-        return self._run
+        """What hbo knows of this run; an AttributeError where it takes no part."""
+        run: Run = self.trainer.hbo
+        return run
 
     @classmethod
     def of(
@@ -135,31 +130,20 @@ class Training:
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
         # Levels are by length; without hbo too, so that a number is the same row in both.
         ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
-        trainer = _Trainer(model=model, args=args, train_dataset=_together(ordered))
+        trainer: Any = Trainer(model=model, args=args, train_dataset=_together(ordered))
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
-        optimizer = trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        training = cls(model, trainer, optimizer)
+        trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        training = cls(model, trainer, trainer.optimizer)
         if block is not None:
-            training._join([len(rows) for rows in datasets], held_out, rows_per_step, block, seed)
+            config = HBOConfig.model_validate({"levels": LEVELS, **block})
+            data = _laid_out(trainer.train_dataset, [len(rows) for rows in datasets], held_out, config.levels)
+            method = config.make_method(data.cells.sizes, data.cells.names, seed=seed, batch=rows_per_step)
+            choice = choose({}, config, method.signals, held_out=True)
+            attach(trainer, Run(trainer, data, config, choice, method, seed))
+            # One epoch after the other, of rows: nothing is packed.
+            training.rows = chain.from_iterable(repeat(training.run.new_batcher()))  # type: ignore[arg-type]
+            training.run.begin(0)
         return training
-
-    def _join(
-        self, rows: Sequence[int], held_out: Sequence[Rows], batch: int, block: dict[str, Any], seed: int
-    ) -> None:
-        config = HBOConfig.model_validate({"levels": LEVELS, **block})
-        names = tuple(f"set{number}" for number in range(len(rows)))
-        train, levels = self.trainer.train_dataset, config.levels
-        sizes = np.array([np.diff(np.arange(levels + 1) * size // levels) for size in rows])
-        cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
-        ends = np.cumsum([0, *map(len, held_out)]).tolist()
-        ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-        data = RunData(train, cells, _together(held_out), ranges)
-        method = config.make_method(cells.sizes, names, seed=seed, batch=batch)
-        self._run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=seed)
-        self.trainer.hbo = self.run
-        # One epoch after the other, of rows: nothing is packed.
-        self.rows = chain.from_iterable(repeat(self.run.new_sampler()))  # type: ignore[arg-type]
-        self.run.begin(0)
 
     def step(self, number: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Make an optimizer step on rows, or on those that hbo draws; returns them."""
@@ -170,11 +154,23 @@ class Training:
         self.trainer.training_step(self.model, inputs)
         self.optimizer.step()
         self.model.zero_grad()
-        if self._run is not None:
-            self.run.after_step(number, last=False)
+        if self.rows is not None:
+            with redirect_stdout(sys.stderr):  # stdout is for the result
+                self.run.after_step(number, last=False)
             if number % 10 == 0:
-                self.run.scalars()
+                with self.run.clock("logging"):
+                    self.run.journal.scalars()
         return rows
+
+
+def _laid_out(train: Rows, counts: Sequence[int], held_out: Sequence[Rows], levels: int) -> RunData:
+    """The data of a run, of datasets with so many rows each."""
+    names = tuple(f"set{number}" for number in range(len(counts)))
+    sizes = np.array([np.diff(np.arange(levels + 1) * count // levels) for count in counts])
+    cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
+    ends = np.cumsum([0, *map(len, held_out)]).tolist()
+    ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
+    return RunData(train, cells, _together(held_out), ranges)
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

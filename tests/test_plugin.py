@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import history, load, train
+from runs import history, lines, load, train
 
 pytestmark = pytest.mark.axolotl
 
@@ -52,12 +52,19 @@ def test_an_unknown_axolotl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_another_plugin_s_trainer_is_extended(make_config: Any) -> None:
+@pytest.mark.parametrize("first", ["hbo_plugin.HBOPlugin", "other_trainer.OtherTrainerPlugin"])
+def test_another_plugin_s_trainer_is_extended(make_config: Any, first: str) -> None:
+    """Whichever plugin is named first: Axolotl builds the trainer of one plugin alone."""
     config = make_config(max_steps=4)
-    config["plugins"] = ["hbo_plugin.HBOPlugin", "other_trainer.OtherTrainerPlugin"]
+    config["plugins"] = sorted(
+        ["hbo_plugin.HBOPlugin", "other_trainer.OtherTrainerPlugin"], key=lambda name: name != first
+    )
     folder = train(config)
     assert history(folder, "other") == {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
     assert history(folder, "hbo/weight/sums").keys() == {1, 2, 3, 4}
+    trace = lines(folder / "hbo_trace.jsonl")
+    assert [record["event"] for record in trace] == ["start", "update", "end"]
+    assert trace[1]["weights"] != trace[0]["weights"]
 
 
 def test_the_entry_point_names_the_class_that_users_write() -> None:

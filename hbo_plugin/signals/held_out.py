@@ -14,9 +14,9 @@ class HeldOut(SignalSource):
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Measure the held-out rows of every dataset that has some."""
         losses = held_out_losses(self._context)
-        found = np.array([losses.get(name, np.nan) for name in self._context.cells.names])
-        self.dropped += int(np.isinf(found).sum() + sum(np.isnan(loss) for loss in losses.values()))
-        return {"held_out_loss": np.where(np.isfinite(found), found, np.nan)}
+        finite = {name: loss for name, loss in losses.items() if np.isfinite(loss)}
+        self.dropped += len(losses) - len(finite)
+        return {"held_out_loss": np.array([finite.get(name, np.nan) for name in self._context.cells.names])}
 
 
 def held_out_losses(context: Context) -> dict[str, float]:

@@ -63,7 +63,7 @@ class Run:
         self.balancer = Balancer(cells, config, method, seed=seed, total=total, packed=packed)
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
-        self._context = Context(
+        self.context = Context(
             trainer,
             cells,
             self.ranks,
@@ -74,9 +74,9 @@ class Run:
             held_out=data.held_out,
             held_out_rows=data.held_out_rows,
         )
-        self.sources = choice.build(self._context)
+        self.sources = choice.build(self.context)
         held_out = np.empty(0, np.int32) if data.held_out is None else lengths(data.held_out)
-        self.evaluation = Evaluation(self._context, held_out, args.eval_batch_size)
+        self.evaluation = Evaluation(self.context, held_out, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
             self.balancer,
@@ -188,7 +188,7 @@ class Run:
         """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`."""
         losses = self.evaluation.losses()
         if losses is None and self.choice.held_out_losses:
-            losses = held_out_losses(self._context)
+            losses = held_out_losses(self.context)
         if losses is None:
             LOG.warning(
                 "hbo: the losses of single held-out sets are not measured: the evaluation leaves no logits, and ranks "

@@ -20,7 +20,7 @@ import yaml
 from rich.progress import Progress
 from runs import Config, history, lines, read_trace, save_tiny_model, short_run
 
-from hbo_plugin.training import checkpoint
+from hbo_plugin.training import state_file
 
 STEPS, SAVE_STEPS = 60, 4
 KILLS_A_RUN = 8
@@ -145,7 +145,7 @@ def soak(kills: int, seed: int, work: Path) -> tuple[Counter[str], int]:
             config |= {"output_dir": str(died), "auto_resume_from_checkpoints": True}
             left = min(KILLS_A_RUN, (kills + 1) // 2, kills - done)
             while True:
-                incomplete += bool(checkpoint.newest_checkpoints(died)[1])
+                incomplete += bool(state_file.newest_checkpoints(died)[1])
                 waited = moment(died, rng)
                 run = start(config)
                 if left == 0 or not kill(run, *waited):

@@ -31,7 +31,7 @@ class _WitnessCallback(TrainerCallback):
 
 
 class WitnessPlugin(BasePlugin):
-    """`plugins: [..., witness.WitnessPlugin]`, after hbo's own."""
+    """`plugins: [..., witness.WitnessPlugin]`, after hbo's own, whose callback sets the weights that this one writes."""
 
     def get_trainer_cls(self, cfg: Any) -> type:
         from axolotl.core.trainers import AxolotlTrainer

@@ -1,6 +1,7 @@
 """Signals from training batches: each against a calculation of its own, packed or not, and resumed in between."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load, save  # noqa: E402
+
 from hbo_plugin.cells import Cells  # noqa: E402
-from hbo_plugin.signals import REUSABLE, Reuse, reuse  # noqa: E402
+from hbo_plugin.signals import reuse  # noqa: E402
+from hbo_plugin.signals.context import Context  # noqa: E402
+from hbo_plugin.signals.reuse import Reuse  # noqa: E402
+from hbo_plugin.signals.sources import Batch  # noqa: E402
+from hbo_plugin.signals.table import SIGNALS  # noqa: E402
 
 VOCABULARY = 300
 SIZES = np.array([[3, 3], [2, 4]])
-Line = list[int]
+Sequence = list[int]
+REUSABLE = tuple(name for name, signal in SIGNALS.items() if "reuse" in signal.sources)
 
 
 @pytest.fixture
@@ -28,12 +36,10 @@ def rows() -> list[dict[str, Any]]:
     return made
 
 
-def observer(rows: list[dict[str, Any]], wanted: tuple[str, ...] = REUSABLE, *, side: str = "right") -> Reuse:
+def observer(rows: list[dict[str, Any]], names: tuple[str, ...] = REUSABLE, *, side: str = "right") -> Reuse:
     lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
-    trainer = SimpleNamespace(
-        args=SimpleNamespace(world_size=1), processing_class=SimpleNamespace(padding_side=side), accelerator=None
-    )
-    return Reuse(trainer, Cells(("a", "b"), SIZES, lengths, ("", "")), wanted, gradient_rows=8)
+    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side=side))
+    return Reuse(names, Context(trainer, Cells(("a", "b"), SIZES, lengths, ("", "")), gradient_rows=8))
 
 
 def logits_of(row: dict[str, Any]) -> Any:
@@ -42,17 +48,17 @@ def logits_of(row: dict[str, Any]) -> Any:
     return 3 * torch.randn((len(row["input_ids"]), VOCABULARY), generator=generator)
 
 
-def batch(rows: list[dict[str, Any]], lines: list[Line], *, left: bool = False) -> tuple[Any, Any, list[Line]]:
-    """Logits and labels of lines of one or more rows each, padded with noise."""
-    length = 2 + max(sum(len(rows[row]["input_ids"]) for row in line) for line in lines)
-    logits = torch.randn((len(lines), length, VOCABULARY), generator=torch.Generator().manual_seed(0))
-    labels = torch.full((len(lines), length), -100)
-    for index, line in enumerate(lines):
-        said = torch.cat([logits_of(rows[row]) for row in line])
-        asked = torch.tensor([label for row in line for label in rows[row]["labels"]])
-        place = slice(length - len(asked), length) if left else slice(len(asked))
-        logits[index, place], labels[index, place] = said, asked
-    return logits, labels, lines
+def batch(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool = False) -> Batch:
+    """Logits and labels of sequences of one or more rows each, padded with noise."""
+    length = 2 + max(sum(len(rows[row]["input_ids"]) for row in sequence) for sequence in sequences)
+    logits = torch.randn((len(sequences), length, VOCABULARY), generator=torch.Generator().manual_seed(0))
+    labels = torch.full((len(sequences), length), -100)
+    for index, sequence in enumerate(sequences):
+        predicted = torch.cat([logits_of(rows[row]) for row in sequence])
+        targets = torch.tensor([label for row in sequence for label in rows[row]["labels"]])
+        place = slice(length - len(targets), length) if left else slice(len(targets))
+        logits[index, place], labels[index, place] = predicted, targets
+    return Batch({"labels": labels}, {"logits": logits}, sequences)
 
 
 def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
@@ -90,23 +96,24 @@ def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize(
-    "lines",
+    "sequences",
     [[[0], [7], [4], [9], [11], [0]], [[0, 7, 4], [9, 11, 0]], [[0, 0, 7], [4, 9], [11]]],
     ids=["rows", "packed", "uneven"],
 )
 def test_signals_are_those_of_the_rows(
-    rows: list[dict[str, Any]], lines: list[Line], monkeypatch: pytest.MonkeyPatch, *, left: bool
+    rows: list[dict[str, Any]], sequences: list[Sequence], monkeypatch: pytest.MonkeyPatch, *, left: bool
 ) -> None:
     """The sketch is exact where it has as many numbers as the vocabulary."""
     monkeypatch.setattr(reuse, "SKETCH", VOCABULARY)
     seen = observer(rows, side="left" if left else "right")
-    seen.observe(*batch(rows, lines, left=left))
-    signals = seen.measure()
-    for name, values in expected(rows, [row for line in lines for row in line]).items():
+    seen.observe(batch(rows, sequences, left=left))
+    signals = seen.measure(1)
+    assert signals.keys() == set(REUSABLE)
+    for name, values in expected(rows, [row for sequence in sequences for row in sequence]).items():
         np.testing.assert_allclose(signals[name], values, rtol=1e-4, err_msg=name)
     assert signals["perplexity_ratio"].shape == (2, 2)
     np.testing.assert_array_equal(np.isnan(signals["perplexity_ratio"]), np.isnan(signals["loss"]))
-    assert np.isnan(seen.measure()["loss"]).all()
+    assert np.isnan(seen.measure(2)["loss"]).all()
 
 
 def test_a_sketch_keeps_norms(rows: list[dict[str, Any]]) -> None:
@@ -122,22 +129,22 @@ def test_a_sketch_keeps_norms(rows: list[dict[str, Any]]) -> None:
 
 def test_a_perplexity_ratio_is_relative_to_the_first_measurement(rows: list[dict[str, Any]]) -> None:
     seen = observer(rows, ("perplexity_ratio",))
-    logits, labels, lines = batch(rows, [[0], [7]])
-    seen.observe(logits, labels, lines)
-    first = seen.measure()["perplexity_ratio"]
+    trained = batch(rows, [[0], [7]])
+    seen.observe(trained)
+    first = seen.measure(1)["perplexity_ratio"]
     np.testing.assert_array_equal(first[np.isfinite(first)], [1, 1])
-    seen.observe(0 * logits, labels, lines)
-    later = seen.measure()["perplexity_ratio"]
+    seen.observe(replace(trained, outputs={"logits": 0 * trained.outputs["logits"]}))
+    later = seen.measure(2)["perplexity_ratio"]
     loss = expected(rows, [0, 7])["loss"]
     np.testing.assert_allclose(later, np.exp(np.log(VOCABULARY) - loss), rtol=1e-5)
 
 
 def test_what_is_not_finite_is_left_out_and_counted(rows: list[dict[str, Any]]) -> None:
     seen = observer(rows)
-    logits, labels, lines = batch(rows, [[0], [1], [7], [8]])
-    logits[0, 1] = float("nan")
-    seen.observe(logits, labels, lines)
-    signals = seen.measure()
+    trained = batch(rows, [[0], [1], [7], [8]])
+    trained.outputs["logits"][0, 1] = float("nan")
+    seen.observe(trained)
+    signals = seen.measure(1)
     assert seen.dropped == 1
     assert all(not np.isinf(values).any() for values in signals.values())
     assert np.isnan(signals["gradient_norm"][0])  # one row is left, and its variance is unknown
@@ -146,24 +153,39 @@ def test_what_is_not_finite_is_left_out_and_counted(rows: list[dict[str, Any]]) 
 
 def test_it_resumes_in_mid_window(rows: list[dict[str, Any]]) -> None:
     whole, killed = observer(rows), observer(rows)
-    parts = [batch(rows, lines) for lines in ([[0], [7]], [[4, 5], [9, 10]], [[1], [2]])]
+    parts = [batch(rows, sequences) for sequences in ([[0], [7]], [[4, 5], [9, 10]], [[1], [2]])]
+    parts[1].outputs["logits"][0, 2] = float("nan")
     for each in (whole, killed):
-        each.observe(*parts[0])
-        each.measure()
-        each.observe(*parts[1])
-        each.settle()
+        each.observe(parts[0])
+        each.measure(1)
+        each.observe(parts[1])
+        each.gather()
     resumed = observer(rows)
     resumed.load_state_dict(json.loads(json.dumps(killed.state_dict())))
+    resumed.load_tensors(load(save(killed.tensors())))
+    assert resumed.dropped == 1
     for each in (whole, resumed):
-        each.observe(*parts[2])
-    for (name, one), other in zip(whole.measure().items(), resumed.measure().values(), strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=name)
-    fewer = observer(rows, ("entropy",))
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        fewer.load_state_dict({**killed.state_dict()})
+        each.observe(parts[2])
+    signals = resumed.measure(2)
+    for name, values in whole.measure(2).items():
+        np.testing.assert_array_equal(values, signals[name], err_msg=name)
+
+
+def test_sums_of_other_signals_are_refused(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
+        observer(rows, ("entropy",)).load_tensors(load(save(observer(rows).tensors())))
     assert str(error.value) == (
-        "the checkpoint has 2 sums of gradients from training batches, and this run has 0: "
+        "the checkpoint has gradients of shape (2, 1027) from training batches, but this run has (0, 1027); "
         "set `hbo.signals`, `hbo.method` and `hbo.reward` as they were, or start afresh."
+    )
+
+
+def test_a_batch_without_logits_is_refused(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(RuntimeError) as error:
+        observer(rows).observe(replace(batch(rows, [[0]]), outputs={"loss": 1.0}))
+    assert str(error.value) == (
+        "the loss computation gave no logits, which `hbo.signals: reuse` looks at; "
+        "set `hbo.signals: probe`, or turn the fused loss off."
     )
 
 
@@ -171,12 +193,13 @@ def test_long_batches_are_looked_at_in_parts(rows: list[dict[str, Any]], monkeyp
     from hbo_plugin.signals import passes
 
     whole, parts = observer(rows), observer(rows)
-    whole.observe(*batch(rows, [[0, 7, 4], [9, 11, 0]]))
+    whole.observe(batch(rows, [[0, 7, 4], [9, 11, 0]]))
     monkeypatch.setattr(passes, "_CHUNK", 2 * VOCABULARY)
     monkeypatch.setattr(reuse, "_MOST_PENDING", 0)
-    parts.observe(*batch(rows, [[0, 7, 4], [9, 11, 0]]))
-    for (name, one), other in zip(whole.measure().items(), parts.measure().values(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, err_msg=name)
+    parts.observe(batch(rows, [[0, 7, 4], [9, 11, 0]]))
+    signals = parts.measure(1)
+    for name, values in whole.measure(1).items():
+        np.testing.assert_allclose(values, signals[name], rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.axolotl
@@ -201,6 +224,7 @@ def test_training_batches_and_probes_train_alike(make_config: Any, tmp_path: Pat
     found = [
         next(record for record in read_trace(run) if record["event"] == "update")["signals"] for run in runs.values()
     ]
-    assert found[0].keys() == found[1].keys()
-    for name, value in found[0].items():
-        assert value == pytest.approx(found[1][name], rel=0.2), name
+    assert found[0].keys() == found[1].keys() == {"loss"}
+    assert found[0]["loss"].keys() == found[1]["loss"].keys() == {"sums", "words", "tales"}
+    for name, levels in found[0]["loss"].items():
+        assert levels == pytest.approx(found[1]["loss"][name], rel=0.2), name

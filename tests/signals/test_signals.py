@@ -1,6 +1,9 @@
 """Signals: each against a calculation of its own, and no trace of the measuring left behind."""
 
+import json
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load, save  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
-from hbo_plugin.signals import Probes, by_length, pad  # noqa: E402
+from hbo_plugin.signals.context import Context  # noqa: E402
+from hbo_plugin.signals.held_out import HeldOut  # noqa: E402
+from hbo_plugin.signals.passes import by_length, pad  # noqa: E402
+from hbo_plugin.signals.probes import Probes  # noqa: E402
 
 ROWS, LEVELS = 24, 2
 
@@ -27,7 +34,7 @@ def model(tiny_model: Path) -> Any:
 
 @pytest.fixture
 def trainer(model: Any) -> Any:
-    """As much of a Trainer as probes use, on two datasets of 16 and 8 rows."""
+    """As much of a Trainer as a context reads, on two datasets of 16 and 8 rows."""
     rng = np.random.default_rng(5)
     rows = []
     for index in range(ROWS):
@@ -36,7 +43,7 @@ def trainer(model: Any) -> Any:
     return SimpleNamespace(
         model=model,
         train_dataset=rows,
-        args=SimpleNamespace(process_index=0, world_size=1, per_device_train_batch_size=2),
+        args=SimpleNamespace(per_device_train_batch_size=2),
         compute_loss_context_manager=nullcontext,
         optimizer=SimpleNamespace(param_groups=[{"lr": 0.1}]),
         processing_class=None,
@@ -44,10 +51,12 @@ def trainer(model: Any) -> Any:
 
 
 @pytest.fixture
-def probes(trainer: Any) -> Probes:
+def probes(trainer: Any) -> Callable[..., Probes]:
+    """A function that makes probes of these signals; keywords replace what the context says."""
     lengths = np.array([len(row["input_ids"]) for row in trainer.train_dataset], np.int32)
     cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), lengths, ("", ""))
-    return Probes(trainer, cells, gradient_rows=100, forward_rows=100, seed=3)
+    context = Context(trainer, cells, seed=3, gradient_rows=100, forward_rows=100)
+    return lambda *names, **changes: Probes(names, replace(context, **changes))
 
 
 def loss(model: Any, row: dict[str, Any]) -> Any:
@@ -56,8 +65,8 @@ def loss(model: Any, row: dict[str, Any]) -> Any:
     return functional.cross_entropy(logits, torch.tensor(row["labels"][1:]), reduction="sum")
 
 
-def test_gradient_norm(trainer: Any, probes: Probes) -> None:
-    norms = probes.measure(["gradient_norm"], step=1)["gradient_norm"]
+def test_gradient_norm(trainer: Any, probes: Callable[..., Probes]) -> None:
+    norms = probes("gradient_norm").measure(1)["gradient_norm"]
     for rows, norm in zip((range(16), range(16, 24)), norms, strict=True):
         picked = [trainer.train_dataset[row] for row in rows]
         total = sum(loss(trainer.model, row) for row in picked) / sum(len(row["input_ids"]) - 1 for row in picked)
@@ -65,8 +74,9 @@ def test_gradient_norm(trainer: Any, probes: Probes) -> None:
         assert norm == pytest.approx(float(sum(g.square().sum() for g in gradients)) ** 0.5, rel=1e-4)
 
 
-def test_perplexity_ratio(trainer: Any, probes: Probes) -> None:
-    probes.start()
+def test_perplexity_ratio(trainer: Any, probes: Callable[..., Probes]) -> None:
+    source = probes("perplexity_ratio")
+    source.begin(0)
     with torch.no_grad():
         before = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
         for parameter in trainer.model.parameters():
@@ -74,7 +84,7 @@ def test_perplexity_ratio(trainer: Any, probes: Probes) -> None:
         after = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
     change = np.array(after) - np.array(before)
     expected = np.exp([[change[:8].mean(), change[8:16].mean()], [change[16:20].mean(), change[20:].mean()]])
-    np.testing.assert_allclose(probes.measure(["perplexity_ratio"], 1)["perplexity_ratio"], expected, rtol=1e-4)
+    np.testing.assert_allclose(source.measure(1)["perplexity_ratio"], expected, rtol=1e-4)
 
 
 def gradient(model: Any, rows: list[dict[str, Any]]) -> Any:
@@ -89,40 +99,44 @@ def test_gradient_variance(trainer: Any) -> None:
         {"input_ids": [4 + row, 9, 30 + 2 * row], "labels": [-100, 9, 30 + 2 * row]} for row in range(12)
     ]
     cells = Cells(("a", "b"), np.array([[8], [4]]), np.full(12, 3, np.int32), ("", ""))
-    probes = Probes(trainer, cells, gradient_rows=8, forward_rows=1, seed=3)
-    found = probes.measure(["gradient_variance"], 1)["gradient_variance"]
+    source = Probes(["gradient_variance"], Context(trainer, cells, seed=3, gradient_rows=8))
+    found = source.measure(1)["gradient_variance"]
     for rows, variance in zip((range(8), range(8, 12)), found, strict=True):
         each = torch.stack([gradient(trainer.model, [trainer.train_dataset[row]]) for row in rows])
         assert variance == pytest.approx(float(each.var(0).sum()), rel=1e-3)
 
 
-def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Probes) -> None:
+def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[..., Probes]) -> None:
     held_out = trainer.train_dataset[3:5] + trainer.train_dataset[18:21]
-    other = Probes(
-        trainer,
-        probes._cells,
-        gradient_rows=100,
-        forward_rows=4,
-        seed=3,
-        held_out=held_out,
-        held_out_rows={"b": range(2), "c": range(2, 5)},
-    )
-    signals = other.measure(["gradient_alignment", "held_out_loss"], 1)
+    source = probes("gradient_alignment", held_out=held_out, held_out_rows={"b": range(2), "c": range(2, 5)})
     sets = [gradient(trainer.model, held_out[:2]), gradient(trainer.model, held_out[2:])]
-    for rows, found in zip((range(16), range(16, 24)), signals["gradient_alignment"], strict=True):
-        mine = gradient(trainer.model, [trainer.train_dataset[row] for row in rows])
-        cosines = [float(functional.cosine_similarity(mine, each, dim=0)) for each in sets]
+    for rows, found in zip((range(16), range(16, 24)), source.measure(1)["gradient_alignment"], strict=True):
+        direction = gradient(trainer.model, [trainer.train_dataset[row] for row in rows])
+        cosines = [float(functional.cosine_similarity(direction, each, dim=0)) for each in sets]
         assert found == pytest.approx(np.mean(cosines), rel=1e-3)
     tokens = sum(len(row["input_ids"]) - 1 for row in held_out[:2])
     with torch.no_grad():
         expected = float(sum(loss(trainer.model, row) for row in held_out[:2])) / tokens
-    assert np.isnan(signals["held_out_loss"][0])
-    assert signals["held_out_loss"][1] == pytest.approx(expected, rel=1e-5)
+    losses = HeldOut(["held_out_loss"], source._context).measure(1)["held_out_loss"]
+    assert np.isnan(losses[0])
+    assert losses[1] == pytest.approx(expected, rel=1e-5)
 
 
-def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Probes) -> None:
+def test_held_out_losses_that_are_not_finite_are_counted(trainer: Any, probes: Callable[..., Probes]) -> None:
+    """Of each dataset that has held-out rows: the others were not measured at all."""
+    context = probes(held_out=trainer.train_dataset[3:5], held_out_rows={"b": range(2)})._context
+    source = HeldOut(["held_out_loss"], context)
+    source.measure(1)
+    assert source.dropped == 0
+    with torch.no_grad():
+        trainer.model.lm_head.weight.fill_(float("nan"))
+    assert np.isnan(source.measure(2)["held_out_loss"]).all()
+    assert source.dropped == 1
+
+
+def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Callable[..., Probes]) -> None:
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
-    found = probes.measure(["look_ahead"], 1)["look_ahead"]
+    found = probes("look_ahead").measure(1)["look_ahead"]
     for old, parameter in zip(before, trainer.model.parameters(), strict=True):
         assert torch.equal(old, parameter)
     for rows, drop in zip((range(16), range(16, 24)), found, strict=True):
@@ -140,8 +154,8 @@ def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Probes)
         assert drop == pytest.approx((first - second) / first, rel=1e-2)
 
 
-def test_forward_signals(trainer: Any, probes: Probes) -> None:
-    signals = probes.measure(["loss", "entropy", "similarity"], 1)
+def test_forward_signals(trainer: Any, probes: Callable[..., Probes]) -> None:
+    signals = probes("loss", "entropy", "similarity").measure(1)
     cells = [range(8), range(8, 16), range(16, 20), range(20, 24)]
     states = []
     with torch.no_grad():
@@ -163,7 +177,7 @@ def test_forward_signals(trainer: Any, probes: Probes) -> None:
     np.testing.assert_allclose(signals["similarity"], [(1 + cosine) / 2] * 2, rtol=1e-4)
 
 
-def test_measuring_leaves_no_trace(trainer: Any, probes: Probes) -> None:
+def test_measuring_leaves_no_trace(trainer: Any, probes: Callable[..., Probes]) -> None:
     dropout = torch.nn.Dropout(0.5)
     trainer.model.add_module("dropout", dropout)
     trainer.model.train()
@@ -171,52 +185,57 @@ def test_measuring_leaves_no_trace(trainer: Any, probes: Probes) -> None:
     modes = [module.training for module in trainer.model.modules()]
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    probes.start()
-    probes.measure(["gradient_norm", "perplexity_ratio", "look_ahead", "similarity"], 1)
+    source = probes("gradient_norm", "perplexity_ratio", "look_ahead", "similarity")
+    source.begin(0)
+    source.measure(1)
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in trainer.model.modules()] == modes
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
 
-def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Probes) -> None:
+def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Callable[..., Probes]) -> None:
     trainer.train_dataset[0]["labels"] = [-100] * len(trainer.train_dataset[0]["labels"])
-    probes.start()
-    ratio = probes.measure(["perplexity_ratio"], 1)["perplexity_ratio"]
-    np.testing.assert_allclose(ratio, 1)
-    assert probes.dropped == 1
+    source = probes("gradient_norm", "perplexity_ratio")
+    source.begin(0)
+    np.testing.assert_allclose(source.measure(1)["perplexity_ratio"], 1)
+    assert source.dropped == 1
     with torch.no_grad():
         trainer.model.lm_head.weight.fill_(float("nan"))
-    signals = probes.measure(["gradient_norm", "perplexity_ratio"], 2)
+    signals = source.measure(2)
     assert np.isnan(signals["gradient_norm"]).all()
     assert np.isnan(signals["perplexity_ratio"]).all()
-    assert probes.dropped == 1 + 2 + ROWS
+    assert source.dropped == 1 + 2 + ROWS
 
 
-def test_probes_resume(trainer: Any, probes: Probes) -> None:
-    probes.start()
-    state = probes.state_dict()
-    cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), probes._cells.lengths, ("", ""))
-    other = Probes(trainer, cells, gradient_rows=100, forward_rows=100, seed=3)
+def test_probes_resume(probes: Callable[..., Probes]) -> None:
+    names = ("gradient_norm", "perplexity_ratio")
+    source = probes(*names)
+    source.begin(0)
+    source.dropped = 5
+    resumed = probes(*names)
     with pytest.raises(RuntimeError, match="before the start was measured"):
-        other.measure(["perplexity_ratio"], 1)
-    other.load_state_dict(state)
-    wanted = ["gradient_norm", "perplexity_ratio"]
-    for name, values in probes.measure(wanted, 7).items():
-        np.testing.assert_array_equal(values, other.measure(wanted, 7)[name])
-    fewer = Probes(trainer, cells, gradient_rows=100, forward_rows=2, seed=3)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        fewer.load_state_dict(state)
+        resumed.measure(1)
+    resumed.load_state_dict(json.loads(json.dumps(source.state_dict())))
+    resumed.load_tensors(load(save(source.tensors())))
+    resumed.begin(4)
+    assert resumed.dropped == 5
+    for name, values in source.measure(7).items():
+        np.testing.assert_array_equal(values, resumed.measure(7)[name])
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
+        probes(*names, forward_rows=2).load_tensors(source.tensors())
     assert str(error.value) == (
-        "the checkpoint measured 24 rows at the start and this run samples 8: "
+        "the checkpoint measured 24 rows at the start, but this run samples 8; "
         "set `hbo.forward_rows` as it was, or start afresh."
     )
 
 
-def test_samples_change_with_the_step_and_the_seed_alone(trainer: Any, probes: Probes) -> None:
-    few = Probes(trainer, probes._cells, gradient_rows=3, forward_rows=2, seed=3)
-    first, again, later = (few.measure(["gradient_norm"], step)["gradient_norm"] for step in (1, 1, 2))
+def test_samples_change_with_the_step_and_the_seed_alone(probes: Callable[..., Probes]) -> None:
+    few = probes("gradient_norm", gradient_rows=3, forward_rows=2)
+    first, again, later = (few.measure(step)["gradient_norm"] for step in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != later).all()
+    other = probes("gradient_norm", gradient_rows=3, forward_rows=2, seed=4)
+    assert (first != other.measure(1)["gradient_norm"]).all()
 
 
 def test_batches_are_bounded_and_lose_nothing() -> None:

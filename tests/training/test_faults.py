@@ -1,4 +1,4 @@
-"""What can go wrong in a run and must not stop it, or must stop it in a sentence."""
+"""What can go wrong in a run and must not stop it, or must stop it with a clear error."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,10 @@ from runs import load
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
+from hbo_plugin.clock import Clock
 from hbo_plugin.training.balancer import Balancer
+from hbo_plugin.training.batchers import StepShape
+from hbo_plugin.training.journal import Journal
 
 NAN, INF = float("nan"), float("inf")
 
@@ -64,7 +67,9 @@ def test_a_weight_that_reaches_zero_draws_nothing_and_can_come_back() -> None:
     rows = run.mixture.fill(0, 500)
     assert rows.min() >= 50
     run.count(rows)
-    assert (run.scalars()["hbo/weight/a"], run.scalars()["hbo/epochs/a"]) == (0, 0)
+    shape = StepShape(micro_batch=4, batches=1, steps=250)
+    journal = Journal(Path(), run, shape, Clock(), writes=False, log_levels=False, record_rows=False)
+    assert [journal.scalars()[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [0] * 4
     run.update(signals([1, 1], [[1], [1]]), 500)
     assert run.mixture.fill(500, 100).min() < 50
 
@@ -93,7 +98,7 @@ def load_data(config: dict[str, Any], folder: Path) -> Any:
 @pytest.mark.axolotl
 def test_a_dataset_of_one_row_has_one_level(make_config: Any, tmp_path: Path) -> None:
     config = make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         load_data(config, tmp_path)
     assert str(error.value) == (
         "dataset `words` has 1 rows to train on, fewer than `hbo.levels: 2`: "
@@ -104,7 +109,7 @@ def test_a_dataset_of_one_row_has_one_level(make_config: Any, tmp_path: Path) ->
 
 @pytest.mark.axolotl
 def test_a_dataset_that_sequence_len_empties(make_config: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         load_data(make_config({"sums": 16, "words": 16}, sequence_len=32), tmp_path)
     assert str(error.value) == (
         "dataset `sums` has 0 rows to train on, fewer than `hbo.levels: 2`: "

@@ -13,7 +13,7 @@ from runs import history, lines, load, read_trace, train
 from hbo_plugin import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
-from hbo_plugin.training.run import Bins
+from hbo_plugin.training.batchers import Bins, StepShape
 
 pytestmark = pytest.mark.axolotl
 
@@ -52,10 +52,10 @@ def test_packed_batches_are_the_stream_in_bins(packed: Any, *, real_batches: boo
     state = _state(folder, 8)
     recorded = [row for record in lines(folder / "hbo_rows.jsonl") for row in record["rows"]]
     stream = MixtureSampler.from_state_dict(state["mixture"])
-    drawn = stream.fill(0, state["packer"]["head"]).tolist()
-    assert sorted(recorded + state["packer"]["waiting"]) == sorted(drawn)
-    assert state["packer"]["batches"] == 16
-    assert state["packer"]["bins_per_batch"] == (2 if real_batches else 1)
+    drawn = stream.fill(0, state["batcher"]["head"]).tolist()
+    assert sorted(recorded + state["batcher"]["waiting"]) == sorted(drawn)
+    assert state["batcher"]["batches"] == 16
+    assert state["batcher"]["bins_per_batch"] == (2 if real_batches else 1)
     efficiency = history(folder, "hbo/packing/efficiency")
     assert min(efficiency[step] for step in range(2, 9)) > 0.9
     delays = history(folder, "hbo/delay/steps")
@@ -68,7 +68,7 @@ def test_a_killed_packed_run_goes_on_inside_its_window(
     packed: Any, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:
     folder = assert_resumes(packed(), monkeypatch, crash_at)
-    assert _state(folder, 4)["packer"]["waiting"]
+    assert _state(folder, 4)["batcher"]["waiting"]
 
 
 def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
     folder = assert_resumes(config, monkeypatch, crash_at=13)
     rates = history(folder, "learning_rate")
     steps = max(rates)
-    batches = _state(folder, steps)["packer"]["batches"]
+    batches = _state(folder, steps)["batcher"]["batches"]
     assert batches == steps * 2
     tokens = sum(chain.from_iterable(read_trace(folder)[-1]["tokens"].values()))
     total = int(data.load(load(config, tmp_path), HBOConfig(levels=2)).cells.lengths.sum())
@@ -93,11 +93,11 @@ def test_token_weights_are_shares_of_tokens(packed: Any) -> None:
     hbo = {"method": "uniform", "unit": "token", "levels": 1, "max_epochs": None}
     last = read_trace(train(packed(hbo, max_steps=30)))[-1]
     tokens = {name: sum(cells) for name, cells in last["tokens"].items()}
-    samples = {name: sum(cells) for name, cells in last["rows_trained"].items()}
+    rows = {name: sum(cells) for name, cells in last["rows_trained"].items()}
     for name, count in tokens.items():
         assert sum(last["weights"][name]) == pytest.approx(1 / 3)
         assert count / sum(tokens.values()) == pytest.approx(1 / 3, abs=0.01)
-    assert max(samples.values()) > 1.5 * min(samples.values())
+    assert max(rows.values()) > 1.5 * min(rows.values())
 
 
 def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
@@ -110,10 +110,14 @@ def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
 
 
 def test_the_window_follows_the_steps() -> None:
-    def window(**args: int) -> int:
-        return Bins.of(SimpleNamespace(max_seq_length=128, **args)).window
+    def shape(rows: int, ranks: int) -> StepShape:
+        common = {"sample_packing": True, "multipack_real_batches": True, "gradient_accumulation_steps": 1}
+        args = SimpleNamespace(max_steps=10, max_seq_length=128, train_batch_size=rows, world_size=ranks, **common)
+        return StepShape.of(args)
 
-    common = {"multipack_real_batches": True, "gradient_accumulation_steps": 1}
-    assert window(train_batch_size=1, world_size=1, **common) == 16
-    assert window(train_batch_size=4, world_size=2, **common) == 32
-    assert window(train_batch_size=8, world_size=8, **common) == 64
+    assert [shape(rows, ranks).bins for rows, ranks in ((1, 1), (4, 2), (8, 8))] == [
+        Bins(128, 1, 16),
+        Bins(128, 4, 32),
+        Bins(128, 8, 64),
+    ]
+    assert shape(4, 2).capacity == 2 * 4 * 128

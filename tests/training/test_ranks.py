@@ -85,31 +85,38 @@ def assert_one_run(together: Path, alone: Path, config: dict[str, Any], ranks: i
     """
     recorded = lines(alone / "hbo_rows.jsonl")
     assert lines(together / "hbo_rows.jsonl") == recorded
-    told = [{record["step"]: record for record in lines(together / f"witness_{rank}.jsonl")} for rank in range(ranks)]
+    witnesses = [
+        {record["step"]: record for record in lines(together / f"witness_{rank}.jsonl")} for rank in range(ranks)
+    ]
     rows = data.load(load(config, together), HBOConfig.model_validate(config["hbo"])).train["input_ids"]
     for record in recorded[since:]:
-        seen = [rank[record["step"]] for rank in told]
+        seen = [rank[record["step"]] for rank in witnesses]
         assert len({json.dumps(one["weights"]) for one in seen}) == 1
         # One micro-batch of each rank after the other is the order of the stream.
         batches = [batch for turn in zip(*(one["batches"] for one in seen), strict=True) for batch in turn]
         expected = iter(record["rows"])
-        for line in (line for batch in batches for line in batch):
-            assert_holds(line, expected, rows)
+        for sequence in (sequence for batch in batches for sequence in batch):
+            assert_holds(sequence, expected, rows)
         assert next(expected, None) is None
-    for mine, other in zip(read_trace(together), read_trace(alone), strict=True):
-        assert [mine[key] for key in ("event", "step")] == [other[key] for key in ("event", "step")]
-        for key in mine.keys() & {"signals", "held_out"}:
-            assert mine[key] == pytest.approx(other[key], rel=1e-4)
-        for name, weights in mine.get("weights", {}).items():
-            assert weights == pytest.approx(other["weights"][name], rel=1e-4)
+    for record, other in zip(read_trace(together), read_trace(alone), strict=True):
+        assert [record[key] for key in ("event", "step")] == [other[key] for key in ("event", "step")]
+        measured = {
+            **record.get("signals", {}),
+            **{key: record[key] for key in ("held_out", "weights") if key in record},
+        }
+        for key, values in measured.items():
+            expected_values = other[key] if key in other else other["signals"][key]
+            assert values.keys() == expected_values.keys()
+            for name, value in values.items():
+                assert value == pytest.approx(expected_values[name], rel=1e-4), (record["step"], key, name)
 
 
-def assert_holds(line: list[int], expected: Iterator[int], rows: Any) -> None:
-    """A line of a batch is the next of the expected rows, as many as it has room for, and padding."""
+def assert_holds(sequence: list[int], expected: Iterator[int], rows: Any) -> None:
+    """A sequence of a batch is the next of the expected rows, as many as it has room for, and padding."""
     padding, place = 1, 0
-    while place < len(line) and any(token != padding for token in line[place:]):
+    while place < len(sequence) and any(token != padding for token in sequence[place:]):
         row = rows[next(expected)]
-        assert line[place : place + len(row)] == row
+        assert sequence[place : place + len(row)] == row
         place += len(row)
 
 
@@ -207,9 +214,9 @@ def test_ranks_that_disagree_stop(shared: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(witness.PERTURBED, "1")
     done = start(shared(), 2)
     assert done.returncode != 0
-    sentence = (
-        "RuntimeError: after step 2, the weights of rank 1 differ from rank 0's, and no rank may train on another mixture: "
+    message = (
+        "RuntimeError: after step 2, the weights of rank 1 differ from rank 0's, but all ranks must train on one mixture; "
         "give every rank the same configuration, data, checkpoint and versions, and resume."
     )
     for rank in range(2):
-        assert f"[rank{rank}]: {sentence}" in done.stderr, done.stderr
+        assert f"[rank{rank}]: {message}" in done.stderr, done.stderr

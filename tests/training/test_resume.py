@@ -59,57 +59,57 @@ def resume(config: dict[str, Any], checkpoint: Path) -> None:
 def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
     checkpoint = train(make_config(hbo=None, max_steps=4)) / "checkpoint-4"
     with pytest.raises(
-        ValueError, match=r"holds no `hbo_state\.json`, so it was made without hbo: resume without `hbo:`"
+        ValueError, match=r"holds no `hbo_state\.json`, so it was made without hbo; resume without `hbo:`"
     ):
         resume(make_config(), checkpoint)
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         (
             {"hbo": {"method": "uniform", "levels": 2}},
             (
-                "the checkpoint was trained with method `hbo` and this run asks for `uniform`: "
+                "the checkpoint was trained with method `hbo` but this run asks for `uniform`; "
                 "change `hbo.method` back, or start afresh."
             ),
         ),
         (
             {"hbo": {"levels": 2, "step_size": 0.25}},
             (
-                "the checkpoint was trained with `unit: row` and this run asks for `unit: row, step_size: 0.25`: "
+                "the checkpoint was trained with `unit: row` but this run asks for `unit: row, step_size: 0.25`; "
                 "change these keys of `hbo:` back, or start afresh."
             ),
         ),
         (
             {"hbo": {"levels": 2, "names": ["a", "b", "c"]}},
             (
-                "the checkpoint mixes the datasets ['sums', 'words', 'tales'] and this run has ['a', 'b', 'c']: "
+                "the checkpoint mixes the datasets ['sums', 'words', 'tales'] but this run has ['a', 'b', 'c']; "
                 "change `datasets:` back, or start afresh."
             ),
         ),
         (
             {"hbo": {"levels": 4}},
             (
-                "the rows or levels of dataset `sums` are not those of the checkpoint: restore the data, `sequence_len`, "
+                "the rows or levels of dataset `sums` are not those of the checkpoint; restore the data, `sequence_len`, "
                 "`val_set_size`, `seed` and `hbo:` keys of that run, or start afresh."
             ),
         ),
         (
             {"micro_batch_size": 1},
             (
-                "the checkpoint trained on 4 rows a step and this run would on 2 rows: keep `sample_packing` and micro_batch_size * "
+                "the checkpoint trained on 4 rows a step, but this run would on 2 rows; keep `sample_packing` and micro_batch_size * "
                 "gradient_accumulation_steps * ranks as they were, or start afresh."
             ),
         ),
     ],
 )
 def test_another_run_s_checkpoint_is_refused(
-    make_config: Any, checkpoint: Path, changes: dict[str, Any], sentence: str
+    make_config: Any, checkpoint: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         resume(make_config(**changes), checkpoint)
-    assert str(error.value) == sentence
+    assert str(error.value) == message
 
 
 def test_other_data_under_the_same_names_are_refused(make_config: Any, checkpoint: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_checkpoint_that_a_kill_left_incomplete_is_refused(make_config: Any, c
     """The state is written first: here the kill came before the Trainer's last file."""
     (checkpoint / "trainer_state.json").unlink()
     with pytest.raises(
-        ValueError, match=r"`trainer_state\.json`, its last file, is missing: resume from the checkpoint before"
+        ValueError, match=r"`trainer_state\.json`, its last file, is missing; resume from the checkpoint before"
     ):
         resume(make_config(), checkpoint)
 

@@ -34,25 +34,57 @@ def test_the_mixture_moves_and_is_shown(make_config: Any, capsys: pytest.Capture
     assert "\nThe mixture after 12 steps, 48 rows trained on\n" in shown
 
 
-def test_every_scalar_reaches_the_log(make_config: Any) -> None:
-    folder = train(make_config(val_set_size=0.1, eval_steps=6))
+def last_scalars(folder: Path) -> dict[str, float]:
+    """What was logged with the last training loss."""
     log = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())["log_history"]
-    last = next(record for record in reversed(log) if "loss" in record)
+    scalars: dict[str, float] = next(record for record in reversed(log) if "loss" in record)
+    return scalars
+
+
+def test_every_scalar_reaches_the_log(make_config: Any) -> None:
+    """One a dataset: those of levels are logged where `log_levels` asks for them."""
+    folder = train(make_config(val_set_size=0.1, eval_steps=6))
+    last = last_scalars(folder)
+    assert not [key for key in last if key.startswith("hbo/level_") or key.endswith(("/0", "/1"))]
     for name in ("sums", "words", "tales"):
-        assert {
-            f"hbo/weight/{name}",
-            f"hbo/weight/{name}/0",
-            f"hbo/weight/{name}/1",
-            f"hbo/epochs/{name}",
-        } <= last.keys()
+        assert {f"hbo/weight/{name}", f"hbo/epochs/{name}"} <= last.keys()
         assert 0 <= last[f"hbo/share/row/{name}"] <= 1
         assert 0 <= last[f"hbo/share/token/{name}"] <= 1
         assert last[f"hbo/signal/gradient_norm/{name}"] > 0
-        assert last[f"hbo/signal/perplexity_ratio/{name}/1"] > 0
+        assert last[f"hbo/signal/perplexity_ratio/{name}"] > 0
         assert history(folder, f"eval_{name}_loss")[0] > 0
     assert last["hbo/overhead/seconds"] > 0
     assert 0 < last["hbo/overhead/share"] < 1
     assert sum(last[f"hbo/share/token/{name}"] for name in ("sums", "words", "tales")) == pytest.approx(1)
+
+
+def test_levels_are_logged_where_they_are_asked_for(make_config: Any) -> None:
+    config = make_config()
+    config["hbo"]["log_levels"] = True
+    folder = train(config)
+    last, trace = last_scalars(folder), lines(folder / "hbo_trace.jsonl")
+    measured = trace[-2]["signals"]
+    assert measured.keys() == {"gradient_norm", "perplexity_ratio"}
+    for name in ("sums", "words", "tales"):
+        weights = [last[f"hbo/level_weight/{name}/{level}"] for level in (0, 1)]
+        assert weights == pytest.approx(trace[-1]["weights"][name])
+        assert sum(weights) == pytest.approx(last[f"hbo/weight/{name}"])
+        for level, value in enumerate(measured["perplexity_ratio"][name]):
+            assert last.get(f"hbo/level_signal/perplexity_ratio/{name}/{level}") == value
+        assert last.get(f"hbo/signal/gradient_norm/{name}") == measured["gradient_norm"][name]
+    assert not [key for key in last if key.startswith("hbo/level_signal/gradient_norm/")]
+
+
+def test_the_console_shows_one_short_line_an_update(make_config: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = train(make_config())
+    printed = "".join(capfd.readouterr())
+    updates = [line for line in printed.splitlines() if "hbo: step " in line]
+    assert [line.split(":")[1] for line in updates] == [" step 3", " step 6", " step 9"]
+    assert all(0 < line.count(" → ") <= 4 and len(line) < 100 for line in updates)
+    assert "'loss': " in printed
+    scalars = [key for key in last_scalars(folder) if key.startswith("hbo/")]
+    assert len(scalars) > 12
+    assert [key for key in scalars if key in printed] == []
 
 
 def test_recorded_rows_are_the_stream(make_config: Any) -> None:
@@ -172,7 +204,7 @@ def test_a_method_of_ones_own(make_config: Any, tmp_path: Path, monkeypatch: pyt
     hbo = {"method": "my_package.HighLoss", "settings": {"power": 2}, "update_every": 3, "levels": 2}
     trace = read_trace(train(make_config(hbo=hbo)))
     assert trace[0]["weights"] != trace[1]["weights"]
-    assert any(name.startswith("hbo/signal/loss/") for name in trace[1]["signals"])
+    assert trace[1]["signals"].keys() == {"loss"}
 
 
 def test_the_best_model_may_be_that_of_one_dataset(make_config: Any) -> None:

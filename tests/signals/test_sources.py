@@ -1,0 +1,176 @@
+"""Sources: which one measures what in a run, what is refused, and how ranks share a pass."""
+
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.cells import Cells
+from hbo_plugin.signals.sources import SOURCES, Choice, choose
+from hbo_plugin.signals.table import SIGNALS
+
+FUSED = {"liger_fused_linear_cross_entropy": True}
+FSDP2 = {"fsdp_config": {"offload_params": False}, "fsdp_version": 2}
+CLOSED_FORM = (
+    "`gradient_norm` is that of a bias at the logits, in closed form; `signals: probe` measures the whole gradient"
+)
+
+
+def chosen(cfg: dict[str, Any], *signals: str, held_out: bool = False, **keys: Any) -> Choice:
+    """The choice for these signals under Axolotl's options and the keys of the `hbo:` block."""
+    return choose(cfg, HBOConfig(**keys), signals, held_out=held_out)
+
+
+def refused(cfg: dict[str, Any], *signals: str, **keys: Any) -> str:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
+        chosen(cfg, *signals, **keys)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("module", ["signals", "signals.table", "signals.sources"])
+def test_reading_about_signals_imports_nothing_heavy(module: str) -> None:
+    """Methods read the table, and sources are chosen before there is a model: neither may wait for torch."""
+    code = f"import sys, hbo_plugin.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert f"hbo_plugin.{module}" in loaded
+    assert not {"axolotl", "numpy", "pydantic", "torch", "transformers"} & loaded
+
+
+def test_every_source_of_the_table_is_built_for_its_signals() -> None:
+    pytest.importorskip("torch")
+    from hbo_plugin.signals.context import Context
+
+    names = {source: tuple(name for name, signal in SIGNALS.items() if source in signal.sources) for source in SOURCES}
+    assert set(SIGNALS) == {name for of_source in names.values() for name in of_source}
+    cells = Cells(("a",), np.array([[2]]), np.ones(2, np.int32), ("",))
+    sources = Choice(names, held_out_losses=True).build(Context(None, cells))
+    assert {source: type(built).__name__ for source, built in sources.items()} == {
+        "reuse": "Reuse",
+        "probe": "Probes",
+        "held_out": "HeldOut",
+    }
+
+
+def test_training_batches_come_first() -> None:
+    assert chosen({}, "gradient_norm", "perplexity_ratio") == Choice(
+        {"reuse": ("gradient_norm", "perplexity_ratio")}, held_out_losses=False, notes=(CLOSED_FORM,)
+    )
+    assert chosen({}, "loss", "similarity", held_out=True) == Choice(
+        {"reuse": ("loss",), "probe": ("similarity",)}, held_out_losses=True
+    )
+    assert chosen({}, held_out=True) == Choice({}, held_out_losses=True)
+
+
+def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
+    asked = chosen({}, "loss", "held_out_loss", held_out=True, signals="probe")
+    assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, held_out_losses=True)
+    fused = chosen(FUSED, "loss", "look_ahead")
+    note = (
+        "`loss` comes from passes over a sample of rows, because `liger_fused_linear_cross_entropy: true` leaves no logits "
+        "of a training batch; remove it, or set `hbo.signals: probe`"
+    )
+    assert fused == Choice({"probe": ("loss", "look_ahead")}, held_out_losses=False, notes=(note,))
+
+
+def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
+    signals = ("gradient_norm", "perplexity_ratio")
+    assert chosen(FSDP2, *signals, held_out=True) == Choice(
+        {"reuse": signals}, held_out_losses=True, notes=(CLOSED_FORM,)
+    )
+    left_out = (
+        "held-out losses of single datasets are not measured under `deepspeed`; they are under DDP, and under FSDP with "
+        "`fsdp_version: 2`"
+    )
+    assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice(
+        {"reuse": signals}, held_out_losses=False, notes=(left_out, CLOSED_FORM)
+    )
+    assert chosen(FSDP2, "similarity").names == {"probe": ("similarity",)}
+
+
+@pytest.mark.parametrize(
+    ("cfg", "signal", "kind"),
+    [
+        ({"deepspeed": "zero1.json"}, "similarity", "forward"),
+        ({"fsdp_config": {"offload_params": False}}, "similarity", "forward"),
+        (FSDP2, "look_ahead", "backward"),
+    ],
+)
+def test_what_no_source_can_measure_is_refused(cfg: dict[str, Any], signal: str, kind: str) -> None:
+    option = next(iter(cfg))
+    assert refused(cfg, signal) == (
+        f"`{signal}`, which the method `hbo` needs, cannot be measured here: `{option}` spreads the model over ranks, where "
+        f"hbo cannot run a {kind} pass of its own; train with DDP, or choose a method whose signals come from the training "
+        "batches."
+    )
+
+
+def test_held_out_signals_need_held_out_rows() -> None:
+    assert refused({}, "held_out_loss") == (
+        "`held_out_loss`, which the method `hbo` needs, cannot be measured here: there are no held-out rows; set "
+        "`val_set_size` or `test_datasets`."
+    )
+
+
+def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
+    assert refused({}, "loss", "look_ahead", signals="reuse") == (
+        "`hbo.signals: reuse` was given, but `look_ahead`, which the method `hbo` needs, does not come from training batches "
+        "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy` do); set `signals: auto`."
+    )
+    assert refused(FUSED, "loss", signals="reuse") == (
+        "`loss`, which the method `hbo` needs, cannot be measured here: `liger_fused_linear_cross_entropy: true` leaves no "
+        "logits of a training batch; remove it, or set `hbo.signals: probe`."
+    )
+
+
+def test_an_unknown_signal_is_refused() -> None:
+    message = refused({}, "los")
+    assert message.startswith("The method `hbo` asks for the signal `los`, but the signals are `gradient_norm`, ")
+    assert message.endswith("`look_ahead`; name one of them.")
+
+
+def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None:
+    """A sharded model needs the same number of passes on every rank; what ranks sum is what one process measures."""
+    pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    from hbo_plugin.ranks import Ranks
+    from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.passes import pass_over
+
+    rows = [{"input_ids": list(range(4, 9 + index)), "labels": list(range(4, 9 + index))} for index in range(9)]
+    lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
+    trainer = SimpleNamespace(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=SimpleNamespace(per_device_train_batch_size=2),
+        compute_loss_context_manager=nullcontext,
+    )
+    passes: list[int] = []
+    trainer.model.register_forward_hook(lambda *_: passes.append(1))
+    parts: list[Any] = []
+
+    def reduce(part: Any, reduction: str) -> Any:
+        assert reduction == "sum"
+        parts.append(part)
+        return part
+
+    def run(rank: int, ranks: int) -> tuple[int, Any]:
+        accelerator = SimpleNamespace(device="cpu", reduce=reduce)
+        context = Context(
+            trainer, Cells(("a", "b"), np.array([[5], [4]]), lengths, ("", "")), Ranks(rank, ranks, accelerator)
+        )
+        passes.clear()
+        passed = pass_over(context, rows, np.arange(9), lengths, ("loss",))
+        return len(passes), np.stack([passed.sums[0], passed.tokens])
+
+    times, alone = run(0, 1)
+    assert times % 3
+    assert [run(rank, 3)[0] for rank in range(3)] == [-(-times // 3)] * 3
+    assert all(0 < part[1].count_nonzero() < 9 for part in parts)
+    np.testing.assert_array_equal(sum(part.numpy() for part in parts), alone)
