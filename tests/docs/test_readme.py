@@ -1,4 +1,4 @@
-"""The README: its keys are the schema's, and its commands run."""
+"""The README: its commands run, and its numbers are those of docs/evidence.md."""
 
 import re
 import signal
@@ -12,41 +12,34 @@ import pytest
 import yaml
 from runs import lines, read_trace
 
-from hbo_plugin.args import HBOConfig
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 AXOLOTL = str(Path(sys.executable).parent / "axolotl")
 
 
-def keys_table() -> str:
-    """The table of keys, as the schema has them."""
-    rows = []
-    for name, field in HBOConfig.model_fields.items():
-        default = {None: "", True: "true", False: "false"}.get(field.default, field.default)
-        rows.append(f"| `{name}` | {default} | {field.description} |")
-    return "\n".join(rows)
-
-
-def test_the_keys_are_the_schema_s() -> None:
-    assert keys_table() in README
-
-
 def commands() -> list[str]:
-    """Every command line of the README's code blocks that are not YAML or a tree."""
+    """Every command line of the README's code blocks."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    lines = [line for language, block in blocks if not language for line in block.splitlines()]
-    return [line for line in lines if line.startswith(("axolotl ", "pip ", "python "))]
+    return [line for language, block in blocks if not language for line in block.splitlines()]
 
 
 def test_the_commands_are_those_that_are_tested() -> None:
-    """`pip install` is what test_wheel.py does, the benchmark is test_bench.py's, the others run below."""
-    assert [line.split()[:2] for line in commands()] == [
-        ["pip", "install"],
-        ["pip", "install"],
-        ["axolotl", "preprocess"],
-        ["axolotl", "train"],
-        *[["python", "-m"]] * 6,
+    """The first two are what test_wheel.py does, the third is for after a release, and the others run below."""
+    assert commands() == [
+        "make dist",
+        "pip install dist/axolotl_hbo-*.whl",
+        "pip install axolotl-hbo",
+        "axolotl preprocess config.yml",
+        "axolotl train config.yml",
+        "python -m hbo_plugin report output_dir --plot mixture.png",
     ]
+
+
+def test_the_numbers_are_those_of_the_evidence() -> None:
+    numbers = re.findall(r"[+-]\d\.\d+ ± \d\.\d+", README)
+    assert len(numbers) == 3
+    evidence = (ROOT / "docs" / "evidence.md").read_text()
+    assert [number for number in numbers if number not in evidence] == []
 
 
 @pytest.mark.axolotl

@@ -1,0 +1,149 @@
+"""The tables of docs/ that follow from code or from committed measurements: `python tests/helpers/generated.py` writes them.
+
+A table is found by its header, and everything below it is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(ROOT))
+
+from hbo_plugin.args import HBOConfig  # noqa: E402 found through the line above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_RENAMED = {"hbo, strength 1": "hbo, exponent 1", "hbo, reference": "hbo, published"}
+"""What some keys were called when the measurements were made."""
+
+
+def keys() -> str:
+    """Every key of the `hbo:` block."""
+    rows = (
+        (f"`{name}`", _yaml(field.get_default(call_default_factory=True)), field.description)
+        for name, field in HBOConfig.model_fields.items()
+    )
+    return _table(("key", "default", "meaning"), rows)
+
+
+def comparison() -> str:
+    """Held-out loss of each method against a static mixture."""
+    clean, noisy = (_measured(f"comparison{suffix}.json")["rows"] for suffix in ("", "-noise"))
+    rows = (
+        (_RENAMED.get(one["name"], one["name"]), _difference(one), _difference(other), f"{one['cost']:.1%}")
+        for one, other in zip(clean, noisy, strict=True)
+    )
+    return _table(("method", "eight tasks", "and a dataset of noise", "time that hbo took"), rows)
+
+
+def draws() -> str:
+    """How fast each sampler draws from ten million rows."""
+    case = "draws, batch 256, new weights every 1,024, 10,000,000 rows"
+    found = [row for row in _measured("sampler.json")["rows"] if row["case"] == case]
+    ours = next(row["value"] for row in found if row["name"] == "hbo")
+    rows = []
+    for row in sorted(found, key=lambda row: row["value"] or 0, reverse=True):
+        if row["value"] is None:
+            rows.append((row["name"], "none: a call takes more than 1 s", "", ""))
+            continue
+        slowest, fastest = (f"{value / 1e6:.3g}" for value in row["spread"])
+        faster = "" if row["ours"] else _times(ours / row["value"])
+        rows.append((row["name"], f"{row['value'] / 1e6:.3g}", f"{slowest} to {fastest}", faster))
+    return _table(("sampler", "million draws a second", "slowest to fastest run", "hbo is faster by"), rows)
+
+
+def packing() -> str:
+    """How full bins are, and how fast they are filled."""
+    found = _by_case(_measured("packing-quick.json")["rows"])
+    rows = []
+    for case in found:
+        kind, _, rest = case.partition(", ")
+        if kind == "efficiency":
+            ours, theirs = found[case]["hbo"], found[case]["Axolotl's multipack"]
+            speeds = found[f"speed, {rest}"]
+            faster = _times(speeds["hbo"] / speeds["Axolotl's multipack"])
+            rows.append((rest, f"{ours:.1%}", f"{theirs:.1%}", faster))
+    return _table(("rows", "hbo", "multipack", "hbo is faster by"), rows)
+
+
+def overhead() -> str:
+    """What hbo adds to a training step."""
+    names = {"tiny": "two layers, 64 rows a step", "smollm2": "SmolLM2-135M, 4 rows a step"}
+    sources = {"reuse": "the training batches", "probe": "extra passes"}
+    rows = []
+    for case, ratio in _measured("training-quick.json")["headline"].items():
+        model, source = case.split("/")
+        rows.append((names[model], sources[source], f"{ratio - 1:.1%}"))
+    return _table(("model", "signals from", "added time"), rows)
+
+
+TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
+    "keys.md": (keys,),
+    "evidence.md": (comparison,),
+    "speed.md": (draws, packing, overhead),
+}
+"""The tables of each page."""
+
+
+def rendered(page: str) -> str:
+    """A page with its tables as they should be."""
+    text = (DOCS / page).read_text()
+    for make in TABLES[page]:
+        table = make()
+        header = table.split("\n", 1)[0]
+        before, found, rest = text.partition(f"{header}\n")
+        if not found:
+            msg = f"`{page}` has no table with the header `{header}`; add that line."
+            raise ValueError(msg)
+        lines = rest.splitlines(keepends=True)
+        below = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
+        text = f"{before}{table}\n{''.join(lines[below:])}"
+    return text
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str | None, ...]]) -> str:
+    rule = "|".join(["---"] * len(header))
+    lines = [" | ".join(cell or "" for cell in row) for row in (header, *rows)]
+    head, *body = (f"| {line} |" for line in lines)
+    return "\n".join([head, f"|{rule}|", *body])
+
+
+def _measured(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DOCS / "benchmarks" / name).read_text())
+    return found
+
+
+def _by_case(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row["case"], {})[row["name"]] = row["value"]
+    return found
+
+
+def _difference(row: dict[str, Any]) -> str:
+    return f"{row['difference']:+.3f} ± {row['error']:.3f}" if row["difference"] else "0"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.1f} times"
+
+
+def _yaml(value: object) -> str:
+    """A default as YAML has it; nothing where there is none."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and math.isinf(value):
+        return "`.inf`"
+    return f"`{json.dumps(value) if isinstance(value, bool | int | float) else value}`"
+
+
+if __name__ == "__main__":
+    for page in TABLES:
+        (DOCS / page).write_text(rendered(page))
