@@ -20,9 +20,6 @@ from hbo_plugin.args import HBOConfig  # noqa: E402 found through the line above
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_RENAMED = {"hbo, strength 1": "hbo, exponent 1", "hbo, reference": "hbo, published"}
-"""What some keys were called when the measurements were made."""
-
 
 def keys() -> str:
     """Every key of the `hbo:` block."""
@@ -37,7 +34,7 @@ def comparison() -> str:
     """Held-out loss of each method against a static mixture."""
     clean, noisy = (_measured(f"comparison{suffix}.json")["rows"] for suffix in ("", "-noise"))
     rows = (
-        (_RENAMED.get(one["name"], one["name"]), _difference(one), _difference(other), f"{one['cost']:.1%}")
+        (one["name"], _difference(one), _difference(other), f"{one['cost']:.1%}")
         for one, other in zip(clean, noisy, strict=True)
     )
     return _table(("method", "eight tasks", "and a dataset of noise", "time that hbo took"), rows)
