@@ -63,7 +63,8 @@ class HBOConfig(BaseModel):
     )
     max_epochs: _Above0 | dict[str, _Above0] = Field(
         default=MAX_EPOCHS,
-        description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap.",
+        description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap. "
+        "Shares that you give by `method: given` have no cap unless you set one.",
     )
     val_set_size: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
         default=None,
@@ -79,6 +80,9 @@ class HBOConfig(BaseModel):
         default=False, description="Log weights and signals of each level, beside those of datasets."
     )
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
+    stop_on_nan: bool = Field(
+        default=False, description="End the run when nothing that was measured at an update is a finite number."
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -115,12 +119,24 @@ class HBOConfig(BaseModel):
         if "update_every" not in self.model_fields_set:
             # Straight into __dict__: an assignment would mark the key as set by the user.
             self.__dict__["update_every"] = getattr(settings, "update_every", self.update_every)
+        if "max_epochs" not in self.model_fields_set:
+            self.__dict__["max_epochs"] = self._default_cap
         return self
 
     def epochs_of(self, names: Sequence[str]) -> list[float]:
         """The cap of each dataset."""
         caps = self.max_epochs
-        return [caps.get(name, MAX_EPOCHS) if isinstance(caps, dict) else caps for name in names]
+        return [caps.get(name, self._default_cap) if isinstance(caps, dict) else caps for name in names]
+
+    @property
+    def _default_cap(self) -> float:
+        """Shares that a user wrote down hold, unless the user wrote a cap beside them."""
+        return math.inf if self.method == "given" else MAX_EPOCHS
+
+    def effective(self) -> dict[str, str]:
+        """Every key with the value in force, defaults included, as YAML has it."""
+        keys = {key: getattr(self, key) for key in type(self).model_fields if key != "settings"}
+        return {key: yaml_text(value) for key, value in (keys | plain(self._read())).items()}
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""

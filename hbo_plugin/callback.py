@@ -58,7 +58,8 @@ class HBOCallback(TrainerCallback):
 def _banner(run: Run, *, step: int, steps: int) -> Banner:
     cells, config, bins = run.data.cells, run.config, run.shape.bins
     datasets = []
-    for index, (name, weights) in enumerate(zip(cells.names, run.balancer.weights(), strict=True)):
+    weighed = zip(cells.names, run.balancer.asked(), run.balancer.weights(), strict=True)
+    for index, (name, asked, weights) in enumerate(weighed):
         rows = cells.dataset_rows(index)
         datasets.append(
             BannerDataset(
@@ -66,6 +67,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
                 raw_rows=None,
                 rows=len(rows),
                 mean_length=float(cells.lengths[rows.start : rows.stop].mean()),
+                asked=float(asked.sum()),
                 weight=float(weights.sum()),
                 held_out=len(run.data.held_out_rows.get(name, ())),
             )

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
@@ -57,17 +58,22 @@ class HBOPlugin(BasePlugin):
         if cfg.hbo is None:
             return None
         from hbo_plugin import compat
+        from hbo_plugin.data.entries import entry_names
         from hbo_plugin.data.load import load
         from hbo_plugin.signals.sources import choose
 
         if not preprocess:
             _pass_over_incomplete(cfg)
         config = _config(cfg)
+        # First on as many rows as there can be: what is wrong is refused before a row is tokenised.
+        names = entry_names(cfg.datasets, config.names)
+        config.check_names(names)
+        rows = np.ones((len(names), config.levels), np.int64)
+        trial = config.make_method(rows, names, seed=_seed(cfg), batch=cfg.batch_size)
+        choice = choose(cfg, config, trial.signals, held_out=_holds_out(cfg, config))
         loaded = load(cfg, config)
         cells = loaded.cells
-        # Here, so that settings which cannot be are refused before the model is loaded.
         method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
-        choice = choose(cfg, config, method.signals, held_out=loaded.held_out is not None)
         self._prepared = (loaded, choice, method)
         steps = -1 if preprocess else loaded.steps(cfg)
         return compat.dataset_meta(train_dataset=loaded.train, eval_dataset=loaded.held_out, total_num_steps=steps)
@@ -106,6 +112,10 @@ class HBOPlugin(BasePlugin):
 
 def _config(cfg: Any) -> HBOConfig:
     return HBOConfig.model_validate(cfg.hbo.to_dict())
+
+
+def _holds_out(cfg: Any, config: HBOConfig) -> bool:
+    return bool(cfg.test_datasets or cfg.val_set_size or any((config.val_set_size or {}).values()))
 
 
 def _seed(cfg: Any) -> int:

@@ -24,7 +24,8 @@ class BannerDataset:
         raw_rows: rows of the source; None where nobody counted them.
         rows: rows to train on.
         mean_length: tokens a row.
-        weight: share of the draws that the run begins or goes on with.
+        asked: weight that the method asks for.
+        weight: the weight in force, which the cap on repetition may have changed.
         held_out: rows that are not trained on.
     """
 
@@ -32,6 +33,7 @@ class BannerDataset:
     raw_rows: int | None
     rows: int
     mean_length: float
+    asked: float
     weight: float
     held_out: int
 
@@ -92,7 +94,7 @@ class Banner:
                 literal(dataset.name),
                 f"{dataset.raw_rows:,} → {dataset.rows:,}" if dropped else f"{dataset.rows:,}",
                 f"{dataset.mean_length:,.0f}",
-                f"{dataset.weight:.1%}",
+                _weight(dataset),
                 f"{dataset.held_out:,}",
             )
         return made
@@ -106,3 +108,9 @@ class Banner:
         if not followed:
             return f"{shares}, and they are fixed."
         return f"{shares}. Every {self.update_every:,} steps they follow {' and '.join(followed)}."
+
+
+def _weight(dataset: BannerDataset) -> str:
+    """The weight in force, and before it what the cap made of it where one acts."""
+    asked, weight = f"{dataset.asked:.1%}", f"{dataset.weight:.1%}"
+    return weight if asked == weight else f"{asked} → {weight}"

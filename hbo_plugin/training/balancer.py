@@ -11,6 +11,7 @@ from hbo_plugin.cells import Cells
 from hbo_plugin.methods import Method
 from hbo_plugin.methods.base import check_weights
 from hbo_plugin.training.caps import cap_weights
+from hbo_plugin.training.changes import compare
 
 
 class Balancer:
@@ -40,10 +41,8 @@ class Balancer:
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
+        self._seed = seed
         self.method_name = config.method
-        self._settings = ", ".join(
-            f"{key}: {value}" for key, value in ({"unit": config.unit} | config.method_settings()).items()
-        )
         self.method = method
         self.rows_trained = np.zeros(self._sizes.size, np.int64)
         """Rows trained on, int64[datasets * levels]."""
@@ -51,6 +50,8 @@ class Balancer:
         """Tokens trained on, int64[datasets * levels]."""
         self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
         """Cells whose weight the repetition cap lowers, bool[datasets * levels]."""
+        self.changed: list[str] = []
+        """Keys of the block whose values are not those of the checkpoint that the run resumed from."""
         self._in_force_from = 0
         self._drawn = np.zeros(self._sizes.size, np.int64)
         """Rows drawn before `_in_force_from`, int64[datasets * levels]."""
@@ -71,6 +72,10 @@ class Balancer:
     def update(self, signals: dict[str, NDArray[np.float64]], head: int) -> None:
         """Give signals to the method; its new weights take force at the position `head`."""
         self.method.update(signals)
+        self.reweigh(head)
+
+    def reweigh(self, head: int) -> None:
+        """Let the method's weights, under the cap, take force at the position `head`."""
         self._drawn += self.mixture.counts(self._in_force_from, head - self._in_force_from)
         self._in_force_from = head
         self.mixture.reweight(head, self._capped())
@@ -87,6 +92,10 @@ class Balancer:
             shares, self.capped = cap_weights(shares, allowance * self._cost, left)
         return shares / self._cost
 
+    def asked(self) -> NDArray[np.float64]:
+        """The weights that the method asks for, before the cap; float64[datasets, levels]."""
+        return self.method.weights()
+
     def weights(self) -> NDArray[np.float64]:
         """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""
         shares = self.mixture.weights(self._in_force_from) * self._unit
@@ -96,8 +105,8 @@ class Balancer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""
         return {
-            "method": self.method_name,
-            "settings": self._settings,
+            "block": self._config.effective(),
+            "seed": self._seed,
             "datasets": list(self.cells.names),
             "fingerprints": list(self.cells.fingerprints),
             "mixture": self.mixture.state_dict(),
@@ -111,16 +120,11 @@ class Balancer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state; a ValueError says what differs where it belongs to another run."""
-        if state["method"] != self.method_name:
+        self.changed = compare(state["block"], self._config.effective())
+        if state["seed"] != self._seed:
             msg = (
-                f"the checkpoint was trained with method `{state['method']}` but this run asks for "
-                f"`{self.method_name}`; change `hbo.method` back, or start afresh."
-            )
-            raise ValueError(msg)
-        if state["settings"] != self._settings:
-            msg = (
-                f"the checkpoint was trained with `{state['settings']}` but this run asks for `{self._settings}`; "
-                f"change these keys of `hbo:` back, or start afresh."
+                f"the checkpoint was trained with seed {state['seed']}, but this run has seed {self._seed}; "
+                f"set `hbo.seed: {state['seed']}`, or start afresh."
             )
             raise ValueError(msg)
         if state["datasets"] != list(self.cells.names):

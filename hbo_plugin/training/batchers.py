@@ -194,7 +194,9 @@ class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this ty
         epoch = math.ceil(int(cells.lengths.sum()) / shape.capacity) * shape.batches
         self._batches = PackedBatchSampler(balancer.mixture, cells.lengths, **asdict(bins), batches_per_epoch=epoch)
         self._drawn: deque[tuple[list[list[list[int]]], dict[str, Any]]] = deque()
-        self.done = done or self._batches.state_dict()
+        if done:
+            self._batches.load_state_dict(done)
+        self.done = self._batches.state_dict()
         self.batch_size = self._batches.batch_size
         self.drop_last = self._batches.drop_last
 

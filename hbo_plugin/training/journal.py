@@ -115,6 +115,11 @@ class Journal:
             measured = {name: self._by_name(_json(values)) for name, values in signals.items()}
             self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
 
+    def change(self, step: int, head: int) -> None:
+        """Keys of the block changed on a resume, and the weights that follow act from the position `head`."""
+        if self._writes:
+            self._write({"step": step, "event": "update", "head": head})
+
     def evaluate(self, step: int, losses: Mapping[str, float]) -> None:
         """Held-out losses were measured, in nats per token."""
         if self._writes:
@@ -150,15 +155,17 @@ class Journal:
 
     def _tell_capped(self, before: NDArray[np.bool_]) -> None:
         """Say which datasets the cap has begun to lower, given the cells that it lowered before, bool[cells]."""
-        new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape)
-        for name, cells in zip(self._cells.names, new, strict=True):
-            if cells.any():
-                LOG.warning(
-                    "hbo: `max_epochs` lowers the weight of %d of the %d levels of dataset `%s`; the others take the rest.",
-                    cells.sum(),
-                    cells.size,
-                    name,
-                )
+        new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape).any(axis=1)
+        asked, capped = (weights.sum(axis=1) for weights in (self._balancer.asked(), self._balancer.weights()))
+        for index in np.flatnonzero(new):
+            LOG.warning(
+                "hbo: from step %d on, `max_epochs` lowers the weight of dataset `%s` from %.1f%% to %.1f%%; "
+                "the others take the rest.",
+                self._step,
+                self._cells.names[index],
+                100 * asked[index],
+                100 * capped[index],
+            )
 
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers and into `trainer_state.json`: per dataset, and per level where that is asked for."""

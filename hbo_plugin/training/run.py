@@ -10,6 +10,7 @@ import numpy as np
 
 from hbo_plugin.clock import Clock
 from hbo_plugin.data.rows import lengths
+from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)
+
+_UPDATES = 20
+"""How many updates a run should have at least, for its weights to get anywhere."""
 
 TARGET = "target"
 """The name under which evaluations report the mean over the held-out sets; no set may have it."""
@@ -107,9 +111,27 @@ class Run:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun, self._step, self._first_step = True, step, step + 1
         self.journal.begin(step)
+        if self.balancer.changed:
+            LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
+            head = self._active.head
+            self.balancer.reweigh(head)
+            self.journal.change(step, head)
+        self._warn_of_rare_updates()
         with self.clock("signals"):
             for source in self.sources.values():
                 source.begin(step)
+
+    def _warn_of_rare_updates(self) -> None:
+        every, steps = self.config.update_every, self.shape.steps
+        if self.sources and every >= steps > 0:
+            LOG.warning(
+                "hbo: `update_every: %d` is not below the %d steps of the run, so the weights will never change; "
+                "set `update_every: %d` for about %d updates.",
+                every,
+                steps,
+                max(1, steps // _UPDATES),
+                min(steps, _UPDATES),
+            )
 
     def next_batch(self) -> list[list[int]] | None:
         """The rows in each sequence of this rank's next micro-batch; None where no source wants to look at it."""
@@ -170,11 +192,23 @@ class Run:
                 step,
                 self._dropped,
             )
+        if not any(np.isfinite(values).any() for values in signals.values()):
+            self._report_nothing_finite(step)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):
             self.balancer.update(signals, head)
         with self.clock("logging"):
             self.journal.update(step, head, signals, before)
+
+    def _report_nothing_finite(self, step: int) -> None:
+        what = (
+            f"nothing that was measured at step {step} is a finite number, so the model has probably diverged; "
+            f"resume from an earlier checkpoint with a lower learning rate"
+        )
+        if self.config.stop_on_nan:
+            msg = f"{what}."
+            raise RuntimeError(msg)
+        LOG.error("hbo: %s, or set `hbo.stop_on_nan: true` to end such a run.", what)
 
     @property
     def _dropped(self) -> int:

@@ -36,8 +36,8 @@ class _State(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    method: str
-    settings: str
+    block: dict[str, str]
+    seed: Count
     datasets: list[str]
     fingerprints: list[str]
     mixture: dict[str, Any]

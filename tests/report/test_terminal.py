@@ -106,8 +106,8 @@ def banner(*datasets: BannerDataset, **changes: Any) -> Banner:
     return Banner(datasets=datasets, **{**shape, **changes})
 
 
-SUMS = BannerDataset("sums", 1000, 980, 63.4, 0.75, 20)
-WORDS = BannerDataset("words", None, 40, 1234.5, 0.25, 0)
+SUMS = BannerDataset("sums", 1000, 980, 63.4, 0.8, 0.75, 20)
+WORDS = BannerDataset("words", None, 40, 1234.5, 0.25, 0.25, 0)
 
 
 def test_the_banner_begins_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,10 +116,10 @@ def test_the_banner_begins_on_a_line_of_its_own(capsys: pytest.CaptureFixture[st
     assert [line.rstrip() for line in lines] == [
         "",
         "The mixture by the method hbo, 4 levels a dataset by length",
-        "dataset          rows  tokens a row  weight  held-out rows",
-        "──────────────────────────────────────────────────────────",
-        "sums      1,000 → 980            63   75.0%             20",
-        "words              40         1,234   25.0%              0",
+        "dataset          rows  tokens a row         weight  held-out rows",
+        "─────────────────────────────────────────────────────────────────",
+        "sums      1,000 → 980            63  80.0% → 75.0%             20",
+        "words              40         1,234          25.0%              0",
         "Trains for 1,200 steps.",
         "Weights are shares of rows. Every 100 steps they follow loss from the training",
         "batches and perplexity_ratio, gradient_norm from probes.",
@@ -143,7 +143,7 @@ def test_the_banner_of_fixed_weights(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_banner_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    widest = BannerDataset(name, 10**8 + 1, 10**8, 10**5, 1.0, 10**6)
+    widest = BannerDataset(name, 10**8 + 1, 10**8, 10**5, 1.0, 1.0, 10**6)
     lines = shown(banner(widest, notes=[f"`{name}` is a name"]), capsys).splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert squeezed("100,000,001 → 100,000,000 100,000 100.0% 1,000,000") in squeezed("".join(lines))
