@@ -99,7 +99,7 @@ def _entries(written: Schema, defaults: dict[str, Any]) -> dict[str, Schema]:
     entries = {}
     for name, entry in written.get("properties", {}).items():
         shared = written["$defs"][entry["$ref"].rsplit("/", 1)[1]] if "$ref" in entry else {}
-        kept = _untitled({key: value for key, value in {**shared, **entry}.items() if key not in {"$ref", "default"}})
+        kept = _short({key: value for key, value in {**shared, **entry}.items() if key not in {"$ref", "default"}})
         default = defaults.get(name)
         try:
             json.dumps(default, allow_nan=False)
@@ -111,10 +111,12 @@ def _entries(written: Schema, defaults: dict[str, Any]) -> dict[str, Schema]:
     return entries
 
 
-def _untitled(schema: Any) -> Any:
-    """The schema without pydantic's titles, which repeat the names of keys."""
+def _short(schema: Any) -> Any:
+    """The schema without what says nothing: pydantic's titles, which repeat the keys, and `additionalProperties: true`."""
     if isinstance(schema, dict):
         return {
-            key: _untitled(value) for key, value in schema.items() if not (key == "title" and isinstance(value, str))
+            key: _short(value)
+            for key, value in schema.items()
+            if not (key == "title" and isinstance(value, str)) and not (key == "additionalProperties" and value is True)
         }
-    return [_untitled(value) for value in schema] if isinstance(schema, list) else schema
+    return [_short(value) for value in schema] if isinstance(schema, list) else schema

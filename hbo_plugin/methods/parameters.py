@@ -25,6 +25,7 @@ Temperature = Annotated[
 StepSize = Annotated[
     float, Field(gt=0, le=1, description="How much of the way to its goal one update moves a weight, in logarithms.")
 ]
+LogStep = Annotated[Factor, Field(description="What a reward of one nat adds to the logarithm of a weight.")]
 PriorFloor = Annotated[Share, Field(description="Share of the weights that always follows the prior.")]
 UniformFloor = Annotated[Share, Field(description="Share of the weights that is always uniform.")]
 EmaDecay = Annotated[

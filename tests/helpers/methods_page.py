@@ -68,12 +68,12 @@ def _allowed(entry: dict[str, object]) -> str:
         assert isinstance(values, list)
         return ", ".join(f"`{value}`" for value in values)
     words = {
-        "minimum": "{} or more",
-        "exclusiveMinimum": "above {}",
-        "maximum": "at most {}",
-        "exclusiveMaximum": "below {}",
+        "minimum": "{:g} or more",
+        "exclusiveMinimum": "above {:g}",
+        "maximum": "at most {:g}",
+        "exclusiveMaximum": "below {:g}",
     }
-    bounds = ", ".join(text.format(yaml_text(entry[key])) for key, text in words.items() if key in entry)
+    bounds = ", ".join(text.format(entry[key]) for key, text in words.items() if key in entry)
     kind = {"boolean": "`true`, `false`", "integer": "a whole number", "string": "a path"}
     return ", ".join(part for part in (kind.get(str(entry.get("type")), ""), bounds) if part) or "a block of keys"
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.parameters import Factor, Temperature, UniformFloor
+from hbo_plugin.methods.parameters import LogStep, Temperature, UniformFloor
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.reading import by_dataset, read_signal
 from hbo_plugin.methods.single import Single
@@ -23,9 +23,7 @@ class DoReMiSettings:
     """The settings of `doremi`."""
 
     temperature: Temperature = inf
-    step_size: Annotated[Factor, Field(description="What a nat of excess loss adds to the logarithm of a weight.")] = (
-        1.0
-    )
+    step_size: LogStep = 1.0
     floor: UniformFloor = 1e-3
     clip: Annotated[bool, Field(description="Count a mean excess loss below 0 as 0.")] = False
 

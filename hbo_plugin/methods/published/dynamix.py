@@ -1,4 +1,4 @@
-"""DynamixSFT: datasets on which a step still takes something off the loss, anchored to their proportions."""
+"""DynamixSFT: datasets whose loss a step still lowers, anchored to their proportions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -35,15 +35,15 @@ class DynamixSettings:
 
 
 class Dynamix(Single):
-    """Datasets by how much a virtual step on them takes off their loss; levels in proportion to their rows.
+    """Datasets by how much a virtual step on them lowers their loss; levels in proportion to their rows.
 
         r      = the look-ahead drop, min-max normalised over the datasets
         value <- ema_decay * value + (1 - ema_decay) * r, from 0
         weight = (1 - floor) * normalise(prior * exp(exponent * value)) + floor / N
 
-    The paper writes alpha, beta and gamma for `ema_decay`, `exponent` and `floor`, and updates every 50 steps. Where all
-    datasets measured drop by the same, or only one was measured, r is 1/2: none of them stands out. One that was
-    not measured keeps its value.
+    The paper writes alpha, beta and gamma for `ema_decay`, `exponent` and `floor`, and updates every 50 steps.
+    Where all datasets measured drop by the same, or only one was measured, r is 1/2: none of them stands out. One
+    that was not measured keeps its value.
 
     Source: DynamixSFT (arXiv 2508.12116).
     """

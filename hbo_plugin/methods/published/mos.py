@@ -49,10 +49,10 @@ class Mos(Single):
         average     <- 0.9 r + 0.1 average
 
     The paper's third reward is that average of either; `ema_decay: 0` switches it off. It updates the actor with
-    200 Adam steps on `-sum_i r_i log p_i` (`published: true`), which rest at `r / sum(r)`. Here the actor is `ClosedForm`,
-    which with the published uniform prior, an `exponent` of 1 and no floor rests at the same place, in a few updates.
-    The code takes the perplexity of the whole row, and the mean over rows of the ratios; here the perplexity is the
-    answer's, the mean over rows geometric, and the mean over levels weighted with their rows.
+    200 Adam steps on `-sum_i r_i log p_i` (`published: true`), which rest at `r / sum(r)`. Here the actor is
+    `ClosedForm`, which with the published uniform prior, an `exponent` of 1 and no floor rests at the same place,
+    in a few updates. The code uses the perplexity of the whole row, and the mean over rows of the ratios; here the
+    perplexity is the answer's, the mean over rows geometric, and the mean over levels weighted with their rows.
 
     Source: Mixture-of-Skills (arXiv 2406.08811) and its public code.
     """

@@ -45,11 +45,11 @@ class MultiUat(Single):
         perplexity:  r_n = exp(mean loss a token)
 
     The paper averages over 30 passes with dropout and measures on held-out rows. The models fine-tuned here have no
-    dropout, so that one pass is enough, and the rows are those of the probes. Its other measures come from
-    the probability of the likeliest token; perplexity, that of the answer's, stands for them. Its update is printed
+    dropout, so that one pass is enough, and the rows are those of the probes. Its other measures come from the
+    probability of the likeliest token; perplexity, that of the answer's, stands for them. Its update is printed
     with a minus that its code does not have: more uncertainty is more weight. The published actor takes 200 Adam
-    steps on `-sum_n r_n log p_n` (`published: true`), whose resting place is `r / sum(r)`; here it is `ClosedForm`, which
-    multiplies the prior instead.
+    steps on `-sum_n r_n log p_n` (`published: true`), whose resting place is `r / sum(r)`; here it is `ClosedForm`,
+    which multiplies the prior instead.
 
     Source: MultiUAT (arXiv 2109.02284) and its public code.
     """

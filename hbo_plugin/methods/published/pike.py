@@ -44,13 +44,13 @@ class Pike(Single):
         weight_k <- normalise(weight_k * exp(zeta_1 |g_k|^2 / s - zeta_2 / (2 batch) sigma_k^2 / s))
 
     with g_k the gradient of a dataset's mean loss and sigma_k^2 the variance of a single row's gradient. It comes
-    from a bound on what one step with little conflict between gradients takes off the loss; without the variance,
+    from a bound on what one step with little conflict between gradients lowers the loss by; without the variance,
     noisy datasets win.
 
     Two things are added. The zetas of the paper are in the unit 1 / |g|^2 and tuned for each model; here s, the mean
-    of |g_k|^2 over the datasets measured, takes the unit out, so that one pair of numbers serves every model, and
+    of |g_k|^2 over the datasets measured, removes the unit, so that one pair of numbers serves every model, and
     the paper's are these over s. And the square of a norm measured on n rows is too large by sigma_k^2 / n, which
-    would pay for noise what the second term charges, so that much is taken off, down to 0.
+    would pay for noise what the second term charges, so that much is subtracted, down to 0.
 
     Source: PiKE (arXiv 2502.06244), the update of the weights.
     """

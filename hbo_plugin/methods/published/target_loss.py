@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import Factor, Temperature, UniformFloor, in_order
+from hbo_plugin.methods.parameters import LogStep, Temperature, UniformFloor, in_order
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.single import Single
 
@@ -23,9 +23,7 @@ class TargetLossSettings:
         Field(description="The held-out loss that each dataset is meant to reach, by its name, in nats a token."),
     ]
     temperature: Temperature = 1.0
-    step_size: Annotated[
-        Factor, Field(description="What a nat of loss above the goal adds to the logarithm of a weight.")
-    ] = 1.0
+    step_size: LogStep = 1.0
     floor: UniformFloor = 1e-4
     clip: Annotated[bool, Field(description="Count a distance to the goal below 0 as 0.")] = False
 
@@ -39,9 +37,10 @@ class TargetLoss(Single):
 
         weight <- (1 - floor) * normalise(weight * exp(step_size * (loss - goal))) + floor / N
 
-    The paper writes eta for `step_size`, and its code c for `floor`. The paper predicts its goals from the losses of larger models; in fine-tuning, the loss that a dataset reaches when
-    trained on alone is one. The paper clips the difference at 0 and its code does not; the published results are
-    the code's, so here `clip` is off: a dataset below its goal gives weight away.
+    The paper writes eta for `step_size`, and its code c for `floor`. The paper predicts its goals from the losses
+    of larger models; in fine-tuning, the loss that a dataset reaches when trained on alone is one. The paper clips
+    the difference at 0 and its code does not; the published results are the code's, so here `clip` is off: a
+    dataset below its goal gives weight away.
 
     Source: Sheared-LLaMA (arXiv 2310.06694), dynamic batch loading, and its public code.
     """
