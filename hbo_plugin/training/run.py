@@ -98,6 +98,7 @@ class Run:
         self._first_step = 1
         self._step = 0
         self._batch = 0  # micro-batches that this rank had of its step
+        self._reported = 0  # of the measurements that were left out
 
     def new_batcher(self) -> Batcher:
         """A batcher for a training DataLoader."""
@@ -111,6 +112,7 @@ class Run:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun, self._step, self._first_step = True, step, step + 1
         self.journal.begin(step)
+        self._reported = self._dropped
         if self.balancer.changed:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
             head = self._active.head
@@ -180,18 +182,18 @@ class Run:
                 self._check.compare(step, self.balancer.weights(), self._active.head)
 
     def _update(self, step: int, head: int) -> None:
-        dropped = self._dropped
         with self.clock("signals"):
             signals = {
                 name: values for source in self.sources.values() for name, values in source.measure(step).items()
             }
-        if self._dropped > dropped:
+        if self._dropped > self._reported:
             LOG.warning(
                 "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
-                self._dropped - dropped,
+                self._dropped - self._reported,
                 step,
                 self._dropped,
             )
+            self._reported = self._dropped
         if not any(np.isfinite(values).any() for values in signals.values()):
             self._report_nothing_finite(step)
         before = self.balancer.weights(), self.balancer.capped
