@@ -136,9 +136,11 @@ class Training:
         training = cls(model, trainer, trainer.optimizer)
         if block is not None:
             config = HBOConfig.model_validate({"levels": LEVELS, **block})
-            data = _laid_out(trainer.train_dataset, [len(rows) for rows in datasets], held_out, config.levels)
+            data = _laid_out(
+                trainer.train_dataset, [len(rows) for rows in datasets], held_out, max(config.levels_of([""]))
+            )
             method = config.make_method(data.cells.sizes, data.cells.names, seed=seed, batch=rows_per_step)
-            choice = choose({}, config, method.signals, held_out=True)
+            choice = choose({}, config, method.signals, held_out=True, tied=True)
             attach(trainer, Run(trainer, data, config, choice, method, seed))
             # One epoch after the other, of rows: nothing is packed.
             training.rows = chain.from_iterable(repeat(training.run.new_batcher()))  # type: ignore[arg-type]
@@ -170,7 +172,7 @@ def _laid_out(train: Rows, counts: Sequence[int], held_out: Sequence[Rows], leve
     cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
     ends = np.cumsum([0, *map(len, held_out)]).tolist()
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-    return RunData(train, cells, _together(held_out), ranges)
+    return RunData(train, cells, _together(held_out), ranges, dict(zip(names, names, strict=True)))
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

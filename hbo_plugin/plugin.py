@@ -58,8 +58,9 @@ class HBOPlugin(BasePlugin):
         if cfg.hbo is None:
             return None
         from hbo_plugin import compat
-        from hbo_plugin.data.entries import entry_names
+        from hbo_plugin.data.held_out import ties
         from hbo_plugin.data.load import load
+        from hbo_plugin.data.names import entry_names
         from hbo_plugin.signals.sources import choose
 
         if not preprocess:
@@ -68,9 +69,11 @@ class HBOPlugin(BasePlugin):
         # First on as many rows as there can be: what is wrong is refused before a row is tokenised.
         names = entry_names(cfg.datasets, config.names)
         config.check_names(names)
-        rows = np.ones((len(names), config.levels), np.int64)
+        rows = np.ones((len(names), max(config.levels_of(names))), np.int64)
         trial = config.make_method(rows, names, seed=_seed(cfg), batch=cfg.batch_size)
-        choice = choose(cfg, config, trial.signals, held_out=_holds_out(cfg, config))
+        sets = entry_names(cfg.test_datasets or []) or (names if _holds_out(cfg, config) else [])
+        tied = ties(names, sets, config.held_out or {})
+        choice = choose(cfg, config, trial.signals, held_out=bool(sets), tied=bool(tied))
         loaded = load(cfg, config)
         cells = loaded.cells
         method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
@@ -115,7 +118,7 @@ def _config(cfg: Any) -> HBOConfig:
 
 
 def _holds_out(cfg: Any, config: HBOConfig) -> bool:
-    return bool(cfg.test_datasets or cfg.val_set_size or any((config.val_set_size or {}).values()))
+    return bool(cfg.val_set_size or any((config.val_set_size or {}).values()))
 
 
 def _seed(cfg: Any) -> int:

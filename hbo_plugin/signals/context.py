@@ -27,7 +27,8 @@ class Context:
         forward_rows: rows of a cell that are measured without gradients.
         observed_every: of so many steps in a row, the training batches of the last are looked at.
         held_out: tokenised rows that are not trained on; None without any.
-        held_out_rows: which of them belong to which dataset.
+        held_out_rows: which of them belong to which held-out set.
+        tied: the held-out set of each dataset that has one of its own.
     """
 
     trainer: Any
@@ -39,6 +40,7 @@ class Context:
     observed_every: int = 1
     held_out: Any = None
     held_out_rows: Mapping[str, range] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> Any:

@@ -12,15 +12,16 @@ class HeldOut(SignalSource):
     """`held_out_loss`: the mean over the tokens of a dataset's held-out rows."""
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """Measure the held-out rows of every dataset that has some."""
+        """Measure the held-out set of every dataset that has one."""
         losses = held_out_losses(self._context)
         finite = {name: loss for name, loss in losses.items() if np.isfinite(loss)}
         self.dropped += len(losses) - len(finite)
-        return {"held_out_loss": np.array([finite.get(name, np.nan) for name in self._context.cells.names])}
+        sets = (self._context.tied.get(name, "") for name in self._context.cells.names)
+        return {"held_out_loss": np.array([finite.get(name, np.nan) for name in sets])}
 
 
 def held_out_losses(context: Context) -> dict[str, float]:
-    """Mean loss per token of the held-out rows of each dataset that has some, in nats; NaN where none has an answer."""
+    """Mean loss per token of each held-out set, in nats; NaN where no row has an answer."""
     if not context.held_out_rows:
         return {}
     lengths = np.fromiter((len(row["input_ids"]) for row in context.held_out), np.int32)

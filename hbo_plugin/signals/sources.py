@@ -120,7 +120,7 @@ class Choice:
         return sources
 
 
-def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool) -> Choice:
+def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool, tied: bool) -> Choice:
     """Choose a source for each signal of a method.
 
     Args:
@@ -128,6 +128,7 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
         config: the `hbo:` block.
         signals: that the method needs.
         held_out: whether there are held-out rows.
+        tied: whether a held-out set belongs to a dataset.
 
     Raises:
         ValueError: a signal that is unknown, or that cannot be measured under this configuration.
@@ -147,7 +148,7 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
                 f"from training batches ({reused} do); set `signals: auto`."
             )
             raise ValueError(msg)
-        source, reasons = _source(cfg, signal, preferred, held_out=held_out)
+        source, reasons = _source(cfg, signal, preferred, held_out=held_out, tied=tied)
         if source is None:
             msg = (
                 f"`{signal}`, which the method `{config.method}` needs, cannot be measured here: {'; '.join(reasons)}."
@@ -162,13 +163,13 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
     return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))
 
 
-def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool) -> tuple[str | None, list[str]]:
+def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool, tied: bool) -> tuple[str | None, list[str]]:
     """The source of a signal, None where no source can give it; and why those before it cannot."""
     reasons: list[str] = []
     for source, needs in SIGNALS[signal].sources.items():
         if source == "reuse" and preferred == "probe":
             continue
-        reason = next(filter(None, (_blocked(cfg, need, held_out=held_out) for need in sorted(needs))), None)
+        reason = next(filter(None, (_blocked(cfg, need, held_out=held_out, tied=tied) for need in sorted(needs))), None)
         if reason is None:
             return source, reasons
         reasons.append(reason)
@@ -177,10 +178,13 @@ def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool) -> tuple[s
     return None, reasons
 
 
-def _blocked(cfg: Any, need: Need, *, held_out: bool) -> str | None:
+def _blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool) -> str | None:
     """Why a need cannot be met under this configuration, and what to do; None where it can."""
     if need == "held_out":
         return None if held_out else "there are no held-out rows; set `val_set_size` or `test_datasets`"
+    if need == "tied":
+        wanted = "give one the name of its dataset, or set `hbo.held_out: {dataset: set}`"
+        return None if tied else f"no held-out set belongs to a dataset; {wanted}"
     if need == "logits":
         fused = options.without_logits(cfg)
         return fused and f"`{fused}` leaves no logits of a training batch; remove it, or set `hbo.signals: probe`"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "forward", "backward", "held_out"]
-"""What measuring takes: the logits of training batches, passes of the model's own forward or backward, held-out rows."""
+Need = Literal["logits", "forward", "backward", "held_out", "tied"]
+"""What measuring takes: the logits of training batches, passes of its own forward or backward, held-out rows, or a
+held-out set that belongs to a dataset."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ _LOGITS: frozenset[Need] = frozenset({"logits"})
 _FORWARD: frozenset[Need] = frozenset({"forward"})
 _BACKWARD: frozenset[Need] = frozenset({"backward"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
+_TIED: frozenset[Need] = frozenset({"held_out", "tied"})
 
 SIGNALS: Mapping[str, Signal] = {
     "gradient_norm": Signal(
@@ -81,7 +83,7 @@ SIGNALS: Mapping[str, Signal] = {
         "dataset",
         "mean loss per token of the dataset's held-out rows",
         "nats",
-        {"held_out": _FORWARD | _HELD_OUT},
+        {"held_out": _FORWARD | _TIED},
     ),
     "look_ahead": Signal(
         "dataset",

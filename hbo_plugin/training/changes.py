@@ -26,10 +26,12 @@ ON_RESUME: Mapping[str, OnResume] = {
     "log_levels": "acts",
     "record_rows": "acts",
     "stop_on_nan": "acts",
+    "held_out": "acts",
     "levels": "data",
     "difficulty": "data",
     "names": "data",
     "val_set_size": "data",
+    "easiest": "data",
 }
 """What becomes of each key where it changed: the new value acts from the checkpoint on; the run is refused; or the rows
 that follow from it are compared, so that a change that matters is refused. Parameters of a method act."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbo_plugin.clock import Clock
+from hbo_plugin.data.held_out import TARGET
 from hbo_plugin.data.rows import lengths
 from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
@@ -34,9 +35,6 @@ LOG = logging.getLogger(__name__)
 
 _UPDATES = 20
 """How many updates a run should have at least, for its weights to get anywhere."""
-
-TARGET = "target"
-"""The name under which evaluations report the mean over the held-out sets; no set may have it."""
 
 
 class Run:
@@ -77,6 +75,7 @@ class Run:
             observed_every=min(max(1, seen), config.update_every),
             held_out=data.held_out,
             held_out_rows=data.held_out_rows,
+            tied=data.tied,
         )
         self.sources = choice.build(self.context)
         held_out = np.empty(0, np.int32) if data.held_out is None else lengths(data.held_out)

@@ -108,7 +108,12 @@ def test_gradient_variance(trainer: Any) -> None:
 
 def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[..., Probes]) -> None:
     held_out = trainer.train_dataset[3:5] + trainer.train_dataset[18:21]
-    source = probes("gradient_alignment", held_out=held_out, held_out_rows={"b": range(2), "c": range(2, 5)})
+    source = probes(
+        "gradient_alignment",
+        held_out=held_out,
+        held_out_rows={"b_dev": range(2), "c": range(2, 5)},
+        tied={"b": "b_dev"},
+    )
     sets = [gradient(trainer.model, held_out[:2]), gradient(trainer.model, held_out[2:])]
     for rows, found in zip((range(16), range(16, 24)), source.measure(1)["gradient_alignment"], strict=True):
         direction = gradient(trainer.model, [trainer.train_dataset[row] for row in rows])
@@ -124,7 +129,7 @@ def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[...
 
 def test_held_out_losses_that_are_not_finite_are_counted(trainer: Any, probes: Callable[..., Probes]) -> None:
     """Of each dataset that has held-out rows: the others were not measured at all."""
-    context = probes(held_out=trainer.train_dataset[3:5], held_out_rows={"b": range(2)})._context
+    context = probes(held_out=trainer.train_dataset[3:5], held_out_rows={"b": range(2)}, tied={"b": "b"})._context
     source = HeldOut(["held_out_loss"], context)
     source.measure(1)
     assert source.dropped == 0

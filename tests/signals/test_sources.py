@@ -22,9 +22,9 @@ CLOSED_FORM = (
 )
 
 
-def chosen(cfg: dict[str, Any], *signals: str, held_out: bool = False, **keys: Any) -> Choice:
+def chosen(cfg: dict[str, Any], *signals: str, held_out: bool = False, tied: bool = False, **keys: Any) -> Choice:
     """The choice for these signals under Axolotl's options and the keys of the `hbo:` block."""
-    return choose(cfg, HBOConfig(**keys), signals, held_out=held_out)
+    return choose(cfg, HBOConfig(**keys), signals, held_out=held_out, tied=tied)
 
 
 def refused(cfg: dict[str, Any], *signals: str, **keys: Any) -> str:
@@ -60,7 +60,7 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
 
 def test_training_batches_come_first() -> None:
     assert chosen({}, "gradient_norm", "perplexity_ratio") == Choice(
-        {"reuse": ("gradient_norm", "perplexity_ratio")}, held_out_losses=False, notes=(CLOSED_FORM,)
+        {"reuse": ("gradient_norm", "perplexity_ratio")}, held_out_losses=True, notes=(CLOSED_FORM,)
     )
     assert chosen({}, "loss", "similarity", held_out=True) == Choice(
         {"reuse": ("loss",), "probe": ("similarity",)}, held_out_losses=True
@@ -69,14 +69,14 @@ def test_training_batches_come_first() -> None:
 
 
 def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
-    asked = chosen({}, "loss", "held_out_loss", held_out=True, signals="probe")
+    asked = chosen({}, "loss", "held_out_loss", held_out=True, tied=True, signals="probe")
     assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, held_out_losses=True)
     fused = chosen(FUSED, "loss", "look_ahead")
     note = (
         "`loss` comes from passes over a sample of rows, because `liger_fused_linear_cross_entropy: true` leaves no logits "
         "of a training batch; remove it, or set `hbo.signals: probe`"
     )
-    assert fused == Choice({"probe": ("loss", "look_ahead")}, held_out_losses=False, notes=(note,))
+    assert fused == Choice({"probe": ("loss", "look_ahead")}, held_out_losses=True, notes=(note,))
 
 
 def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
@@ -84,12 +84,8 @@ def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
     assert chosen(FSDP2, *signals, held_out=True) == Choice(
         {"reuse": signals}, held_out_losses=True, notes=(CLOSED_FORM,)
     )
-    left_out = (
-        "held-out losses of single datasets are not measured under `deepspeed`; they are under DDP, and under FSDP with "
-        "`fsdp_version: 2`"
-    )
     assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice(
-        {"reuse": signals}, held_out_losses=False, notes=(left_out, CLOSED_FORM)
+        {"reuse": signals}, held_out_losses=False, notes=(CLOSED_FORM,)
     )
     assert chosen(FSDP2, "similarity").names == {"probe": ("similarity",)}
 
@@ -115,6 +111,10 @@ def test_held_out_signals_need_held_out_rows() -> None:
     assert refused({}, "held_out_loss") == (
         "`held_out_loss`, which the method `hbo` needs, cannot be measured here: there are no held-out rows; set "
         "`val_set_size` or `test_datasets`."
+    )
+    assert refused({}, "held_out_loss", held_out=True) == (
+        "`held_out_loss`, which the method `hbo` needs, cannot be measured here: no held-out set belongs to a dataset; "
+        "give one the name of its dataset, or set `hbo.held_out: {dataset: set}`."
     )
 
 

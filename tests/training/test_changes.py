@@ -29,6 +29,8 @@ OTHER: dict[str, Any] = {
     "log_levels": True,
     "record_rows": True,
     "stop_on_nan": True,
+    "held_out": {"a": "b"},
+    "easiest": "high",
 }
 """Another value of every key, but for `settings`, which only a class of the user's has."""
 

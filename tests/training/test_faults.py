@@ -96,15 +96,10 @@ def load_data(config: dict[str, Any], folder: Path) -> Any:
 
 
 @pytest.mark.axolotl
-def test_a_dataset_of_one_row_has_one_level(make_config: Any, tmp_path: Path) -> None:
-    config = make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
-        load_data(config, tmp_path)
-    assert str(error.value) == (
-        "dataset `words` has 1 rows to train on, fewer than `hbo.levels: 2`: "
-        "lower `hbo.levels`, add rows, or remove the dataset."
-    )
-    assert load_data({**config, "hbo": {"levels": 1}}, tmp_path).cells.sizes.tolist() == [[13], [1]]
+def test_a_dataset_of_one_row_has_one_level_and_holds_out_none(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2), tmp_path)
+    assert loaded.cells.sizes.tolist() == [[7, 6], [1, 0]]
+    assert loaded.held_out_rows == {"sums": range(3)}
 
 
 @pytest.mark.axolotl
@@ -112,8 +107,8 @@ def test_a_dataset_that_sequence_len_empties(make_config: Any, tmp_path: Path) -
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         load_data(make_config({"sums": 16, "words": 16}, sequence_len=32), tmp_path)
     assert str(error.value) == (
-        "dataset `sums` has 0 rows to train on, fewer than `hbo.levels: 2`: "
-        "lower `hbo.levels`, add rows, or remove the dataset."
+        "dataset `sums` has no rows to train on: it is empty, or all its rows are longer than `sequence_len` or "
+        "without a token to train on; change that, or remove the dataset."
     )
 
 
