@@ -212,6 +212,17 @@ def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Callab
     assert source.dropped == 1 + 2 + ROWS
 
 
+def test_a_cell_without_rows_is_not_measured(trainer: Any, probes: Callable[..., Probes]) -> None:
+    """A dataset may have fewer rows than levels."""
+    lengths = np.array([len(row["input_ids"]) for row in trainer.train_dataset], np.int32)
+    cells = Cells(("a", "b"), np.array([[16, 0], [4, 4]]), lengths, ("", ""))
+    source = probes("loss", "perplexity_ratio", cells=cells)
+    source.begin(0)
+    for name, values in source.measure(1).items():
+        assert np.isnan(values).tolist() == [[False, True], [False, False]], name
+    assert source.dropped == 0
+
+
 def test_probes_resume(probes: Callable[..., Probes]) -> None:
     names = ("gradient_norm", "perplexity_ratio")
     source = probes(*names)
