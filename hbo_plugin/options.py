@@ -22,12 +22,15 @@ _REFUSED = {
     "process_reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
     "curriculum_sampling": "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
     "balance_labels": "needs Axolotl's own sampler, which hbo replaces; remove it",
-    "use_dft": "changes the loss of each token, so signals would measure something else; remove it",
     "diffusion_lm": "has no next-token loss to measure; remove it, or remove `hbo:`",
     "auto_find_batch_size": "changes the rows of a step during the run; remove it and lower `micro_batch_size`",
 }
 """Options that cannot work with a mixture that moves: why not, and what to do."""
 _REFUSED_OF_ACCELERATE = ("dispatch_batches", "split_batches")
+_PARALLEL = ("tensor_parallel_size", "context_parallel_size", "sequence_parallel_degree", "expert_parallel_size")
+"""Above 1, ranks share a batch, while hbo counts a batch for each."""
+_CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer", "diffusion")
+"""Options under which the loss that is trained on is not that of the next token, which signals measure."""
 
 _WITHOUT_LOGITS = (
     "cut_cross_entropy",
@@ -67,6 +70,11 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
         for key in _REFUSED_OF_ACCELERATE
         if accelerator.get(key)
     ]
+    wrong += [
+        f"`{key}: {data[key]}` lets ranks share a batch, while hbo counts a batch for each; set it to 1."
+        for key in _PARALLEL
+        if (data.get(key) or 1) > 1
+    ]
     if wrong:
         raise ValueError("\n".join(["`hbo:` cannot be combined with these options:", *wrong]))
 
@@ -83,6 +91,11 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
             LOG.warning("`%s` has no effect, because hbo packs the rows itself.", _written(key, cfg[key]))
     if cfg.get("group_by_length"):
         LOG.warning("`group_by_length: true` has no effect, because the weights choose the rows.")
+    if cfg.get("save_only_model") and (cfg.get("resume_from_checkpoint") or cfg.get("auto_resume_from_checkpoints")):
+        LOG.warning(
+            "`save_only_model: true` keeps no optimizer, so a resumed run begins its learning-rate schedule anew, "
+            "warm-up included."
+        )
     for entry in cfg.get("datasets") or []:
         if entry.get("weight") is not None:
             LOG.warning("`datasets[].weight: %s` of `%s`: %s.", entry["weight"], entry.get("path"), _SUBSAMPLED)
@@ -121,7 +134,14 @@ def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) 
 
 def without_logits(cfg: Mapping[str, Any]) -> str | None:
     """The option under which training batches have no logits to look at, as in `torch_compile: true`; None if none is."""
-    return next((_written(key, cfg[key]) for key in _WITHOUT_LOGITS if cfg.get(key)), None)
+    # It writes the gradient over logits of 32 bits, and over a copy of others.
+    overwritten = ("liger_cross_entropy",) if not (cfg.get("bf16") or cfg.get("fp16")) else ()
+    return next((_written(key, cfg[key]) for key in (*_WITHOUT_LOGITS, *overwritten) if cfg.get(key)), None)
+
+
+def changed_loss(cfg: Mapping[str, Any]) -> str | None:
+    """The option under which the model is not trained on its next-token loss; None if none is."""
+    return next((_written(key, cfg[key]) for key in _CHANGED_LOSS if cfg.get(key)), None)
 
 
 def sharded(cfg: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from hbo_plugin import options
-from hbo_plugin.args import HBOArgs
+from hbo_plugin.args import HBOArgs, HBOConfig
+from hbo_plugin.signals.sources import choose
 
 REFUSED = {
     "processor_type": ("AutoProcessor", "feeds images, which hbo cannot batch; remove it, or remove `hbo:`"),
@@ -29,7 +30,6 @@ REFUSED = {
         "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
     ),
     "balance_labels": (True, "needs Axolotl's own sampler, which hbo replaces; remove it"),
-    "use_dft": (True, "changes the loss of each token, so signals would measure something else; remove it"),
     "diffusion_lm": ({"noise_schedule": "cosine", "steps": 128}, "has no next-token loss to measure; remove it, or remove `hbo:`"),
     "auto_find_batch_size": (
         True,
@@ -63,6 +63,35 @@ def test_an_option_that_cannot_work_is_refused_with_what_to_do(option: str) -> N
 
 def test_every_refused_option_is_tested() -> None:
     assert options._REFUSED.keys() == REFUSED.keys()
+
+
+@pytest.mark.parametrize("key", options._PARALLEL)
+def test_ranks_that_share_a_batch_are_refused(key: str) -> None:
+    assert refusal({key: 2}) == (
+        "Value error, `hbo:` cannot be combined with these options:\n"
+        f"`{key}: 2` lets ranks share a batch, while hbo counts a batch for each; set it to 1."
+    )
+    HBOArgs.model_validate({"hbo": {}, key: 1})
+
+
+@pytest.mark.parametrize("key", options._CHANGED_LOSS)
+def test_signals_are_refused_where_the_loss_is_another(key: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"`{key}: true` changes the loss that is trained on, but the signals"
+    ) as error:
+        choose({key: True}, HBOConfig(), ["loss"], held_out=False, tied=False)
+    assert str(error.value).endswith("remove it, or choose a method without signals, such as `temperature`.")
+    assert choose({key: True}, HBOConfig(), [], held_out=False, tied=False).names == {}
+
+
+def test_a_loss_that_writes_over_the_logits_leaves_none() -> None:
+    assert options.without_logits({"liger_cross_entropy": True}) == "liger_cross_entropy: true"
+    assert options.without_logits({"liger_cross_entropy": True, "bf16": "auto"}) is None
+
+
+def test_a_schedule_that_begins_anew_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    (warning,) = warnings(caplog, {"save_only_model": True, "auto_resume_from_checkpoints": True})
+    assert "begins its learning-rate schedule anew" in warning
 
 
 @pytest.mark.parametrize("key", ["dispatch_batches", "split_batches"])

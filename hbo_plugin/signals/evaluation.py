@@ -57,7 +57,8 @@ class Evaluation:
             return
         rows = self._rows_of(batch * self._context.ranks.size + self._context.ranks.rank)
         # Accelerate fills the last batches with rows that were evaluated before.
-        labels, logits = labels[: len(rows)], logits[: len(rows)]
+        if len(labels) > 1:
+            labels, logits = labels[: len(rows)], logits[: len(rows)]
         if not rows:
             return
         at, owners, targets = answers(labels, rows, self._lengths, left=self._context.pads_left)

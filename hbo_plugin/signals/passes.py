@@ -91,6 +91,8 @@ def answers(
         The positions that predict a token of an answer, in the batch as one line, int64[n]; the row of each, counted in
         the order of the batch, int64[n]; and the tokens to predict, int64[n].
     """
+    if len(labels) == 1:  # `batch_flattening` makes one line of the rows of a batch
+        sequences = [[row for sequence in sequences for row in sequence]]
     found = torch.as_tensor(_segments(sequences, labels.shape[1], lengths, left=left), device=labels.device)
     # A token is predicted by the one before it, which belongs to another row where a row begins.
     inside = (found[:, 1:] >= 0) & (found[:, 1:] == found[:, :-1])

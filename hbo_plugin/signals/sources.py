@@ -134,6 +134,12 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
         ValueError: a signal that is unknown, or that cannot be measured under this configuration.
     """
     preferred = "probe" if config.signals == "auto" and config.published else config.signals
+    if signals and (changed := options.changed_loss(cfg)):
+        msg = (
+            f"`{changed}` changes the loss that is trained on, but the signals of the method `{config.method}` measure "
+            f"the next-token loss; remove it, or choose a method without signals, such as `temperature`."
+        )
+        raise ValueError(msg)
     names: dict[str, tuple[str, ...]] = {}
     notes = []
     for signal in signals:

@@ -116,6 +116,16 @@ def test_signals_are_those_of_the_rows(
     assert np.isnan(seen.measure(2)["loss"]).all()
 
 
+def test_rows_of_a_batch_may_come_as_one_line(rows: list[dict[str, Any]]) -> None:
+    """As under `batch_flattening`: the loader has rows one by one, the model has them one after the other."""
+    apart, flattened = observer(rows), observer(rows)
+    apart.observe(batch(rows, [[0, 7, 4]]))
+    one_line = batch(rows, [[0, 7, 4]])
+    flattened.observe(Batch(one_line.inputs, one_line.outputs, [[0], [7], [4]]))
+    for (name, one), other in zip(apart.measure(1).items(), flattened.measure(1).values(), strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
 def test_a_sketch_keeps_norms(rows: list[dict[str, Any]]) -> None:
     torch.manual_seed(0)
     gradients = torch.randn((50, 5000)) * torch.rand(5000)
