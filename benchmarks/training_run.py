@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from hbo_plugin.args import HBOConfig
@@ -172,7 +173,7 @@ def _laid_out(train: Rows, counts: Sequence[int], held_out: Sequence[Rows], leve
     cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
     ends = np.cumsum([0, *map(len, held_out)]).tolist()
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-    return RunData(train, cells, _together(held_out), ranges, dict(zip(names, names, strict=True)))
+    return RunData(train, cells, Dataset.from_list(_together(held_out)), ranges, dict(zip(names, names, strict=True)))
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

@@ -8,7 +8,7 @@ from hbo_plugin import _sampler
 from hbo_plugin._sampler import MixtureSampler, Packer
 
 CLASSES = [MixtureSampler, Packer]
-PUBLIC = [(owner, name) for owner in CLASSES for name in vars(owner) if not name.startswith("_")]
+PUBLIC = [(owner, name) for owner in CLASSES for name in sorted(vars(owner)) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("owner", CLASSES)

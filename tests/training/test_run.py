@@ -1,12 +1,13 @@
 """The step of a run, without Axolotl."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
 
-from benchmarks.training_run import MODELS, Training, made_rows
+from benchmarks.training_run import MODELS, Training, made_rows  # noqa: E402
 
 
 @pytest.fixture
@@ -37,3 +38,37 @@ def test_a_step_on_rows_that_hbo_did_not_draw_stops_the_run(training: Training) 
     assert str(error.value) == (
         "a step was made on rows that hbo did not draw: another plugin replaced the training DataLoader; remove it."
     )
+
+
+def diverged(folder: Path, **keys: Any) -> Training:
+    """A run of two steps whose model is not a number any more, just before its update."""
+    data = made_rows((24, 16), 12), made_rows((4, 4), 12, seed=1)
+    block = {"update_every": 2, "levels": 1, **keys}
+    training = Training.of(MODELS["tiny"](), *data, rows_per_step=8, steps=8, folder=folder, block=block)
+    training.step(1)
+    with torch.no_grad():
+        training.model.lm_head.weight.fill_(float("nan"))
+    return training
+
+
+def test_a_model_that_diverged_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    diverged(tmp_path).step(2)
+    assert "nothing that was measured at step 2 is a finite number" in caplog.text
+    assert "`hbo.stop_on_nan: true`" in caplog.text
+
+
+def test_a_model_that_diverged_ends_the_run_where_that_is_asked_for(tmp_path: Path) -> None:
+    training = diverged(tmp_path, stop_on_nan=True)
+    with pytest.raises(RuntimeError, match="nothing that was measured at step 2 is a finite number"):
+        training.step(2)
+
+
+@pytest.mark.parametrize(("every", "warned"), [(8, True), (7, False)])
+def test_updates_beyond_the_end_of_the_run_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, every: int, *, warned: bool
+) -> None:
+    data = made_rows((24, 16), 12), made_rows((4, 4), 12, seed=1)
+    block = {"update_every": every, "levels": 1}
+    Training.of(MODELS["tiny"](), *data, rows_per_step=8, steps=8, folder=tmp_path, block=block)
+    found = "so the weights will never change; set `update_every: 1` for about 8 updates." in caplog.text
+    assert found == warned
