@@ -82,12 +82,12 @@ class Reuse(SignalSource):
         """The row that each token belongs to, counted over all sequences, -1 for padding; int64[sequences, tokens]."""
         segments = np.full((len(sequences), tokens), -1)
         number = 0
-        for line, rows in zip(segments, sequences, strict=True):
+        for segment, rows in zip(segments, sequences, strict=True):
             if len(rows) == 1:  # on whichever side it is padded
-                line[:] = number
+                segment[:] = number
             else:
                 owners = np.repeat(np.arange(number, number + len(rows)), self._context.cells.lengths[list(rows)])
-                line[tokens - len(owners) if self._context.pads_left else 0 :][: len(owners)] = owners
+                segment[tokens - len(owners) if self._context.pads_left else 0 :][: len(owners)] = owners
             number += len(rows)
         return segments
 
