@@ -236,10 +236,10 @@ def undisturbed(context: Context, *, gradient: bool) -> Iterator[None]:
 def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> NDArray[np.float64]:
     """Of each row the sums of statistics over its answer, and the number of its tokens; float64[names + 1, rows]."""
     keep = labels[:, 1:] != IGNORED
-    line, place = keep.nonzero(as_tuple=True)
-    at = (line * labels.shape[1] + place).to(logits.device)
-    values, _ = token_statistics(logits.flatten(0, 1), at, labels[line, place + 1].to(logits.device), names)
-    sums = [np.bincount(line, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
+    row, place = keep.nonzero(as_tuple=True)
+    at = (row * labels.shape[1] + place).to(logits.device)
+    values, _ = token_statistics(logits.flatten(0, 1), at, labels[row, place + 1].to(logits.device), names)
+    sums = [np.bincount(row, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
     return np.stack([*sums, keep.sum(1).double().numpy()])
 
 

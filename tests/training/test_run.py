@@ -41,13 +41,13 @@ def test_a_step_on_rows_that_hbo_did_not_draw_stops_the_run(training: Training) 
 
 
 def diverged(folder: Path, **keys: Any) -> Training:
-    """A run of two steps whose model is not a number any more, just before its update."""
+    """A run just before its first update, whose model has not been a number since the last one."""
     data = made_rows((24, 16), 12), made_rows((4, 4), 12, seed=1)
     block = {"update_every": 2, "levels": 1, **keys}
     training = Training.of(MODELS["tiny"](), *data, rows_per_step=8, steps=8, folder=folder, block=block)
-    training.step(1)
     with torch.no_grad():
         training.model.lm_head.weight.fill_(float("nan"))
+    training.step(1)
     return training
 
 
