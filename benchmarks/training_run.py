@@ -148,12 +148,12 @@ class Training:
     ) -> None:
         config = HBOConfig.model_validate({"levels": LEVELS, **block})
         names = tuple(f"set{number}" for number in range(len(rows)))
-        train, levels = self.trainer.train_dataset, config.levels
-        sizes = np.array([np.diff(np.arange(levels + 1) * size // levels) for size in rows])
+        train, levels = self.trainer.train_dataset, config.levels_of(names)
+        sizes = np.array([np.diff(np.arange(cuts + 1) * size // cuts) for size, cuts in zip(rows, levels, strict=True)])
         cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
         ends = np.cumsum([0, *map(len, held_out)]).tolist()
         ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-        data = RunData(train, cells, _together(held_out), ranges)
+        data = RunData(train, cells, _together(held_out), ranges, dict(zip(names, names, strict=True)))
         method = config.make_method(cells.sizes, names, seed=seed, batch=batch)
         self._run = Run(self.trainer, data, config, plan({}, config, method.signals, held_out=True), method, seed=seed)
         self.trainer.hbo = self.run

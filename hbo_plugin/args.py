@@ -17,6 +17,8 @@ from hbo_plugin.options import refuse_incompatible
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
 
+LEVELS = 4
+"""The difficulty levels of a dataset for which none are set."""
 MAX_EPOCHS = 10.0
 """The cap of a dataset that has none of its own."""
 _Above0 = Annotated[float, Field(gt=0)]
@@ -56,7 +58,11 @@ class HBOConfig(BaseModel):
         default="auto",
         description="Where signals come from: the training batches, passes of their own, or the first where it can be.",
     )
-    levels: _Count = Field(default=4, description="Difficulty levels per dataset; 1 balances datasets only.")
+    levels: _Count | dict[str, _Count] = Field(
+        default=LEVELS,
+        description="Difficulty levels, of all datasets or by name; 1 balances datasets only. "
+        "A dataset with fewer rows has a level for each.",
+    )
     difficulty: str = Field(
         default="length",
         min_length=1,
@@ -97,6 +103,13 @@ class HBOConfig(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of the stream; Axolotl's `seed` if unset.")
     names: list[str] | None = Field(default=None, description="One name for each entry of `datasets:`.")
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
+    held_out: dict[str, str] | None = Field(
+        default=None,
+        description="The held-out set of a dataset, by name, where `test_datasets` calls it something else.",
+    )
+    easiest: Literal["low", "high"] = Field(
+        default="low", description="Which scores of `difficulty` are the easiest: a quality column wants `high`."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -136,9 +149,13 @@ class HBOConfig(BaseModel):
         laps = self.max_epochs
         return [laps.get(name, MAX_EPOCHS) if isinstance(laps, dict) else laps for name in names]
 
+    def levels_of(self, names: Sequence[str]) -> list[int]:
+        """The difficulty levels of each dataset."""
+        return [self.levels.get(name, LEVELS) if isinstance(self.levels, dict) else self.levels for name in names]
+
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""
-        for key in ("max_epochs", "val_set_size"):
+        for key in ("max_epochs", "val_set_size", "levels", "held_out"):
             given = getattr(self, key)
             for name in given if isinstance(given, dict) else ():
                 if name not in names:

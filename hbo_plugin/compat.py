@@ -1,24 +1,44 @@
 """Every private name of Axolotl that the plugin relies on, each once, with a clear error where it is missing."""
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 SUPPORTED = ">=0.19,<0.22"
+_SFT = "axolotl.utils.data.sft"
+
+
+PREPARING = (
+    "added_tokens_overrides", "chat_template", "chat_template_jinja", "chat_template_kwargs", "context_parallel_size",
+    "dataset_exact_deduplication", "dataset_shard_idx", "dataset_shard_num", "deepspeed", "default_system_message",
+    "eot_tokens", "eval_sample_packing", "eval_sequence_len", "excess_length_strategy", "group_by_length",
+    "is_mistral_derived_model", "is_qwen_derived_model", "kd_temperature", "min_sample_len", "model_config_type",
+    "pose_max_context_len", "pose_num_chunks", "pose_split_on_token_ids", "sample_packing", "sequence_len",
+    "special_tokens", "tokens", "train_on_inputs", "trust_remote_code", "use_pose",
+)  # fmt: skip
+"""Keys of a configuration that Axolotl's preparing of rows reads and that change them."""
+
+
+def axolotl_version() -> str:
+    """The version that is installed."""
+    try:
+        return version("axolotl")
+    except PackageNotFoundError:
+        return "no version at all"
 
 
 def _axolotl(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        try:
-            found = version("axolotl")
-        except PackageNotFoundError:
-            found = "no version at all"
         msg = (
-            f"`{module}.{name}` was not found: hbo works with axolotl {SUPPORTED}, and {found} is installed; "
+            f"`{module}.{name}` was not found: hbo works with axolotl {SUPPORTED}, and {axolotl_version()} is installed; "
             f"install a supported version."
         )
         # Not an ImportError, which Axolotl 0.19 swallows.
@@ -32,18 +52,27 @@ def load_tokenizer(cfg: Any) -> Any:
 
 def load_entry(tokenizer: Any, cfg: Any, split: str) -> Any:
     """The tokenised rows of the entries of `cfg`, prepared or from Axolotl's cache; `split` is `train` or `test`."""
-    load = _axolotl("axolotl.utils.data.sft", "_load_and_prepare_datasets")
+    load = _axolotl(_SFT, "_load_and_prepare_datasets")
     train, evaluation, _ = load(tokenizer, cfg, split=split)
     return train if split == "train" else evaluation
 
 
 def with_prepare_lock(cfg: Any, load: Callable[[], Any]) -> Any:
     """Run `load` on one rank at a time: the first prepares the data, the others find them in the cache."""
+    folder = Path(cfg.dataset_prepared_path or default_prepared_path())
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        return load()  # nothing can be written, a lock neither; it may hold everything
     lock = _axolotl("axolotl.utils.data.lock", "FileLockLoader")(cfg)
     try:
         return lock.load(load)
     finally:
         lock.cleanup()
+
+
+def fits_in_bins(lengths: Any, capacity: int, bins: int) -> bool:
+    """Whether Axolotl's packing gets rows of these lengths, int32[rows], into so many bins."""
+    check = _axolotl("axolotl.utils.samplers.multipack", "ffd_check")
+    return bool(check(np.asarray(lengths, dtype=np.int64), capacity, bins))
 
 
 def dataset_meta(**fields: Any) -> Any:
@@ -80,6 +109,14 @@ def _supported_model_trainer_cls(cfg: Any) -> type | None:
     return None if factory is None else factory(cfg)
 
 
+class RowError(Exception):
+    """A row of the user's data that cannot be used; the message says which and why."""
+
+
+class ColumnError(Exception):
+    """A column that the user's data do not have; `args` are those that they have."""
+
+
 class _KeepColumn:
     """A tokenising strategy that hands one column of its input on to its output."""
 
@@ -107,31 +144,60 @@ class _KeepColumn:
 
 
 @contextmanager
-def keeping_column(source: str, target: str) -> Iterator[None]:
-    """While open, Axolotl's tokenising keeps the column `source` of the raw rows, under the name `target`.
+def watching_rows(column: str | None, target: str, check_tokenised: Callable[[Any], None]) -> Iterator[None]:
+    """While open, Axolotl's tokenising names the row that it fails on, and keeps a column.
 
     Axolotl removes every column of the user's data when it tokenises, and one raw row may become none or several, so
     that a column cannot be put back afterwards.
+
+    Args:
+        column: of the raw rows, or None.
+        target: its name in the tokenised rows.
+        check_tokenised: called with rows that the user tokenised, before Axolotl looks at them.
+
+    Raises:
+        RowError: a row cannot be tokenised.
+        ColumnError: the rows have no such column.
     """
-    tokenised = _axolotl("axolotl.datasets", "TokenizedPromptDataset")
-    process = _axolotl("axolotl.datasets", "TokenizedPromptDataset").process
+    prompts, loader = _axolotl("axolotl.datasets", "TokenizedPromptDataset"), importlib.import_module(_SFT)
+    process, wrap = prompts.process, _axolotl(_SFT, "get_dataset_wrapper")
 
-    def process_keeping(self: Any, dataset: Any) -> Any:
-        if source not in dataset.column_names:
-            raise missing_column(source, dataset.column_names)
-        self.prompt_tokenizer = _KeepColumn(self.prompt_tokenizer, source, target)
-        return process(self, dataset)
+    def process_watched(self: Any, dataset: Any) -> Any:
+        if column:
+            self.prompt_tokenizer = _KeepColumn(self.prompt_tokenizer, column, target)
+        try:
+            return process(self, dataset)
+        except Exception as error:
+            if (failing := _failing_row(self.prompt_tokenizer, dataset)) is None:
+                raise
+            raise failing from error
 
-    tokenised.process = process_keeping
+    def wrap_watched(*args: Any, **kwargs: Any) -> Any:
+        dataset = kwargs["dataset"]
+        if column and column not in dataset.column_names:
+            raise ColumnError(*dataset.column_names)
+        if "input_ids" in dataset.column_names and (
+            "labels" in dataset.column_names or not kwargs["dataset_config"].type
+        ):
+            check_tokenised(dataset)
+        return wrap(*args, **kwargs)
+
+    prompts.process, loader.get_dataset_wrapper = process_watched, wrap_watched  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        tokenised.process = process
+        prompts.process, loader.get_dataset_wrapper = process, wrap  # type: ignore[attr-defined]
 
 
-def missing_column(column: str, present: list[str]) -> ValueError:
-    """The error for a `difficulty` that is neither a known kind nor a column of the data."""
-    return ValueError(
-        f"`hbo.difficulty: {column}` is no column of this dataset, which has {', '.join(f'`{name}`' for name in present)}; "
-        f"name one of them, or write length, loss, perplexity or ifd."
-    )
+def _failing_row(strategy: Any, dataset: Any) -> RowError | None:
+    """The first row that a strategy fails on, found by going through them one at a time."""
+    for index, row in enumerate(dataset):
+        prompt = {key: [value] for key, value in row.items()} if strategy.supports_batched else row
+        try:
+            strategy.tokenize_prompt(prompt)
+        except Exception as error:  # noqa: BLE001 whatever it is, the user must know the row
+            empty = " and ".join(f"`{key}`" for key, value in row.items() if value in (None, [], {}, ""))
+            why = f", whose {empty} is empty," if empty else ""
+            reason = f"{type(error).__name__}: {error}"
+            return RowError(f"row {index + 1}{why} cannot be tokenised ({reason}); correct or remove it")
+    return None

@@ -4,6 +4,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo_plugin import compat
+
 LOG = logging.getLogger(__name__)
 
 _REFUSED = {
@@ -34,6 +39,9 @@ _WITHOUT_LOGITS = (
 _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 """Options under which no rank holds the whole model."""
 
+_PACKING_ATTENTION = ("attn_supports_packing", "flash_attention", "flex_attention", "xformers_attention")
+"""Set by Axolotl 0.21, or by the user of an older one, where attention tells the rows of one long bin apart."""
+
 _SUBSAMPLED = (
     "it keeps that share of the dataset's rows, chosen once before tokenising (Axolotl 0.19 ignores it), "
     "and is no mixing probability"
@@ -59,6 +67,11 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
         for key in _REFUSED_OF_ACCELERATE
         if accelerator.get(key)
     ]
+    if data.get("test_datasets") and isinstance(data["hbo"], Mapping) and data["hbo"].get("val_set_size"):
+        wrong.append(
+            "`hbo.val_set_size` takes rows out of the training set, while `test_datasets` are what is evaluated; "
+            "remove one of them."
+        )
     if wrong:
         raise ValueError("\n".join(["`hbo:` cannot be combined with these options:", *wrong]))
 
@@ -87,23 +100,26 @@ def notes_on_data(cfg: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def check_packed_evaluation(cfg: Mapping[str, Any], tokens: int) -> None:
+def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) -> None:
     """Refuse packed held-out rows that fill no batch: Axolotl drops a batch that is not full, and would evaluate on none.
 
     Args:
         cfg: Axolotl's configuration.
-        tokens: of the held-out rows.
+        lengths: tokens of each held-out row, int32[rows].
 
     Raises:
         ValueError: there are too few.
     """
-    batch = (
-        (cfg.get("eval_batch_size") or cfg["micro_batch_size"]) * cfg["sequence_len"] * max(1, cfg["world_size"] or 1)
-    )
-    if cfg.get("eval_sample_packing") and tokens < batch:
+    separate = cfg.get("multipack_real_batches")
+    if separate is None:
+        separate = not any(cfg.get(key) for key in _PACKING_ATTENTION)
+    if not (cfg.get("eval_sample_packing") and separate):
+        return  # where attention tells packed rows apart, a batch is one long bin, full or not
+    bins, tokens = cfg.get("eval_batch_size") or cfg["micro_batch_size"], int(cfg["sequence_len"])
+    if lengths.sum() <= (bins - 1) * tokens and compat.fits_in_bins(lengths, tokens, bins - 1):
         msg = (
-            f"the held-out rows have {tokens} tokens, but a packed batch of the evaluation has {batch}: "
-            f"hold out more rows, or set `eval_sample_packing: false`."
+            f"the held-out rows have {lengths.sum()} tokens and fill fewer than the {bins} x {tokens} tokens "
+            f"of one packed batch of the evaluation: hold out more rows, or set `eval_sample_packing: false`."
         )
         raise ValueError(msg)
 

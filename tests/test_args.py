@@ -95,7 +95,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
 def test_bounds(key: str, value: float) -> None:
     with pytest.raises(ValidationError) as error:
         HBOConfig.model_validate({key: value})
-    assert error.value.errors()[0]["loc"] == (key,)
+    assert error.value.errors()[0]["loc"][0] == key
 
 
 @pytest.mark.axolotl

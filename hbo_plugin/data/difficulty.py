@@ -1,6 +1,7 @@
 """Difficulty: how hard a row is, by its length, a column of the data, or the loss of the initial model."""
 
 import hashlib
+import io
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -10,78 +11,86 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from hbo_plugin.args import MODEL_SCORES
-from hbo_plugin.data.rows import digest, fetch, lengths
+from hbo_plugin.data.files import FileDigests, write_whole
+from hbo_plugin.data.prepared import COLUMN, Prepared
+from hbo_plugin.data.rows import fetch
 from hbo_plugin.signals import answer_loss, by_length, pad
 
 LOG = logging.getLogger(__name__)
 
-COLUMN = "hbo_difficulty"
-"""Carries a column of the user's data through Axolotl's tokenising."""
-
 _SAVE_EVERY = 50
 """Batches between two saves of unfinished scores."""
+_UNSCORED = -np.inf
+"""Stands for a row that was not scored yet; no score can be it."""
+
+
+def column_of(kind: str) -> str | None:
+    """The column of the raw rows that a `difficulty` names; None for the kinds that hbo computes."""
+    return None if kind == "length" or kind in MODEL_SCORES else kind
 
 
 class Scorer:
     """Scores the rows of datasets, with one model for all of them, and a cache on disk."""
 
-    def __init__(self, kind: str, cfg: Any, tokenizer: Any, cache: Path) -> None:
+    def __init__(self, kind: str, cfg: Any, tokenizer: Any, files: FileDigests, cache: Path) -> None:
         """Nothing is loaded until a score is missing.
 
         Args:
             kind: `length`, `loss`, `perplexity`, `ifd` or the name of a column.
             cfg: Axolotl's configuration, for the model and its precision.
             tokenizer: whose beginning-of-sequence token stands before an answer without its prompt.
+            files: digests of the model's files.
             cache: folder of the scores.
         """
         self._kind = kind
         self._cfg = cfg
         self._bos = tokenizer.bos_token_id
+        self._files = files
         self._cache = cache
 
-    def score(self, dataset: Any, name: str) -> NDArray[np.float64]:
-        """Difficulty of each row of a tokenised dataset, larger is harder, NaN where there is none; float64[rows]."""
+    def score(self, part: Prepared, name: str) -> NDArray[np.float64]:
+        """Difficulty of each row of a dataset, larger is harder, NaN where there is none; float64[rows]."""
         if self._kind == "length":
-            return lengths(dataset).astype(np.float64)
+            return part.lengths.astype(np.float64)
         if self._kind in MODEL_SCORES:
-            return self._model_scores(dataset, name)
+            return self._model_scores(part, name)
+        # Rows that the user tokenised keep their columns under their own names.
+        values = part.rows[COLUMN if COLUMN in part.rows.column_names else self._kind]
         try:
-            return np.array([np.nan if x is None else float(x) for x in dataset[COLUMN]], dtype=np.float64)
+            return np.array([np.nan if x is None else float(x) for x in values], dtype=np.float64)
         except (TypeError, ValueError) as error:
             msg = f"`hbo.difficulty: {self._kind}` is not a number in every row of dataset `{name}` ({error}); use a numeric column."
             raise ValueError(msg) from error
 
-    def _model_scores(self, dataset: Any, name: str) -> NDArray[np.float64]:
-        key = hashlib.blake2b(f"{digest(dataset)} {self._model_id} {self._kind}".encode(), digest_size=16).hexdigest()
-        done, unfinished = self._cache / f"{key}.npy", self._cache / f"{key}.partial.npy"
-        if done.exists():
-            return np.load(done)  # type: ignore[no-any-return]
-        self._cache.mkdir(parents=True, exist_ok=True)
-        scores = self._unfinished(dataset, name, unfinished)
-        _save(done, scores)
-        unfinished.unlink(missing_ok=True)
+    def _model_scores(self, part: Prepared, name: str) -> NDArray[np.float64]:
+        stamp = f"{part.digest} {self._model_id} {self._bos} {self._kind}"
+        key = hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
+        path, partial = self._cache / f"{key}.npy", self._cache / f"{key}.partial.npy"
+        count = len(part.rows)
+        if (scores := _read(path, count)) is not None:
+            return scores
+        scores = _read(partial, count)
+        scores = np.full(count, _UNSCORED) if scores is None else scores
+        self._finish(part, name, scores, partial)
+        _save(path, scores)
+        partial.unlink(missing_ok=True)
         return scores
 
-    def _unfinished(self, dataset: Any, name: str, partial: Path) -> NDArray[np.float64]:
-        """Score all rows, taking up an interrupted attempt: the batches are the same every time."""
-        count = lengths(dataset)
-        batches = list(by_length(count, self._cfg.micro_batch_size * self._cfg.sequence_len))
-        scores = np.full(len(count), np.nan)
-        first = 0
-        if partial.exists():
-            saved = np.load(partial)
-            first, scores = int(saved[0]), saved[1:]
-        with tqdm(total=len(count), desc=f"hbo: {self._kind} of {name}", unit="row") as bar:
-            bar.update(sum(map(len, batches[:first])))
-            for index, batch in enumerate(batches[first:], start=first + 1):
-                scores[batch] = self._batch_scores(fetch(dataset, batch))
+    def _finish(self, part: Prepared, name: str, scores: NDArray[np.float64], partial: Path) -> None:
+        """Score the rows that have no score yet, and save now and then."""
+        missing = np.flatnonzero(scores == _UNSCORED)
+        batches = by_length(part.lengths[missing], self._cfg.micro_batch_size * self._cfg.sequence_len)
+        with tqdm(
+            total=len(scores), initial=len(scores) - len(missing), desc=f"hbo: {self._kind} of {name}", unit="row"
+        ) as bar:
+            for index, batch in enumerate(batches, start=1):
+                scores[missing[batch]] = self._batch_scores(fetch(part.rows, missing[batch]))
                 bar.update(len(batch))
                 if index % _SAVE_EVERY == 0:
-                    _save(partial, np.concatenate([[index], scores]))
-        return scores
+                    _save(partial, scores)
 
     @torch.no_grad()
     def _batch_scores(self, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
@@ -103,24 +112,36 @@ class Scorer:
         ids, labels = ids or [0], labels or [-100]
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
-    @property
+    @cached_property
     def _model_id(self) -> str:
-        """The name of the initial model, and for a folder its weights' sizes and times."""
+        """The initial model: its files' digests, or on a hub its name and commit; and the precision."""
         folder = Path(self._cfg.base_model)
-        weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]) if folder.is_dir() else []
-        stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weights]
-        return f"{self._cfg.base_model} {self._cfg.revision_of_model} {stamps}"
+        if folder.is_dir():
+            digests = self._files.of([*folder.glob("*.safetensors"), *folder.glob("*.bin"), folder / "config.json"])
+            model = " ".join(f"{Path(file).name} {digest}" for file, digest in sorted(digests.items()))
+        else:
+            config = AutoConfig.from_pretrained(
+                self._cfg.base_model,
+                revision=self._cfg.revision_of_model,
+                trust_remote_code=bool(self._cfg.trust_remote_code),
+            )
+            model = f"{self._cfg.base_model} {getattr(config, '_commit_hash', None) or self._cfg.revision_of_model}"
+        return f"{model} {self._dtype}"
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        if self._cfg.bf16:
+            return torch.bfloat16
+        return torch.float16 if self._cfg.fp16 else torch.float32
 
     @cached_property
     def _model(self) -> Any:
         LOG.info("hbo: loading `%s` to score the difficulty of the data", self._cfg.base_model)
-        half = self._cfg.bf16 or self._cfg.fp16
-        dtype = (torch.bfloat16 if self._cfg.bf16 else torch.float16) if half else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(
             self._cfg.base_model,
             revision=self._cfg.revision_of_model,
             trust_remote_code=bool(self._cfg.trust_remote_code),
-            dtype=dtype,
+            dtype=self._dtype,
         )
         device = f"cuda:{self._cfg.local_rank or 0}" if torch.cuda.is_available() else "cpu"
         return model.to(device).eval()
@@ -132,9 +153,28 @@ def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
         return (sums / tokens).double().cpu().numpy()
 
 
+def _read(path: Path, count: int) -> NDArray[np.float64] | None:
+    """Scores from a file; None where it is missing, or damaged, with a warning."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            scores, digest = np.load(file), np.load(file)
+        if scores.shape == (count,) and scores.dtype == np.float64 and digest.tobytes() == _digest(scores):
+            return np.asarray(scores)
+        reason = "it does not hold what was written"
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error)
+    LOG.warning("hbo: `%s` is damaged (%s); these scores are computed again", path, reason)
+    return None
+
+
 def _save(path: Path, scores: NDArray[np.float64]) -> None:
-    """Write as a whole or not at all."""
-    draft = path.with_suffix(".writing")
-    with draft.open("wb") as file:
-        np.save(file, scores)
-    draft.replace(path)
+    content = io.BytesIO()
+    np.save(content, scores)
+    np.save(content, np.frombuffer(_digest(scores), np.uint8))
+    write_whole(path, content.getvalue())
+
+
+def _digest(scores: NDArray[np.float64]) -> bytes:
+    return hashlib.blake2b(scores.tobytes(), digest_size=16).digest()

@@ -13,9 +13,11 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
-from hbo_plugin.data.difficulty import Scorer
-from hbo_plugin.data.entries import difficulty_column, entry_names, held_out_counts, load_entry
-from hbo_plugin.data.rows import columns, concatenate, digest, lengths
+from hbo_plugin.data.difficulty import Scorer, column_of
+from hbo_plugin.data.held_out import held_out_counts, ties
+from hbo_plugin.data.names import entry_names
+from hbo_plugin.data.prepared import Prepared, Preparer
+from hbo_plugin.data.rows import columns, concatenate, lengths
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class RunData:
         train: the training set, cell after cell.
         cells: its layout.
         held_out: rows kept from training or named under `test_datasets:`, set after set; None without any.
-        held_out_rows: the rows of `held_out` of each set.
+        held_out_rows: the rows of `held_out` of each set, by the set's own name.
+        tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
         notes: what a user should know about the data, a sentence each.
     """
 
@@ -34,6 +37,7 @@ class RunData:
     cells: Cells
     held_out: Dataset | None
     held_out_rows: dict[str, range]
+    tied: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def steps(self, cfg: Any) -> int:
@@ -47,58 +51,90 @@ class RunData:
 
 
 def load(cfg: Any, config: HBOConfig) -> RunData:
-    """Load, score and lay out every dataset of a run; what was prepared before comes from the cache."""
-    tokenizer = compat.load_tokenizer(cfg)
-    names = entry_names(cfg.datasets, config.names)
+    """Load, score and lay out every dataset of a run; what was prepared before comes from the cache.
+
+    Raises:
+        ValueError: names the dataset that cannot be trained on, and what to do.
+    """
+    names, tests = entry_names(cfg.datasets, config.names), entry_names(cfg.test_datasets or [])
     config.check_names(names)
+    if tests:
+        ties(names, tests, config.held_out or {})  # refused before the data are read
     root = Path(cfg.dataset_prepared_path or compat.default_prepared_path()) / "hbo"
-    kind = config.difficulty if config.levels > 1 else "length"  # a single level needs no order
-    scorer = Scorer(kind, cfg, tokenizer, root / "scores")
+    tokenizer = compat.load_tokenizer(cfg)
+    preparer = Preparer(cfg, tokenizer, root)
+    levels = config.levels_of(names)
+    kind = config.difficulty if max(levels) > 1 else "length"  # a single level needs no order
+    scorer = Scorer(kind, cfg, tokenizer, preparer.files, root / "scores")
 
-    def prepare() -> list[tuple[Dataset, NDArray[np.float64]]]:
-        parts = []
+    def prepare() -> tuple[list[Prepared], list[NDArray[np.float64]], list[Prepared]]:
+        trained, scores = [], []
         for name, entry in zip(names, cfg.datasets, strict=True):
-            rows = load_entry(cfg, tokenizer, entry, root, split="train", column=difficulty_column(kind))
-            parts.append((rows, scorer.score(rows, name)))
-        return parts
+            part = preparer.load(name, entry, split="train", column=column_of(kind))
+            _refuse_untrainable(name, part)
+            trained.append(part)
+            scores.append(scorer.score(part, name))
+        tested = []
+        for name, entry in zip(tests, cfg.test_datasets or [], strict=True):
+            tested.append(preparer.load(name, entry, split="test"))
+            _refuse_untrainable(name, tested[-1])
+        return trained, scores, tested
 
-    parts = compat.with_prepare_lock(cfg, prepare)
-    counts = {name: len(rows) for name, (rows, _) in zip(names, parts, strict=True)}
-    held = held_out_counts(cfg.val_set_size or 0, config.val_set_size or {}, counts)
-    trained, tested, sizes, fingerprints, notes = [], {}, [], [], options.notes_on_data(cfg)
-    for index, (name, (rows, scores), count) in enumerate(zip(names, parts, held, strict=True)):
-        kept, out = layout.split(len(rows), count, [cfg.seed or 0, index])
-        if len(kept) < config.levels:
-            msg = (
-                f"dataset `{name}` has {len(kept)} rows to train on, fewer than `hbo.levels: {config.levels}`: "
-                f"lower `hbo.levels`, add rows, or remove the dataset."
-            )
-            raise ValueError(msg)
-        if missing := int(np.isnan(scores[kept]).sum()):
-            notes.append(f"dataset `{name}`: {missing} of {len(kept)} rows have no difficulty score and get the median")
-        order, levels = layout.cut_levels(scores[kept], config.levels)
+    parts, scores, tested = compat.with_prepare_lock(cfg, prepare)
+    counts = {name: len(part.rows) for name, part in zip(names, parts, strict=True)}
+    held, few = held_out_counts(cfg.val_set_size or 0, config.val_set_size or {}, counts)
+    notes = [*options.notes_on_data(cfg), *few]
+    trained, sets, sizes, fingerprints, tokens = [], {}, [], [], []
+    for index, (name, part, hardness) in enumerate(zip(names, parts, scores, strict=True)):
+        kept, out = layout.split(counts[name], held[name], [cfg.seed or 0, index])
+        scored = hardness[kept] if config.easiest == "low" else -hardness[kept]
+        order, cut = layout.cut_levels(scored, min(levels[index], len(kept)))
         order = kept[order]
-        trained.append(columns(rows, packed=bool(cfg.sample_packing)).select(order))
-        sizes.append(levels)
-        fingerprints.append(layout.fingerprint(digest(rows), order, levels))
-        if count:
-            tested[name] = columns(rows, packed=bool(cfg.eval_sample_packing)).select(out)
-    if cfg.test_datasets:
-        tested = _test_sets(cfg, tokenizer, root)
-    train = concatenate(trained)
-    cells = Cells(tuple(names), np.array(sizes), lengths(train), tuple(fingerprints))
-    ends = np.cumsum([0, *map(len, tested.values())]).tolist()
-    ranges = {name: range(first, last) for name, first, last in zip(tested, ends, ends[1:], strict=False)}
-    held_out = concatenate(list(tested.values())) if tested else None
+        notes += _notes(name, part, scored, asked=levels[index], cut=len(cut))
+        trained.append(columns(part.rows, packed=bool(cfg.sample_packing)).select(order))
+        tokens.append(part.lengths[order])
+        sizes.append(np.pad(cut, (0, max(levels) - len(cut))))
+        fingerprints.append(layout.fingerprint(part.digest, order, cut))
+        if held[name]:
+            sets[name] = columns(part.rows, packed=bool(cfg.eval_sample_packing)).select(out)
+    if tests:
+        packed = bool(cfg.eval_sample_packing)
+        sets = {name: columns(part.rows, packed=packed) for name, part in zip(tests, tested, strict=True)}
+    cells = Cells(tuple(names), np.array(sizes), np.concatenate(tokens), tuple(fingerprints))
+    ends = np.cumsum([0, *map(len, sets.values())]).tolist()
+    ranges = {name: range(first, last) for name, first, last in zip(sets, ends, ends[1:], strict=False)}
+    held_out = concatenate(list(sets.values())) if sets else None
     if held_out is not None:
-        options.check_packed_evaluation(cfg, int(lengths(held_out).sum()))
-    return RunData(train, cells, held_out, ranges, notes)
+        options.check_packed_evaluation(cfg, lengths(held_out))
+    return RunData(concatenate(trained), cells, held_out, ranges, ties(names, sets, config.held_out or {}), notes)
 
 
-def _test_sets(cfg: Any, tokenizer: Any, root: Path) -> dict[str, Dataset]:
-    def prepare() -> list[Dataset]:
-        return [load_entry(cfg, tokenizer, entry, root, split="test") for entry in cfg.test_datasets]
+def _refuse_untrainable(name: str, part: Prepared) -> None:
+    rows = len(part.rows)
+    if not rows:
+        msg = (
+            f"dataset `{name}` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
+            f"without a token to train on; change that, or remove it."
+        )
+        raise ValueError(msg)
+    if part.without_answer == rows:
+        msg = (
+            f"dataset `{name}` has no token to train on in any of its {rows} rows: every label is masked. "
+            f"Check its `type`, `train_on_inputs` and `roles_to_train`, or remove it."
+        )
+        raise ValueError(msg)
 
-    names, packed = entry_names(cfg.test_datasets), bool(cfg.eval_sample_packing)
-    parts = compat.with_prepare_lock(cfg, prepare)
-    return {name: columns(rows, packed=packed) for name, rows in zip(names, parts, strict=True)}
+
+def _notes(name: str, part: Prepared, scores: NDArray[np.float64], *, asked: int, cut: int) -> list[str]:
+    """What a user should know about a dataset, of whose levels so many were asked for and cut."""
+    notes = []
+    if part.without_answer:
+        notes.append(
+            f"dataset `{name}`: {part.without_answer} of {len(part.rows)} rows have no token to train on, "
+            f"because every label is masked"
+        )
+    if missing := int(np.isnan(scores).sum()):
+        notes.append(f"dataset `{name}`: {missing} of {len(scores)} rows have no difficulty score and get the median")
+    if cut < asked:
+        notes.append(f"dataset `{name}` has {cut} instead of {asked} levels, because it has {cut} rows to train on")
+    return notes

@@ -1,56 +1,100 @@
 """Rows: what hbo reads of a tokenised row. Training on something else than `input_ids` and `labels` would begin here."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, concatenate_datasets
-from numpy.typing import NDArray
+from datasets import Dataset, Sequence, Value, concatenate_datasets
+from numpy.typing import ArrayLike, NDArray
 
-_COLUMNS = ("input_ids", "attention_mask", "labels")
 _PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
+_NEEDED = ("input_ids", "attention_mask", "labels")
+_WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64", _PACKED_COLUMN: "int64"}
+IGNORED = -100
+"""Label of a token that is no part of the answer."""
+
+
+class TokenError(ValueError):
+    """Rows that the user tokenised and that cannot be trained on; the message says which and why."""
+
+
+def check(dataset: Dataset) -> None:
+    """Raise a TokenError where rows that the user tokenised lack a column or a value."""
+    if missing := [f"`{name}`" for name in _NEEDED if name not in dataset.column_names]:
+        msg = f"its rows have `input_ids` but no {' and no '.join(missing)}; add what is missing, or set a `type` that makes them"
+        raise TokenError(msg)
+    first = 0
+    for batch in _batches(dataset, *_NEEDED):
+        tokens = [pc.fill_null(pc.list_value_length(batch[name]), -1).to_numpy() for name in _NEEDED]
+        wrong = (tokens[0] < 0) | (tokens[1] != tokens[0]) | (tokens[2] != tokens[0])
+        if wrong.any():
+            row = int(wrong.argmax())
+            found = [
+                f"{values[row]} `{name}`" if values[row] >= 0 else f"no `{name}`"
+                for name, values in zip(_NEEDED, tokens, strict=True)
+            ]
+            msg = f"row {first + row + 1} has {', '.join(found)}; a row needs as many of each, so correct or remove it"
+            raise TokenError(msg)
+        first += len(batch)
 
 
 def columns(dataset: Dataset, *, packed: bool) -> Dataset:
-    """The columns that a model is fed with; Axolotl leaves out the mask for models that do not want one."""
-    wanted = [*_COLUMNS, _PACKED_COLUMN] if packed else _COLUMNS
+    """The columns that a model is fed with; some models want no mask."""
+    wanted = [name for name in _WIDTHS if packed or name != _PACKED_COLUMN]
     return dataset.select_columns([name for name in wanted if name in dataset.column_names])
+
+
+def typed(dataset: Dataset) -> Dataset:
+    """The rows with integers of equal widths in every dataset, on which Axolotl's strategies do not agree."""
+    features = dataset.features.copy()
+    features.update({name: Sequence(Value(width)) for name, width in _WIDTHS.items() if name in features})
+    return dataset if features == dataset.features else dataset.cast(features)
 
 
 def lengths(dataset: Dataset) -> NDArray[np.int32]:
     """Tokens of each row, int32[rows]."""
-    parts = [
-        pc.list_value_length(batch["input_ids"]).to_numpy()
-        for batch in dataset.with_format("arrow").iter(batch_size=10_000)
-    ]
+    parts = [pc.list_value_length(batch["input_ids"]).to_numpy() for batch in _batches(dataset, "input_ids")]
     return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
 
 
-def digest(dataset: Dataset) -> str:
-    """A digest of the rows: all lengths, and all tokens of 1,000 rows spread evenly.
+def without_answer(dataset: Dataset) -> int:
+    """Rows without one token that the model learns to predict; the first token of a row is never predicted."""
+    count = 0
+    for batch in _batches(dataset, "labels"):
+        values = batch["labels"].combine_chunks()
+        ends = np.cumsum(pc.list_value_length(values).to_numpy(), dtype=np.int64)
+        trained = np.asarray(values.flatten()) != IGNORED
+        starts = np.concatenate([[0], ends[:-1]])[np.diff(ends, prepend=0) > 0]
+        trained[starts] = False
+        sums = np.concatenate([[0], np.cumsum(trained)])
+        count += int((np.diff(sums[np.concatenate([[0], ends])]) == 0).sum())
+    return count
 
-    Axolotl's own fingerprints change when the same data are prepared anew; reading every token of a large set would
-    take minutes at each start.
-    """
-    count = len(dataset)
-    picked = dataset.select(np.unique(np.linspace(0, count - 1, min(count, 1000)).astype(np.int64)))
-    digest = hashlib.blake2b(lengths(dataset).tobytes(), digest_size=16)
-    table: pa.Table = picked.with_format("arrow")[:]
-    for name in ("input_ids", "labels"):
-        digest.update(np.asarray(table[name].combine_chunks().flatten(), dtype=np.int64).tobytes())
+
+def digest(dataset: Dataset) -> str:
+    """A digest of all tokens and labels, in order; Axolotl's own fingerprints change when the same data are prepared anew."""
+    digest = hashlib.blake2b(digest_size=16)
+    for batch in _batches(dataset, "input_ids", "labels"):
+        for name in ("input_ids", "labels"):
+            values = batch[name].combine_chunks()
+            digest.update(np.asarray(pc.list_value_length(values), dtype=np.int32).tobytes())
+            digest.update(np.asarray(values.flatten(), dtype=np.int32).tobytes())
     return digest.hexdigest()
 
 
-def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """The rows of all parts, in order."""
-    # Axolotl's strategies do not agree on the width of their integers.
-    return concatenate_datasets([part.cast(parts[0].features) for part in parts])
+def _batches(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
+    yield from dataset.with_format("arrow", columns=list(names)).iter(batch_size=10_000)
 
 
-def fetch(dataset: Any, indices: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
+def fetch(dataset: Any, indices: ArrayLike) -> list[dict[str, Any]]:
     """These rows, read together: one by one takes four times as long."""
     found = dataset[np.asarray(indices, dtype=np.int64).tolist()]
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def concatenate(parts: list[Dataset]) -> Dataset:
+    """The rows of all parts, in order, without a copy; `typed` made them alike."""
+    return concatenate_datasets(parts)

@@ -78,9 +78,25 @@ def test_a_column_that_does_not_exist(make_config: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         load_data(make_config({"sums": 16}, hbo={"difficulty": "hardnes"}), tmp_path)
     assert str(error.value) == (
-        "`hbo.difficulty: hardnes` is no column of this dataset, which has `instruction`, `input`, `output`, `hardness`; "
-        "name one of them, or write length, loss, perplexity or ifd."
+        "`hbo.difficulty: hardnes` is no column of dataset `sums`, which has `instruction`, `input`, `output`, `hardness`; "
+        "did you mean `hardness`?"
     )
+
+
+@pytest.mark.axolotl
+def test_a_mistyped_kind_of_difficulty(make_config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"of dataset `sums`, which has .*; did you mean `perplexity`\?$"):
+        load_data(make_config({"sums": 16}, hbo={"difficulty": "perplexty"}), tmp_path)
+
+
+@pytest.mark.axolotl
+def test_high_scores_can_be_the_easiest(make_config: Any, tmp_path: Path) -> None:
+    hbo = {"levels": 4, "difficulty": "hardness"}
+    rows = [
+        load_data(make_config({"tales": 16}, hbo={**hbo, "easiest": easiest}), tmp_path).train["input_ids"][:]
+        for easiest in ("low", "high")
+    ]
+    assert rows[0] == rows[1][::-1]
 
 
 @pytest.mark.axolotl
@@ -90,13 +106,20 @@ def test_a_column_that_is_no_number(make_config: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.axolotl
-def test_fewer_rows_than_levels(make_config: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        load_data(make_config({"sums": 16}, hbo={"levels": 17}), tmp_path)
-    assert str(error.value) == (
-        "dataset `sums` has 16 rows to train on, fewer than `hbo.levels: 17`: "
-        "lower `hbo.levels`, add rows, or remove the dataset."
+def test_a_dataset_with_fewer_rows_than_levels_has_a_level_for_each_row(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(make_config({"sums": 16, "words": 3}, hbo={"levels": 4}), tmp_path)
+    assert loaded.cells.sizes.tolist() == [[4, 4, 4, 4], [1, 1, 1, 0]]
+    assert loaded.notes == ["dataset `words` has 3 instead of 4 levels, because it has 3 rows to train on"]
+
+
+@pytest.mark.axolotl
+def test_levels_by_dataset(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(
+        make_config({"sums": 16, "words": 16, "tales": 16}, hbo={"levels": {"words": 2, "tales": 1}}), tmp_path
     )
+    assert loaded.cells.sizes.tolist() == [[4, 4, 4, 4], [8, 8, 0, 0], [16, 0, 0, 0]]
+    assert loaded.notes == []
+    assert [len(loaded.cells.dataset_rows(dataset)) for dataset in range(3)] == [16, 16, 16]
 
 
 @pytest.mark.axolotl
@@ -114,24 +137,31 @@ def test_each_dataset_holds_out_its_share(
 
 
 @pytest.mark.axolotl
-def test_test_datasets_are_held_out_by_name(make_config: Any, tmp_path: Path) -> None:
+def test_a_test_set_belongs_to_the_dataset_of_its_name_in_any_order(make_config: Any, tmp_path: Path) -> None:
     config = make_config({"sums": 16, "words": 40})
-    config["test_datasets"] = [{**entry, "split": "train"} for entry in config["datasets"]]
+    config["test_datasets"] = [{**entry, "split": "train"} for entry in reversed(config["datasets"])]
     loaded = load_data(config, tmp_path)
-    assert loaded.held_out_rows == {"sums": range(16), "words": range(16, 56)}
+    assert loaded.held_out_rows == {"words": range(40), "sums": range(40, 56)}
+    assert loaded.tied == {"sums": "sums", "words": "words"}
     assert len(loaded.train) == 56
 
 
-def test_names() -> None:
-    pytest.importorskip("axolotl")
-    from hbo_plugin.data.entries import entry_names
-
-    paths = ["data/math.jsonl", "org/chat-1m", "other/math.parquet", "s3://b/math.jsonl.gz", "a/v1.5"]
-    assert entry_names([{"path": path} for path in paths]) == ["math", "chat-1m", "math-2", "math-3", "v1.5"]
-    assert entry_names([{"path": "x"}], ["given"]) == ["given"]
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        entry_names([{"path": "x"}], ["a", "b"])
-    assert str(error.value) == ("`hbo.names` has 2 names and `datasets:` has 1 entries; give one name to each entry.")
+@pytest.mark.axolotl
+def test_a_test_set_of_another_name_is_tied_by_the_key_alone(make_config: Any, tmp_path: Path) -> None:
+    config = make_config({"sums": 16, "words": 40})
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(Path(config["datasets"][0]["path"]).read_text())
+    config["test_datasets"] = [{**config["datasets"][0], "path": str(exam), "split": "train"}]
+    loaded = load_data(config, tmp_path)
+    assert (loaded.held_out_rows, loaded.tied) == ({"exam": range(16)}, {})
+    config["hbo"]["held_out"] = {"sums": "exam"}
+    assert load_data(config, tmp_path).tied == {"sums": "exam"}
+    config["hbo"]["held_out"] = {"suns": "exam"}
+    with pytest.raises(ValueError, match=r"`hbo\.held_out` names the dataset `suns`; the nearest is `sums`"):
+        load_data(config, tmp_path)
+    config["hbo"]["held_out"] = {"sums": "exams"}
+    with pytest.raises(ValueError, match="did you mean `exam`"):
+        load_data(config, tmp_path)
 
 
 def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) -> None:

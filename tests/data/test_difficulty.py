@@ -1,5 +1,6 @@
 """Difficulty: each score against a calculation of its own, cached, and taken up where it was interrupted."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Sequence, Value
 from torch.nn import functional
 
 from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
-from hbo_plugin.data.rows import digest, fetch, lengths
+from hbo_plugin.data.files import FileDigests
+from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.rows import TokenError, check, columns, digest, fetch, lengths, typed, without_answer
 
 BOS = 0
 
@@ -33,7 +36,11 @@ def scorer(model: Path, cache: Path, kind: str) -> Scorer:
         base_model=str(model), revision_of_model=None, trust_remote_code=None, bf16=False, fp16=False, local_rank=0,
         micro_batch_size=2, sequence_len=10,
     )  # fmt: skip
-    return Scorer(kind, cfg, SimpleNamespace(bos_token_id=BOS), cache)
+    return Scorer(kind, cfg, SimpleNamespace(bos_token_id=BOS), FileDigests(cache / "digests.json"), cache)
+
+
+def prepared(count: int = 12) -> Prepared:
+    return Prepared(rows(count), digest(rows(count)), without_answer=1)
 
 
 def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
@@ -64,13 +71,13 @@ def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
 
 @pytest.mark.parametrize("kind", ["loss", "perplexity", "ifd"])
 def test_model_scores(tiny_model: Path, tmp_path: Path, kind: str) -> None:
-    scores = scorer(tiny_model, tmp_path, kind).score(rows(), "x")
+    scores = scorer(tiny_model, tmp_path, kind).score(prepared(), "x")
     np.testing.assert_allclose(scores, one_by_one(tiny_model, rows(), kind), rtol=1e-4)
     assert np.isnan(scores[1])
 
 
 def test_length_needs_no_model(tmp_path: Path) -> None:
-    scores = scorer(tmp_path / "nothing here", tmp_path, "length").score(rows(), "x")
+    scores = scorer(tmp_path / "nothing here", tmp_path, "length").score(prepared(), "x")
     assert scores.tolist() == [4 + i % 7 for i in range(12)]
 
 
@@ -87,16 +94,16 @@ def test_rows_are_fetched_in_the_order_asked_for() -> None:
 def test_scores_are_cached_by_data_model_and_kind(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = scorer(tiny_model, tmp_path, "loss").score(rows(), "x")
-    scorer(tiny_model, tmp_path, "ifd").score(rows(), "x")
-    scorer(tiny_model, tmp_path, "loss").score(rows(11), "x")
+    first = scorer(tiny_model, tmp_path, "loss").score(prepared(), "x")
+    scorer(tiny_model, tmp_path, "ifd").score(prepared(), "x")
+    scorer(tiny_model, tmp_path, "loss").score(prepared(11), "x")
     assert len(list(tmp_path.glob("*.npy"))) == 3
     monkeypatch.setattr(Scorer, "_batch_scores", lambda *_: pytest.fail("scored again"))
-    np.testing.assert_array_equal(scorer(tiny_model, tmp_path, "loss").score(rows(), "x"), first)
+    np.testing.assert_array_equal(scorer(tiny_model, tmp_path, "loss").score(prepared(), "x"), first)
 
 
 def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = scorer(tiny_model, tmp_path / "whole", "loss").score(rows(), "x")
+    whole = scorer(tiny_model, tmp_path / "whole", "loss").score(prepared(), "x")
     monkeypatch.setattr(difficulty, "_SAVE_EVERY", 2)
     scored: list[int] = []
     honest = Scorer._batch_scores
@@ -109,13 +116,113 @@ def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(Scorer, "_batch_scores", lambda self, batch: count(self, batch, 3))
     with pytest.raises(KeyboardInterrupt):
-        scorer(tiny_model, tmp_path / "cut", "loss").score(rows(), "x")
+        scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
     monkeypatch.setattr(Scorer, "_batch_scores", lambda self, batch: count(self, batch, None))
     before = len(scored)
-    resumed = scorer(tiny_model, tmp_path / "cut", "loss").score(rows(), "x")
+    resumed = scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
     np.testing.assert_array_equal(resumed, whole)
     assert sum(scored[:2]) + sum(scored[before:]) == 12  # two of the three batches were saved
-    assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".npy"]
+    assert len(list((tmp_path / "cut").glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_interrupted_scoring_goes_on_in_other_batches(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    whole = scorer(tiny_model, tmp_path / "whole", "perplexity").score(prepared(), "x")
+    monkeypatch.setattr(difficulty, "_SAVE_EVERY", 1)
+    honest, calls = Scorer._batch_scores, []
+
+    def fail(self: Scorer, rows: list[Any]) -> Any:
+        calls.append(len(rows))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return honest(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "_batch_scores", fail)
+        with pytest.raises(KeyboardInterrupt):
+            scorer(tiny_model, tmp_path / "cut", "perplexity").score(prepared(), "x")
+    other = scorer(tiny_model, tmp_path / "cut", "perplexity")
+    other._cfg.micro_batch_size = batch
+    np.testing.assert_allclose(other.score(prepared(), "x"), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "flipped", "another"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_damaged_scores_are_computed_again(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, *, partial: bool
+) -> None:
+    whole = scorer(tiny_model, tmp_path, "loss").score(prepared(), "x")
+    (path,) = tmp_path.glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[140] ^= 1
+    np.save(tmp_path / "other", np.zeros(3))
+    damaged = {
+        "emptied": b"",
+        "cut": bytes(content[:40]),
+        "flipped": bytes(content),
+        "another": (tmp_path / "other.npy").read_bytes(),
+    }
+    if partial:
+        path = path.rename(path.with_suffix(".partial.npy"))
+    path.write_bytes(damaged[damage])
+    np.testing.assert_array_equal(scorer(tiny_model, tmp_path, "loss").score(prepared(), "x"), whole)
+    assert [path.name in record.getMessage() and "damaged" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
+    caplog.clear()
+    scorer(tiny_model, tmp_path, "loss").score(prepared(), "x")
+    assert not caplog.records
+
+
+def test_a_copied_model_is_not_scored_again_and_a_changed_one_is(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = shutil.copytree(tiny_model, tmp_path / "copied", copy_function=shutil.copy)
+    cache = tmp_path / "cache"
+    scorer(tiny_model, cache, "loss").score(prepared(), "x")
+    monkeypatch.setattr(Scorer, "_batch_scores", lambda *_: pytest.fail("scored again"))
+    scorer(copied, cache, "loss").score(prepared(), "x")
+    weights = copied / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(pytest.fail.Exception):
+        scorer(copied, cache, "loss").score(prepared(), "x")
+
+
+def test_rows_without_an_answer_are_counted() -> None:
+    first_only = {"input_ids": [[5, 6, 7], [5], [], [5, 6]], "labels": [[5, -100, -100], [5], [], [-100, 6]]}
+    assert without_answer(rows()) == 1
+    assert without_answer(Dataset.from_dict(first_only)) == 3  # the first token is never predicted
+    assert without_answer(rows().select([])) == 0
+
+
+def test_integers_have_the_same_width_in_every_dataset() -> None:
+    narrow = rows().cast(Features(dict.fromkeys(rows().column_names, Sequence(Value("int16")))))
+    assert typed(narrow).features == typed(rows()).features != narrow.features
+    assert typed(narrow)[:] == rows()[:]
+    assert typed(ready := typed(rows())) is ready
+
+
+def test_the_model_gets_positions_where_rows_are_packed() -> None:
+    data = rows().add_column("position_ids", rows()["input_ids"][:]).add_column("other", list(range(12)))
+    assert columns(data, packed=False).column_names == ["input_ids", "attention_mask", "labels"]
+    assert columns(data, packed=True).column_names == ["input_ids", "attention_mask", "labels", "position_ids"]
+
+
+def test_rows_that_lack_something_are_named() -> None:
+    check(rows())
+    broken = rows().to_dict()
+    broken["labels"][3] = None
+    with pytest.raises(TokenError) as error:
+        check(Dataset.from_dict(broken))
+    assert str(error.value) == (
+        "row 4 has 7 `input_ids`, 7 `attention_mask`, no `labels`; a row needs as many of each, so correct or remove it"
+    )
+    with pytest.raises(TokenError, match="its rows have `input_ids` but no `attention_mask` and no `labels`"):
+        check(rows().select_columns(["input_ids"]))
 
 
 def test_the_digest_sees_a_change_of_one_token_or_of_the_order() -> None:

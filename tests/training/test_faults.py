@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import load
+from runs import lines, load, train
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
@@ -91,24 +91,30 @@ def load_data(config: dict[str, Any], folder: Path) -> Any:
 
 
 @pytest.mark.axolotl
-def test_a_dataset_of_one_row_has_one_level(make_config: Any, tmp_path: Path) -> None:
-    config = make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
-        load_data(config, tmp_path)
-    assert str(error.value) == (
-        "dataset `words` has 1 rows to train on, fewer than `hbo.levels: 2`: "
-        "lower `hbo.levels`, add rows, or remove the dataset."
-    )
-    assert load_data({**config, "hbo": {"levels": 1}}, tmp_path).cells.sizes.tolist() == [[13], [1]]
+def test_a_dataset_of_one_row_has_one_level_and_holds_out_none(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2), tmp_path)
+    assert loaded.cells.sizes.tolist() == [[6, 7], [1, 0]]
+    assert loaded.held_out_rows == {"sums": range(3)}
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_dataset_with_fewer_rows_than_levels_trains(make_config: Any, *, packed: bool) -> None:
+    config = make_config({"sums": 40, "words": 3}, sample_packing=packed, max_steps=5)
+    config["hbo"] |= {"update_every": 2, "levels": 4}
+    records = lines(train(config) / "hbo_trace.jsonl")
+    weights = [record["weights"]["words"] for record in records if "weights" in record]
+    assert len(weights) > 2
+    assert all(cells[3] == 0 < min(cells[:3]) for cells in weights)
 
 
 @pytest.mark.axolotl
 def test_a_dataset_that_sequence_len_empties(make_config: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         load_data(make_config({"sums": 16, "words": 16}, sequence_len=32), tmp_path)
     assert str(error.value) == (
-        "dataset `sums` has 0 rows to train on, fewer than `hbo.levels: 2`: "
-        "lower `hbo.levels`, add rows, or remove the dataset."
+        "dataset `sums` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
+        "without a token to train on; change that, or remove it."
     )
 
 
