@@ -75,6 +75,11 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
         for key in _PARALLEL
         if (data.get(key) or 1) > 1
     ]
+    if data.get("test_datasets") and isinstance(data["hbo"], Mapping) and data["hbo"].get("val_set_size"):
+        wrong.append(
+            "`hbo.val_set_size` takes rows out of the training set, while `test_datasets` are what is evaluated; "
+            "remove one of them."
+        )
     if wrong:
         raise ValueError("\n".join(["`hbo:` cannot be combined with these options:", *wrong]))
 

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -103,6 +104,16 @@ def test_batches_that_accelerate_shares_out_are_refused(key: str) -> None:
     HBOArgs.model_validate({"hbo": {}, "accelerator_config": {key: False}})
 
 
+def test_rows_that_would_be_evaluated_nowhere_are_refused() -> None:
+    tests = {"test_datasets": [{"path": "x"}]}
+    assert refusal({"hbo": {"val_set_size": {"a": 12}}, **tests}) == (
+        "Value error, `hbo:` cannot be combined with these options:\n`hbo.val_set_size` takes rows out of the training set, "
+        "while `test_datasets` are what is evaluated; remove one of them."
+    )
+    HBOArgs.model_validate({"hbo": {}, **tests})
+    HBOArgs.model_validate({"hbo": {"val_set_size": {"a": 12}}})
+
+
 def test_all_refusals_are_reported_together() -> None:
     message = refusal({"streaming": True, "rl": "dpo", "accelerator_config": {"split_batches": True}})
     assert [line.split("`")[1] for line in message.splitlines()[1:]] == [
@@ -166,6 +177,40 @@ def test_which_option_hides_the_logits(cfg: dict[str, Any], expected: str | None
 )
 def test_which_option_spreads_the_model(cfg: dict[str, Any], option: str | None, *, forward: bool) -> None:
     assert (options.sharded(cfg), options.ranks_can_run_forward(cfg)) == (option, forward)
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize(
+    ("lengths", "options_", "refused"),
+    [
+        ([169], {}, True),
+        ([60, 60, 60], {}, False),  # a bin each
+        ([60, 60, 40], {}, False),
+        ([60, 40], {}, True),
+        ([50] * 10, {}, False),
+        ([169], {"attn_supports_packing": True}, False),  # one long bin, full or not
+        ([169], {"flash_attention": True}, False),
+        ([169], {"attn_supports_packing": True, "multipack_real_batches": True}, True),
+        ([169], {"multipack_real_batches": False}, False),
+        ([169], {"eval_batch_size": 1}, False),
+        ([169], {"eval_sample_packing": False}, False),
+    ],
+)
+def test_packed_held_out_rows_must_fill_a_batch_where_axolotl_drops_one_that_is_not_full(
+    lengths: list[int], options_: dict[str, Any], *, refused: bool
+) -> None:
+    pytest.importorskip("axolotl")
+    size = max(100, *lengths)
+    cfg = {"eval_sample_packing": True, "micro_batch_size": 2, "sequence_len": size, **options_}
+    if not refused:
+        options.check_packed_evaluation(cfg, np.array(lengths, np.int32))
+        return
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
+        options.check_packed_evaluation(cfg, np.array(lengths, np.int32))
+    assert str(error.value) == (
+        f"the held-out rows have {sum(lengths)} tokens and fill fewer than the 2 x {size} tokens of one packed batch of the "
+        "evaluation: hold out more rows, or set `eval_sample_packing: false`."
+    )
 
 
 def test_duplicates_across_datasets_are_noted() -> None:

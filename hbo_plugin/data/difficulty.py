@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -17,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.files import FileDigests, write_whole
 from hbo_plugin.data.prepared import COLUMN, Prepared
-from hbo_plugin.data.rows import fetch, lengths
+from hbo_plugin.data.rows import fetch
 from hbo_plugin.signals.passes import answer_loss, by_length, pad
 
 LOG = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Scorer:
     def score(self, part: Prepared, name: str) -> NDArray[np.float64]:
         """Difficulty of each row of a dataset, larger is harder, NaN where there is none; float64[rows]."""
         if self._kind == "length":
-            return lengths(part.rows).astype(np.float64)
+            return part.lengths.astype(np.float64)
         if self._kind in MODEL_SCORES:
             return self._model_scores(part, name)
         # Rows that the user tokenised keep their columns under their own names.
@@ -75,20 +74,20 @@ class Scorer:
             return scores
         scores = _read(partial, count)
         scores = np.full(count, _UNSCORED) if scores is None else scores
-        self._finish(part.rows, name, scores, partial)
+        self._finish(part, name, scores, partial)
         _save(path, scores)
         partial.unlink(missing_ok=True)
         return scores
 
-    def _finish(self, rows: Dataset, name: str, scores: NDArray[np.float64], partial: Path) -> None:
+    def _finish(self, part: Prepared, name: str, scores: NDArray[np.float64], partial: Path) -> None:
         """Score the rows that have no score yet, and save now and then."""
         missing = np.flatnonzero(scores == _UNSCORED)
-        batches = by_length(lengths(rows)[missing], self._cfg.micro_batch_size * self._cfg.sequence_len)
+        batches = by_length(part.lengths[missing], self._cfg.micro_batch_size * self._cfg.sequence_len)
         with tqdm(
-            total=len(rows), initial=len(rows) - len(missing), desc=f"hbo: {self._kind} of {name}", unit="row"
+            total=len(scores), initial=len(scores) - len(missing), desc=f"hbo: {self._kind} of {name}", unit="row"
         ) as bar:
             for index, batch in enumerate(batches, start=1):
-                scores[missing[batch]] = self._batch_scores(fetch(rows, missing[batch]))
+                scores[missing[batch]] = self._batch_scores(fetch(part.rows, missing[batch]))
                 bar.update(len(batch))
                 if index % _SAVE_EVERY == 0:
                     _save(partial, scores)

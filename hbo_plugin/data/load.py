@@ -74,9 +74,10 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
             _refuse_untrainable(name, part)
             trained.append(part)
             scores.append(scorer.score(part, name))
-        tested = [
-            preparer.load(name, entry, split="test") for name, entry in zip(tests, cfg.test_datasets or [], strict=True)
-        ]
+        tested = []
+        for name, entry in zip(tests, cfg.test_datasets or [], strict=True):
+            tested.append(preparer.load(name, entry, split="test"))
+            _refuse_untrainable(name, tested[-1])
         return trained, scores, tested
 
     parts, scores, tested = compat.with_prepare_lock(cfg, prepare)
@@ -86,13 +87,12 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     trained, sets, sizes, fingerprints, tokens = [], {}, [], [], []
     for index, (name, part, hardness) in enumerate(zip(names, parts, scores, strict=True)):
         kept, out = layout.split(counts[name], held[name], [cfg.seed or 0, index])
-        order, cut = layout.cut_levels(
-            hardness[kept] * (1 if config.easiest == "low" else -1), min(levels[index], len(kept))
-        )
+        scored = hardness[kept] if config.easiest == "low" else -hardness[kept]
+        order, cut = layout.cut_levels(scored, min(levels[index], len(kept)))
         order = kept[order]
-        notes += _notes(name, part, hardness[kept], asked=levels[index], cut=len(cut))
+        notes += _notes(name, part, scored, asked=levels[index], cut=len(cut))
         trained.append(columns(part.rows, packed=bool(cfg.sample_packing)).select(order))
-        tokens.append(lengths(part.rows)[order])
+        tokens.append(part.lengths[order])
         sizes.append(np.pad(cut, (0, max(levels) - len(cut))))
         fingerprints.append(layout.fingerprint(part.digest, order, cut))
         if held[name]:
@@ -113,14 +113,14 @@ def _refuse_untrainable(name: str, part: Prepared) -> None:
     rows = len(part.rows)
     if not rows:
         msg = (
-            f"dataset `{name}` has no rows to train on: it is empty, or all its rows are longer than `sequence_len` or "
-            f"without a token to train on; change that, or remove the dataset."
+            f"dataset `{name}` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
+            f"without a token to train on; change that, or remove it."
         )
         raise ValueError(msg)
     if part.without_answer == rows:
         msg = (
             f"dataset `{name}` has no token to train on in any of its {rows} rows: every label is masked. "
-            f"Check its `type`, `train_on_inputs` and `roles_to_train`, or remove the dataset."
+            f"Check its `type`, `train_on_inputs` and `roles_to_train`, or remove it."
         )
         raise ValueError(msg)
 

@@ -14,7 +14,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, load_from_disk
+from numpy.typing import NDArray
 
 from hbo_plugin import compat
 from hbo_plugin.args import MODEL_SCORES
@@ -41,6 +43,11 @@ class Prepared:
     digest: str
     without_answer: int
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each row, int32[rows]."""
+        return tokenised.lengths(self.rows)
+
 
 class Preparer:
     """Prepares entries one at a time, so that the cache of one does not depend on the rest of the mixture."""
@@ -57,6 +64,7 @@ class Preparer:
         self._tokenizer = tokenizer
         self._root = root
         self._settings = {key: value for key in compat.PREPARING if (value := cfg.get(key)) is not None}
+        self._axolotl = compat.axolotl_version()
         self.files = FileDigests(root / "digests.json")
 
     def load(self, name: str, entry: Any, *, split: str, column: str | None = None) -> Prepared:
@@ -89,8 +97,10 @@ class Preparer:
         except OSError as error:
             msg = f"dataset `{name}` has no prepared rows in `{folder}`, which cannot be written ({error}); make it writable."
             raise ValueError(msg) from error
-        rows = self._tokenise(draft, name, entry, split, column)
-        if not any(draft.iterdir()):  # found on a hub
+        made = self._tokenise(draft, name, entry, split, column)
+        rows = tokenised.typed(made)
+        if rows is not made or not any(draft.iterdir()):  # of other types than Axolotl saved, or found on a hub
+            shutil.rmtree(draft)
             rows.save_to_disk(str(draft / "rows"))
         about = {
             "sources": sources,
@@ -135,7 +145,7 @@ class Preparer:
         return {
             **self.files.of(self._local_files(entry)),
             "the tokenizer": self._tokenizer_digest,
-            "Axolotl": compat.axolotl_version(),
+            "Axolotl": self._axolotl,
         }
 
     def _local_files(self, entry: Any) -> list[Path]:
@@ -146,12 +156,9 @@ class Preparer:
         if not path.is_dir():
             return []
         if entry.get("data_files"):
-            return [
-                Path(file)
-                for name in _flat(entry["data_files"])
-                for file in sorted({name, *glob(name)})  # noqa: PTH207 an absolute pattern, which Path.glob refuses
-                if Path(file).is_file()
-            ]
+            names = _flat(entry["data_files"])
+            files = {file for name in names for file in (name, *glob(name))}  # noqa: PTH207 absolute patterns too
+            return [Path(file) for file in files if Path(file).is_file()]
         # Not what this project and its runs write, where the path is the folder that holds them too.
         own = [Path(folder).resolve() for folder in (self._root.parent, self._cfg.output_dir) if folder]
         return sorted(

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features, Sequence, Value, concatenate_datasets
+from datasets import Dataset, Sequence, Value, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
 
-_WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64"}
 _PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
-
+_NEEDED = ("input_ids", "attention_mask", "labels")
+_TEACHER = ("target_token_ids", "target_logprobs", "target_mask")  # what distillation learns from
+_WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64", _PACKED_COLUMN: "int64"}
 IGNORED = -100
 """Label of a token that is no part of the answer."""
 
@@ -23,18 +24,18 @@ class TokenError(ValueError):
 
 def check(dataset: Dataset) -> None:
     """Raise a TokenError where rows that the user tokenised lack a column or a value."""
-    if missing := [f"`{name}`" for name in _WIDTHS if name not in dataset.column_names]:
+    if missing := [f"`{name}`" for name in _NEEDED if name not in dataset.column_names]:
         msg = f"its rows have `input_ids` but no {' and no '.join(missing)}; add what is missing, or set a `type` that makes them"
         raise TokenError(msg)
     first = 0
-    for batch in _batches(dataset, *_WIDTHS):
-        tokens = [pc.fill_null(pc.list_value_length(batch[name]), -1).to_numpy() for name in _WIDTHS]
+    for batch in _batches(dataset, *_NEEDED):
+        tokens = [pc.fill_null(pc.list_value_length(batch[name]), -1).to_numpy() for name in _NEEDED]
         wrong = (tokens[0] < 0) | (tokens[1] != tokens[0]) | (tokens[2] != tokens[0])
         if wrong.any():
             row = int(wrong.argmax())
             found = [
                 f"{values[row]} `{name}`" if values[row] >= 0 else f"no `{name}`"
-                for name, values in zip(_WIDTHS, tokens, strict=True)
+                for name, values in zip(_NEEDED, tokens, strict=True)
             ]
             msg = f"row {first + row + 1} has {', '.join(found)}; a row needs as many of each, so correct or remove it"
             raise TokenError(msg)
@@ -42,15 +43,16 @@ def check(dataset: Dataset) -> None:
 
 
 def columns(dataset: Dataset, *, packed: bool) -> Dataset:
-    """The columns that a model is fed with, of equal types in every dataset; some models want no mask.
+    """The columns that a model is fed with; some models want no mask."""
+    wanted = [name for name in (*_WIDTHS, *_TEACHER) if packed or name != _PACKED_COLUMN]
+    return dataset.select_columns([name for name in wanted if name in dataset.column_names])
 
-    Axolotl's strategies do not agree on the width of their integers. Of other widths, a copy is made beside the rows
-    once, and found again.
-    """
-    wanted = [*_WIDTHS, _PACKED_COLUMN] if packed else [*_WIDTHS]
-    dataset = dataset.select_columns([name for name in wanted if name in dataset.column_names])
-    features = Features({name: Sequence(Value(_WIDTHS.get(name, "int64"))) for name in dataset.column_names})
-    return dataset if dataset.features == features else dataset.cast(features)
+
+def typed(dataset: Dataset) -> Dataset:
+    """The rows with integers of equal widths in every dataset, on which Axolotl's strategies do not agree."""
+    features = dataset.features.copy()
+    features.update({name: Sequence(Value(width)) for name, width in _WIDTHS.items() if name in features})
+    return dataset if features == dataset.features else dataset.cast(features)
 
 
 def lengths(dataset: Dataset) -> NDArray[np.int32]:
@@ -85,7 +87,7 @@ def digest(dataset: Dataset) -> str:
 
 
 def _batches(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
-    yield from dataset.select_columns(list(names)).with_format("arrow").iter(batch_size=10_000)
+    yield from dataset.with_format("arrow", columns=list(names)).iter(batch_size=10_000)
 
 
 def fetch(dataset: Any, indices: ArrayLike) -> list[dict[str, Any]]:
@@ -95,5 +97,5 @@ def fetch(dataset: Any, indices: ArrayLike) -> list[dict[str, Any]]:
 
 
 def concatenate(parts: list[Dataset]) -> Dataset:
-    """The rows of all parts, in order, without a copy; `columns` made their types equal."""
+    """The rows of all parts, in order, without a copy; `typed` made them alike."""
     return concatenate_datasets(parts)

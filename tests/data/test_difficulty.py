@@ -18,7 +18,7 @@ from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
-from hbo_plugin.data.rows import TokenError, check, columns, digest, fetch, lengths, without_answer
+from hbo_plugin.data.rows import TokenError, check, columns, digest, fetch, lengths, typed, without_answer
 
 BOS = 0
 
@@ -199,11 +199,17 @@ def test_rows_without_an_answer_are_counted() -> None:
     assert without_answer(rows().select([])) == 0
 
 
-def test_columns_have_the_same_types_in_every_dataset() -> None:
-    plain = columns(rows(), packed=False)
-    narrow = columns(rows().cast(Features(dict.fromkeys(rows().column_names, Sequence(Value("int16"))))), packed=False)
-    assert plain.features == narrow.features
-    assert plain[:] == narrow[:] == rows()[:]
+def test_integers_have_the_same_width_in_every_dataset() -> None:
+    narrow = rows().cast(Features(dict.fromkeys(rows().column_names, Sequence(Value("int16")))))
+    assert typed(narrow).features == typed(rows()).features != narrow.features
+    assert typed(narrow)[:] == rows()[:]
+    assert typed(ready := typed(rows())) is ready
+
+
+def test_the_model_gets_positions_where_rows_are_packed() -> None:
+    data = rows().add_column("position_ids", rows()["input_ids"][:]).add_column("other", list(range(12)))
+    assert columns(data, packed=False).column_names == ["input_ids", "attention_mask", "labels"]
+    assert columns(data, packed=True).column_names == ["input_ids", "attention_mask", "labels", "position_ids"]
 
 
 def test_rows_that_lack_something_are_named() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import load
+from runs import load, read_trace, train
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
@@ -98,8 +98,19 @@ def load_data(config: dict[str, Any], folder: Path) -> Any:
 @pytest.mark.axolotl
 def test_a_dataset_of_one_row_has_one_level_and_holds_out_none(make_config: Any, tmp_path: Path) -> None:
     loaded = load_data(make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2), tmp_path)
-    assert loaded.cells.sizes.tolist() == [[7, 6], [1, 0]]
+    assert loaded.cells.sizes.tolist() == [[6, 7], [1, 0]]
     assert loaded.held_out_rows == {"sums": range(3)}
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_dataset_with_fewer_rows_than_levels_trains(make_config: Any, *, packed: bool) -> None:
+    config = make_config({"sums": 40, "words": 3}, sample_packing=packed, max_steps=5)
+    config["hbo"] |= {"update_every": 2, "levels": 4}
+    records = read_trace(train(config))
+    weights = [record["weights"]["words"] for record in records if "weights" in record]
+    assert len(weights) > 2
+    assert all(cells[3] == 0 < min(cells[:3]) for cells in weights)
 
 
 @pytest.mark.axolotl
@@ -107,8 +118,8 @@ def test_a_dataset_that_sequence_len_empties(make_config: Any, tmp_path: Path) -
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         load_data(make_config({"sums": 16, "words": 16}, sequence_len=32), tmp_path)
     assert str(error.value) == (
-        "dataset `sums` has no rows to train on: it is empty, or all its rows are longer than `sequence_len` or "
-        "without a token to train on; change that, or remove the dataset."
+        "dataset `sums` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
+        "without a token to train on; change that, or remove it."
     )
 
 
