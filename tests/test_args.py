@@ -206,7 +206,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         ("update_every", 0, "greater than or equal to 1; change it, or remove it for the default of `100`"),
         ("temperature", 0, "greater than 0; change it, or remove it for the default of `3.0`"),
         ("temperature", float("nan"), "greater than 0; change it, or remove it for the default of `3.0`"),
-        ("levels", 0, "greater than or equal to 1; change it, or remove it for the default of `4`"),
+        ("levels", 0, "greater than or equal to 1 or a block of keys; change it, or remove it for the default of `4`"),
         ("step_size", 0, "greater than 0; change it, or remove it for the default of `0.5`"),
         ("floor", 1.1, "less than or equal to 1; change it, or remove it for the default of `0.05`"),
         ("ema_decay", 1, "less than 1; change it, or remove it for the default of `0.5`"),
@@ -221,7 +221,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         ),
         *(
             (key, 2**63, f"less than {2**63}; change it, or remove it for the default of `{default}`")
-            for key, default in (("update_every", 100), ("levels", 4), ("gradient_rows", 32), ("forward_rows", 16))
+            for key, default in (("update_every", 100), ("gradient_rows", 32), ("forward_rows", 16))
         ),
     ],
 )

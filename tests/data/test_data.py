@@ -157,7 +157,7 @@ def test_a_test_set_of_another_name_is_tied_by_the_key_alone(make_config: Any, t
     config["hbo"]["held_out"] = {"sums": "exam"}
     assert load_data(config, tmp_path).tied == {"sums": "exam"}
     config["hbo"]["held_out"] = {"suns": "exam"}
-    with pytest.raises(ValueError, match=r"`hbo\.held_out` names the dataset `suns`; the nearest is `sums`"):
+    with pytest.raises(ValueError, match=r"`hbo\.held_out` names the dataset `suns`, but the datasets are `sums`, `words`; did you mean `sums`\?"):
         load_data(config, tmp_path)
     config["hbo"]["held_out"] = {"sums": "exams"}
     with pytest.raises(ValueError, match="did you mean `exam`"):
