@@ -64,7 +64,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         datasets.append(
             BannerDataset(
                 name=name,
-                raw_rows=None,
+                raw_rows=run.data.raw_rows.get(name),
                 rows=len(rows),
                 mean_length=float(cells.lengths[rows.start : rows.stop].mean()),
                 asked=float(asked.sum()),

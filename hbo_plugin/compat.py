@@ -120,7 +120,7 @@ class _KeepColumn:
 
 
 @contextmanager
-def watching_rows(column: str | None, target: str, check_tokenised: Callable[[Any], None]) -> Iterator[None]:
+def watching_rows(column: str | None, target: str, check_tokenised: Callable[[Any], None]) -> Iterator[list[int]]:
     """While open, Axolotl's tokenising names the row that it fails on, and keeps a column.
 
     Axolotl removes every column of the user's data when it tokenises, and one raw row may become none or several, so
@@ -131,11 +131,15 @@ def watching_rows(column: str | None, target: str, check_tokenised: Callable[[An
         target: its name in the tokenised rows.
         check_tokenised: called with rows that the user tokenised, before Axolotl looks at them.
 
+    Yields:
+        How many raw rows each set had that was tokenised while open.
+
     Raises:
         RowError: a row cannot be tokenised.
         ColumnError: the rows have no such column.
     """
     prompts, loader = _axolotl("axolotl.datasets", "TokenizedPromptDataset"), importlib.import_module(_SFT)
+    counts: list[int] = []
     process, wrap = prompts.process, _axolotl(_SFT, "get_dataset_wrapper")
 
     def process_watched(self: Any, dataset: Any) -> Any:
@@ -150,6 +154,7 @@ def watching_rows(column: str | None, target: str, check_tokenised: Callable[[An
 
     def wrap_watched(*args: Any, **kwargs: Any) -> Any:
         dataset = kwargs["dataset"]
+        counts.append(len(dataset))
         if column and column not in dataset.column_names:
             raise ColumnError(*dataset.column_names)
         if "input_ids" in dataset.column_names and (
@@ -160,7 +165,7 @@ def watching_rows(column: str | None, target: str, check_tokenised: Callable[[An
 
     prompts.process, loader.get_dataset_wrapper = process_watched, wrap_watched  # type: ignore[attr-defined]
     try:
-        yield
+        yield counts
     finally:
         prompts.process, loader.get_dataset_wrapper = process, wrap  # type: ignore[attr-defined]
 

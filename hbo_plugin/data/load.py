@@ -30,6 +30,7 @@ class RunData:
         held_out: rows kept from training or named under `test_datasets:`, set after set; None without any.
         held_out_rows: the rows of `held_out` of each set, by the set's own name.
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
+        raw_rows: how many rows of the user's each dataset was made of.
         notes: what a user should know about the data, a sentence each.
     """
 
@@ -38,6 +39,7 @@ class RunData:
     held_out: Dataset | None
     held_out_rows: dict[str, range]
     tied: dict[str, str] = field(default_factory=dict)
+    raw_rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def steps(self, cfg: Any) -> int:
@@ -106,7 +108,9 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     held_out = concatenate(list(sets.values())) if sets else None
     if held_out is not None:
         options.check_packed_evaluation(cfg, lengths(held_out))
-    return RunData(concatenate(trained), cells, held_out, ranges, ties(names, sets, config.held_out or {}), notes)
+    tied = ties(names, sets, config.held_out or {})
+    raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
+    return RunData(concatenate(trained), cells, held_out, ranges, tied, raw_rows, notes)
 
 
 def _refuse_untrainable(name: str, part: Prepared) -> None:
@@ -128,6 +132,13 @@ def _refuse_untrainable(name: str, part: Prepared) -> None:
 def _notes(name: str, part: Prepared, scores: NDArray[np.float64], *, asked: int, cut: int) -> list[str]:
     """What a user should know about a dataset, of whose levels so many were asked for and cut."""
     notes = []
+    if (count := len(part.rows)) < part.raw_rows:
+        notes.append(
+            f"dataset `{name}`: Axolotl dropped {part.raw_rows - count} of {part.raw_rows} rows, which are longer than "
+            f"`sequence_len`, empty, doubled, or without a token to train on"
+        )
+    elif count > part.raw_rows:
+        notes.append(f"dataset `{name}`: Axolotl split {part.raw_rows} rows into {count}")
     if part.without_answer:
         notes.append(
             f"dataset `{name}`: {part.without_answer} of {len(part.rows)} rows have no token to train on, "

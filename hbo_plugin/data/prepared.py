@@ -37,11 +37,19 @@ _DATA = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """Attributes: the rows in Axolotl's order, a digest of them, and how many have no token to train on."""
+    """One entry's rows.
+
+    Attributes:
+        rows: in Axolotl's order.
+        digest: of them.
+        without_answer: how many have no token to train on.
+        raw_rows: how many rows they were made of.
+    """
 
     rows: Dataset
     digest: str
     without_answer: int
+    raw_rows: int
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
@@ -97,7 +105,7 @@ class Preparer:
         except OSError as error:
             msg = f"dataset `{name}` has no prepared rows in `{folder}`, which cannot be written ({error}); make it writable."
             raise ValueError(msg) from error
-        made = self._tokenise(draft, name, entry, split, column)
+        made, raw_rows = self._tokenise(draft, name, entry, split, column)
         rows = tokenised.typed(made)
         if rows is not made or not any(draft.iterdir()):  # of other types than Axolotl saved, or found on a hub
             shutil.rmtree(draft)
@@ -107,19 +115,22 @@ class Preparer:
             "files": {str(file.relative_to(draft)): file.stat().st_size for file in _files_in(draft)},
             "digest": tokenised.digest(rows),
             "without_answer": tokenised.without_answer(rows),
+            "raw_rows": raw_rows,
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
         return _open(folder, about)
 
-    def _tokenise(self, draft: Path, name: str, entry: Any, split: str, column: str | None) -> Dataset:
+    def _tokenise(self, draft: Path, name: str, entry: Any, split: str, column: str | None) -> tuple[Dataset, int]:
+        """The tokenised rows, and how many rows they were made of."""
         alone = copy.deepcopy(self._shared)
         alone["datasets" if split == "train" else "test_datasets"] = [entry]
         alone["dataset_prepared_path"] = str(draft)
         try:
-            with compat.watching_rows(column, COLUMN, tokenised.check):
-                return compat.load_entry(self._tokenizer, alone, split)
+            with compat.watching_rows(column, COLUMN, tokenised.check) as counts:
+                rows = compat.load_entry(self._tokenizer, alone, split)
+            return rows, sum(counts) or len(rows)
         except compat.ColumnError as error:
             raise _no_column(str(column), name, error.args) from error
         except (compat.RowError, tokenised.TokenError) as error:
@@ -201,7 +212,8 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
 
 def _open(folder: Path, about: Mapping[str, Any]) -> Prepared:
     (rows,) = (path for path in folder.iterdir() if path.is_dir())
-    return Prepared(load_from_disk(str(rows)), str(about["digest"]), int(about["without_answer"]))
+    counts = {key: int(about[key]) for key in ("without_answer", "raw_rows")}
+    return Prepared(load_from_disk(str(rows)), str(about["digest"]), **counts)
 
 
 def _no_column(column: str, name: str, present: Sequence[str]) -> ValueError:

@@ -157,7 +157,10 @@ def test_a_test_set_of_another_name_is_tied_by_the_key_alone(make_config: Any, t
     config["hbo"]["held_out"] = {"sums": "exam"}
     assert load_data(config, tmp_path).tied == {"sums": "exam"}
     config["hbo"]["held_out"] = {"suns": "exam"}
-    with pytest.raises(ValueError, match=r"`hbo\.held_out` names the dataset `suns`, but the datasets are `sums`, `words`; did you mean `sums`\?"):
+    with pytest.raises(
+        ValueError,
+        match=r"`hbo\.held_out` names the dataset `suns`, but the datasets are `sums`, `words`; did you mean `sums`\?",
+    ):
         load_data(config, tmp_path)
     config["hbo"]["held_out"] = {"sums": "exams"}
     with pytest.raises(ValueError, match="did you mean `exam`"):
@@ -176,3 +179,13 @@ def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) 
         "`hbo.val_set_size` names the dataset `suns`, but the datasets are `sums`, `words`, `tales`; "
         "did you mean `sums`?"
     )
+
+
+@pytest.mark.axolotl
+def test_rows_that_axolotl_dropped_are_counted(make_config: Any, tmp_path: Path) -> None:
+    loaded = load_data(make_config({"words": 40, "tales": 16}, sequence_len=40, hbo={"levels": 1}), tmp_path)
+    kept = len(loaded.cells.dataset_rows(0))
+    assert 0 < kept < 40
+    assert loaded.raw_rows == {"words": 40, "tales": 16}
+    assert f"dataset `words`: Axolotl dropped {40 - kept} of 40 rows" in loaded.notes[0]
+    assert not any("`tales`" in note for note in loaded.notes)

@@ -40,7 +40,7 @@ def scorer(model: Path, cache: Path, kind: str) -> Scorer:
 
 
 def prepared(count: int = 12) -> Prepared:
-    return Prepared(rows(count), digest(rows(count)), without_answer=1)
+    return Prepared(rows(count), digest(rows(count)), without_answer=1, raw_rows=count)
 
 
 def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
