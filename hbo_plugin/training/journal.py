@@ -157,7 +157,8 @@ class Journal:
         """Say which datasets the cap has begun to lower, given the cells that it lowered before, bool[cells]."""
         new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape).any(axis=1)
         asked, capped = (weights.sum(axis=1) for weights in (self._balancer.asked(), self._balancer.weights()))
-        for index in np.flatnonzero(new):
+        # Where all caps together are too small for the run, some weights rise.
+        for index in np.flatnonzero(new & (capped < asked)):
             LOG.warning(
                 "hbo: from step %d on, `max_epochs` lowers the weight of dataset `%s` from %.1f%% to %.1f%%; "
                 "the others take the rest.",
@@ -177,7 +178,8 @@ class Journal:
             scalars[f"hbo/share/row/{name}"] = float(rows[index] / max(1, rows.sum()))
             scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
             scalars[f"hbo/epochs/{name}"] = float(rows[index] / cells.sizes[index].sum())
-            scalars |= self._levels(f"hbo/level_weight/{name}", weights[index])
+            there = np.where(cells.sizes[index] > 0, weights[index], np.nan)
+            scalars |= self._levels(f"hbo/level_weight/{name}", there)
         scalars["hbo/capped_levels"] = float(balancer.capped.sum())
         scalars |= {**self._signals, **self._delay, **self._efficiency()}
         scalars["hbo/overhead/seconds"] = self._clock.total
