@@ -101,11 +101,10 @@ def test_token_weights_are_shares_of_tokens(packed: Any) -> None:
 
 
 def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
-    with pytest.raises(
-        ValueError, match=r"held-out rows have \d+ tokens, and a packed batch of the evaluation takes 512"
-    ):
-        train(packed(val_set_size=0.02))
-    folder = train(packed(val_set_size=0.02, eval_sample_packing=False, eval_steps=4, max_steps=4))
+    few = {"val_set_size": {"sums": 2, "words": 1, "tales": 1}}
+    with pytest.raises(ValueError, match=r"held-out rows have \d+ tokens and fill fewer than the 2 x 256 tokens"):
+        train(packed(few))
+    folder = train(packed(few, eval_sample_packing=False, eval_steps=4, max_steps=4))
     assert history(folder, "eval_loss")[4] > 0
 
 
