@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import history, lines, load, train
+from runs import history, load, read_trace, train
 
 pytestmark = pytest.mark.axolotl
 
@@ -62,7 +62,7 @@ def test_another_plugin_s_trainer_is_extended(make_config: Any, first: str) -> N
     folder = train(config)
     assert history(folder, "other") == {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
     assert history(folder, "hbo/weight/sums").keys() == {1, 2, 3, 4}
-    trace = lines(folder / "hbo_trace.jsonl")
+    trace = read_trace(folder)
     assert [record["event"] for record in trace] == ["start", "update", "end"]
     assert trace[1]["weights"] != trace[0]["weights"]
 

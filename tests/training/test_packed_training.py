@@ -104,7 +104,7 @@ def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
     few = {"val_set_size": {"sums": 2, "words": 1, "tales": 1}}
     with pytest.raises(ValueError, match=r"held-out rows have \d+ tokens and fill fewer than the 2 x 256 tokens"):
         train(packed(few))
-    folder = train(packed(few, eval_sample_packing=False, eval_steps=4, max_steps=4))
+    folder = train(packed(few, val_set_size=0.02, eval_sample_packing=False, eval_steps=4, max_steps=4))
     assert history(folder, "eval_loss")[4] > 0
 
 
