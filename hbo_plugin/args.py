@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from hbo_plugin.messages import explain, listed, nearest, unknown_dataset, yaml_text
+from hbo_plugin.messages import explain, listed, nearest, reasons, unknown_dataset, yaml_text
 from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, Method, RunFacts, find_settings, make_method
 from hbo_plugin.methods.parameters import parameters, plain, read_settings
 from hbo_plugin.methods.published.hbo import PublishedHboSettings
@@ -235,5 +235,13 @@ class HBOArgs(BaseModel):
     @classmethod
     def _compatible(cls, data: Any) -> Any:
         if isinstance(data, dict) and "hbo" in data:
-            refuse_incompatible(data)
+            try:
+                refuse_incompatible(data)
+            except ValueError as refused:
+                try:
+                    HBOConfig.model_validate(data["hbo"])
+                except ValidationError as error:
+                    msg = f"{reasons(error)}\n{refused}"
+                    raise ValueError(msg) from None
+                raise
         return data

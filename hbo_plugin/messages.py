@@ -64,6 +64,11 @@ def explain(error: ValidationError, given: object, defaults: Mapping[str, Any], 
     return f"{message}." if default is None else f"{message}, or remove it for the default of `{yaml_text(default)}`."
 
 
+def reasons(error: ValidationError) -> str:
+    """Return the messages that were raised under pydantic, a line each."""
+    return "\n".join(part["msg"].removeprefix("Value error, ") for part in error.errors())
+
+
 def _allowed(part: ErrorDetails) -> str:
     """What pydantic allows, in the words of a reader of YAML."""
     if part["type"] in {"dict_type", "dataclass_type"}:

@@ -25,7 +25,7 @@ def test_a_mistake_in_the_block_ends_with_its_message(make_config: Any, tmp_path
     shown = end_of_training(make_config(hbo={"updat_every": 5, "levels": 0}, streaming=True), tmp_path)
     assert "Traceback" not in shown
     end = shown[shown.index("\nhbo: ") :]
-    assert "`hbo:` has no key `updat_every`" in end
+    assert "`hbo.updat_every: 5` was given, but there is no such key; did you mean `update_every`?" in end
     assert "`streaming: true`" in end
 
 
