@@ -143,6 +143,7 @@ def _train(
 ) -> tuple[list[float], float]:
     """Train with warm-up and a cosine; returns the held-out loss of each dataset and the share that hbo took."""
     from benchmarks.training_run import Training
+    from hbo_plugin.signals.held_out import held_out_losses
 
     block = {"update_every": max(1, steps // UPDATES), **block}
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +162,7 @@ def _train(
                 group["lr"] = RATE * min(1, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / steps))
             training.step(step)
         cost = training.run.journal.scalars()["hbo/overhead/share"]
-        return [*training.run.held_out_losses(steps).values()], cost
+        return [*held_out_losses(training.run.context).values()], cost
 
 
 def _outcomes(

@@ -38,6 +38,8 @@ class Evaluation:
         """A new evaluation begins."""
         self._batch = 0
         self._blind = False
+        self.complete = False
+        """Whether every held-out row was seen on some rank: packed evaluation leaves out what fills no batch."""
         rows = len(self._lengths)
         self._found = np.zeros((3, rows))
         """Of each row the sum of its losses, the number of its tokens and how often this rank saw it, float64[3, rows]."""
@@ -78,13 +80,14 @@ class Evaluation:
         return [[row] for row in given[first : first + self._batch_size]]
 
     def losses(self) -> dict[str, float] | None:
-        """Mean loss per token of each held-out set, in nats, NaN where it has no answer; every rank calls it.
+        """Mean loss per token of the rows of each held-out set that were seen, in nats, NaN where none has an answer.
 
-        None where the batches had no logits to look at.
+        None where the batches had no logits to look at. Every rank calls it.
         """
         sums, tokens, seen = self._context.ranks.sum(self._found)
         if self._context.ranks.sum(np.array([float(self._blind)]))[0]:
             return None
+        self.complete = bool(seen.all())
         # A row that several ranks saw counts once.
         seen = np.maximum(seen, 1)
         losses = {}

@@ -222,7 +222,7 @@ class Run:
     def held_out_losses(self, step: int) -> dict[str, float]:
         """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`."""
         losses = self.evaluation.losses()
-        if losses is None and self.choice.held_out_losses:
+        if not self.evaluation.complete and self.choice.held_out_losses:
             losses = held_out_losses(self.context)
         if losses is None:
             LOG.warning(

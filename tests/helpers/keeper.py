@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from hbo_plugin.methods.base import NoSettings, RunFacts
 from hbo_plugin.signals import sources, table
 from hbo_plugin.signals.context import Context
 
@@ -34,8 +35,9 @@ class Remembers:
     """`method: keeper.Remembers`: weights that follow from every `kept` so far."""
 
     signals = ("kept",)
+    Settings = NoSettings
 
-    def __init__(self, rows: NDArray[np.int64]) -> None:
+    def __init__(self, rows: NDArray[np.int64], _settings: NoSettings, _run: RunFacts) -> None:
         self._rows = rows
         self._memory = np.zeros(len(rows))
 

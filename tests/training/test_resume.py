@@ -70,15 +70,15 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
         (
             {"hbo": {"method": "uniform", "levels": 2}},
             (
-                "the checkpoint was trained with method `hbo` but this run asks for `uniform`; "
-                "change `hbo.method` back, or start afresh."
+                "the checkpoint was trained with `method: hbo`, but `hbo:` has `method: uniform`; change `method` back, "
+                "or start afresh in another `output_dir`."
             ),
         ),
         (
-            {"hbo": {"levels": 2, "step_size": 0.25}},
+            {"hbo": {"levels": 2, "unit": "token"}},
             (
-                "the checkpoint was trained with `unit: row` but this run asks for `unit: row, step_size: 0.25`; "
-                "change these keys of `hbo:` back, or start afresh."
+                "the checkpoint was trained with `unit: row`, but `hbo:` has `unit: token`; change `unit` back, "
+                "or start afresh in another `output_dir`."
             ),
         ),
         (
