@@ -22,7 +22,7 @@ def end_of_training(config: dict[str, Any], folder: Path) -> str:
 
 
 def test_a_mistake_in_the_block_ends_with_its_message(make_config: Any, tmp_path: Path) -> None:
-    shown = end_of_training(make_config(hbo={"updat_every": 5, "levels": 0}, streaming=True), tmp_path)
+    shown = end_of_training(make_config(hbo={"updat_every": 5}, streaming=True), tmp_path)
     assert "Traceback" not in shown
     end = shown[shown.index("\nhbo: ") :]
     assert "`hbo.updat_every: 5` was given, but there is no such key; did you mean `update_every`?" in end
