@@ -58,7 +58,7 @@ class HBOCallback(TrainerCallback):
 def _banner(run: Run, *, step: int, steps: int) -> Banner:
     cells, config, bins = run.data.cells, run.config, run.shape.bins
     datasets = []
-    weighed = zip(cells.names, run.balancer.asked(), run.balancer.weights(), strict=True)
+    weighed = zip(cells.names, run.balancer.method.weights(), run.balancer.weights(), strict=True)
     for index, (name, asked, weights) in enumerate(weighed):
         rows = cells.dataset_rows(index)
         datasets.append(

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from datasets import Dataset, Sequence, Value, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
 
+from hbo_plugin.signals.passes import IGNORED
+
 _PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
 _NEEDED = ("input_ids", "attention_mask", "labels")
 _TEACHER = ("target_token_ids", "target_logprobs", "target_mask")  # what distillation learns from
 _WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64", _PACKED_COLUMN: "int64"}
-IGNORED = -100
-"""Label of a token that is no part of the answer."""
 
 
 class TokenError(ValueError):

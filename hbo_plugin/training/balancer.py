@@ -92,10 +92,6 @@ class Balancer:
             shares, self.capped = cap_weights(shares, allowance * self._cost, left)
         return shares / self._cost
 
-    def asked(self) -> NDArray[np.float64]:
-        """The weights that the method asks for, before the cap; float64[datasets, levels]."""
-        return self.method.weights()
-
     def weights(self) -> NDArray[np.float64]:
         """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""
         shares = self.mixture.weights(self._in_force_from) * self._unit

@@ -156,7 +156,7 @@ class Journal:
     def _tell_capped(self, before: NDArray[np.bool_]) -> None:
         """Say which datasets the cap has begun to lower, given the cells that it lowered before, bool[cells]."""
         new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape).any(axis=1)
-        asked, capped = (weights.sum(axis=1) for weights in (self._balancer.asked(), self._balancer.weights()))
+        asked, capped = (weights.sum(axis=1) for weights in (self._balancer.method.weights(), self._balancer.weights()))
         # Where all caps together are too small for the run, some weights rise.
         for index in np.flatnonzero(new & (capped < asked)):
             LOG.warning(
