@@ -17,7 +17,8 @@ from hbo_plugin.trace import TRACE_FILE, Trace
 
 def end(folder: Path) -> None:
     """The end of a run of 12 steps."""
-    run: Any = SimpleNamespace(trace=Trace(folder / TRACE_FILE), end=lambda _: None)
+    journal = SimpleNamespace(trace=Trace(folder / TRACE_FILE))
+    run: Any = SimpleNamespace(journal=journal, end=lambda _: None)
     state: Any = SimpleNamespace(global_step=12, is_world_process_zero=True)
     HBOCallback(run).on_train_end(None, state, None)  # type: ignore[arg-type]
 
