@@ -16,7 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data.load import RunData
-from hbo_plugin.signals.passes import pad
+from hbo_plugin.data.rows import lengths
+from hbo_plugin.signals.padding import fetch, pad
 from hbo_plugin.signals.sources import choose
 from hbo_plugin.trainer import attach
 from hbo_plugin.training.run import Run
@@ -131,7 +132,7 @@ class Training:
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
         # Levels are by length; without hbo too, so that a number is the same row in both.
         ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
-        trainer: Any = Trainer(model=model, args=args, train_dataset=_together(ordered))
+        trainer: Any = Trainer(model=model, args=args, train_dataset=Dataset.from_list(_together(ordered)))
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
         trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         training = cls(model, trainer, trainer.optimizer)
@@ -153,7 +154,7 @@ class Training:
         batch = self.trainer.args.per_device_train_batch_size
         if rows is None:
             rows = np.fromiter((next(self.rows) for _ in range(batch)), np.int64, batch)  # type: ignore[arg-type]
-        inputs = pad([self.trainer.train_dataset[row] for row in rows.tolist()])
+        inputs = pad(fetch(self.trainer.train_dataset, rows))
         self.trainer.training_step(self.model, inputs)
         self.optimizer.step()
         self.model.zero_grad()
@@ -166,14 +167,15 @@ class Training:
         return rows
 
 
-def _laid_out(train: Rows, counts: Sequence[int], held_out: Sequence[Rows], levels: int) -> RunData:
+def _laid_out(train: Dataset, counts: Sequence[int], held_out: Sequence[Rows], levels: int) -> RunData:
     """The data of a run, of datasets with so many rows each."""
     names = tuple(f"set{number}" for number in range(len(counts)))
     sizes = np.array([np.diff(np.arange(levels + 1) * count // levels) for count in counts])
-    cells = Cells(names, sizes, np.array([len(row["input_ids"]) for row in train], np.int32), ())
     ends = np.cumsum([0, *map(len, held_out)]).tolist()
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-    return RunData(train, cells, Dataset.from_list(_together(held_out)), ranges, dict(zip(names, names, strict=True)))
+    held = Dataset.from_list(_together(held_out))
+    cells = Cells(names, sizes, lengths(train), ())
+    return RunData(train, cells, held, ranges, lengths(held), dict(zip(names, names, strict=True)))
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

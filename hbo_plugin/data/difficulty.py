@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.files import FileDigests, write_whole
 from hbo_plugin.data.prepared import COLUMN, Prepared
-from hbo_plugin.data.rows import fetch
-from hbo_plugin.signals.passes import answer_loss, by_length, pad
+from hbo_plugin.signals.padding import by_length, fetch, pad
+from hbo_plugin.signals.passes import answer_loss
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Scorer:
         stamp = f"{part.digest} {self._model_id} {self._bos} {self._kind}"
         key = hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
         path, partial = self._cache / f"{key}.npy", self._cache / f"{key}.partial.npy"
-        count = len(part.rows)
+        count = len(part.lengths)
         if (scores := _read(path, count)) is not None:
             return scores
         scores = _read(partial, count)

@@ -1,7 +1,9 @@
 """Load: the datasets of a run through Axolotl's own loader, one entry at a time, laid out in cells."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.held_out import held_out_counts, ties
 from hbo_plugin.data.names import entry_names
 from hbo_plugin.data.prepared import Prepared, Preparer
-from hbo_plugin.data.rows import columns, concatenate, lengths
+from hbo_plugin.data.rows import read, without_positions
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class RunData:
         cells: its layout.
         held_out: rows kept from training or named under `test_datasets:`, set after set; None without any.
         held_out_rows: the rows of `held_out` of each set, by the set's own name.
+        held_out_lengths: tokens of each of its rows, int32[rows].
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
         raw_rows: how many rows of the user's each dataset was made of.
         notes: what a user should know about the data, a sentence each.
@@ -38,6 +41,7 @@ class RunData:
     cells: Cells
     held_out: Dataset | None
     held_out_rows: dict[str, range]
+    held_out_lengths: NDArray[np.int32]
     tied: dict[str, str] = field(default_factory=dict)
     raw_rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -52,6 +56,27 @@ class RunData:
         return min(steps, int(cfg.max_steps or steps))
 
 
+@dataclass(frozen=True)
+class _Together:
+    """The rows of several datasets, numbered one dataset after the other."""
+
+    rows: Dataset
+    lengths: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, parts: Sequence[Prepared]) -> "_Together":
+        return cls(
+            read([file for part in parts for file in part.files]), np.concatenate([part.lengths for part in parts])
+        )
+
+    def select(self, chosen: Iterable[NDArray[np.int64]], *, packed: bool) -> tuple[Dataset, NDArray[np.int32]]:
+        """These rows, and their lengths."""
+        # All at once: each `select` of a Dataset looks at every row that it is given.
+        order = np.concatenate([*chosen])
+        rows = self.rows.select(order)
+        return (rows if packed else without_positions(rows)), self.lengths[order]
+
+
 def load(cfg: Any, config: HBOConfig) -> RunData:
     """Load, score and lay out every dataset of a run; what was prepared before comes from the cache.
 
@@ -62,59 +87,72 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     config.check_names(names)
     if tests:
         ties(names, tests, config.held_out or {})  # refused before the data are read
-    root = Path(cfg.dataset_prepared_path or compat.default_prepared_path()) / "hbo"
-    tokenizer = compat.load_tokenizer(cfg)
-    preparer = Preparer(cfg, tokenizer, root)
     levels = config.levels_of(names)
-    kind = config.difficulty if max(levels) > 1 else "length"  # a single level needs no order
-    scorer = Scorer(kind, cfg, tokenizer, preparer.files, root / "scores")
-
-    def prepare() -> tuple[list[Prepared], list[NDArray[np.float64]], list[Prepared]]:
-        trained, scores = [], []
-        for name, entry in zip(names, cfg.datasets, strict=True):
-            part = preparer.load(name, entry, split="train", column=column_of(kind))
-            _refuse_untrainable(name, part)
-            trained.append(part)
-            scores.append(scorer.score(part, name))
-        tested = []
-        for name, entry in zip(tests, cfg.test_datasets or [], strict=True):
-            tested.append(preparer.load(name, entry, split="test"))
-            _refuse_untrainable(name, tested[-1])
-        return trained, scores, tested
-
-    parts, scores, tested = compat.with_prepare_lock(cfg, prepare)
-    counts = {name: len(part.rows) for name, part in zip(names, parts, strict=True)}
+    # A single level needs no order.
+    kind = config.difficulty if max(levels) > 1 else "length"
+    parts, scores, tested = compat.with_prepare_lock(cfg, partial(_prepare, cfg, kind, names, tests))
+    counts = {name: len(part.lengths) for name, part in zip(names, parts, strict=True)}
     held, few = held_out_counts(cfg.val_set_size or 0, config.val_set_size or {}, counts)
     notes = [*options.notes_on_data(cfg), *few]
-    trained, sets, sizes, fingerprints, tokens = [], {}, [], [], []
+    first, chosen, sizes, fingerprints = 0, [], [], []
+    sets: dict[str, NDArray[np.int64]] = {}
     for index, (name, part, hardness) in enumerate(zip(names, parts, scores, strict=True)):
         kept, out = layout.split(counts[name], held[name], [cfg.seed or 0, index])
         scored = hardness[kept] if config.easiest == "low" else -hardness[kept]
         order, cut = layout.cut_levels(scored, min(levels[index], len(kept)))
         order = kept[order]
         notes += _notes(name, part, scored, asked=levels[index], cut=len(cut))
-        trained.append(columns(part.rows, packed=bool(cfg.sample_packing)).select(order))
-        tokens.append(part.lengths[order])
         sizes.append(np.pad(cut, (0, max(levels) - len(cut))))
         fingerprints.append(layout.fingerprint(part.digest, order, cut))
+        chosen.append(first + order)
         if held[name]:
-            sets[name] = columns(part.rows, packed=bool(cfg.eval_sample_packing)).select(out)
+            sets[name] = first + out
+        first += counts[name]
+    together = _Together.of(parts)
+    train, lengths = together.select(chosen, packed=bool(cfg.sample_packing))
+    cells = Cells(tuple(names), np.array(sizes), lengths, tuple(fingerprints))
     if tests:
-        packed = bool(cfg.eval_sample_packing)
-        sets = {name: columns(part.rows, packed=packed) for name, part in zip(tests, tested, strict=True)}
-    cells = Cells(tuple(names), np.array(sizes), np.concatenate(tokens), tuple(fingerprints))
-    ends = np.cumsum([0, *map(len, sets.values())]).tolist()
-    ranges = {name: range(first, last) for name, first, last in zip(sets, ends, ends[1:], strict=False)}
-    held_out = concatenate(list(sets.values())) if sets else None
-    if held_out is not None:
-        options.check_packed_evaluation(cfg, lengths(held_out))
+        ends = np.cumsum([0, *(len(part.lengths) for part in tested)])
+        sets = {name: np.arange(*ends[index : index + 2]) for index, name in enumerate(tests)}
+    held_out, held_out_lengths, ranges = _held_out(cfg, _Together.of(tested) if tests else together, sets)
     tied = ties(names, sets, config.held_out or {})
     raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
-    return RunData(concatenate(trained), cells, held_out, ranges, tied, raw_rows, notes)
+    return RunData(train, cells, held_out, ranges, held_out_lengths, tied, raw_rows, notes)
+
+
+def _held_out(
+    cfg: Any, rows: _Together, sets: Mapping[str, NDArray[np.int64]]
+) -> tuple[Dataset | None, NDArray[np.int32], dict[str, range]]:
+    """The rows of all held-out sets together, their lengths, int32[rows], and which of them are of which set."""
+    if not sets:
+        return None, np.empty(0, np.int32), {}
+    held_out, lengths = rows.select(sets.values(), packed=bool(cfg.eval_sample_packing))
+    options.check_packed_evaluation(cfg, lengths)
+    ends = np.cumsum([0, *map(len, sets.values())]).tolist()
+    return held_out, lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}
+
+
+def _prepare(
+    cfg: Any, kind: str, names: Sequence[str], tests: Sequence[str]
+) -> tuple[list[Prepared], list[NDArray[np.float64]], list[Prepared]]:
+    """The rows of every dataset, how hard each is (of this `kind`), and the rows of every held-out set."""
+    root = Path(cfg.dataset_prepared_path or compat.default_prepared_path()) / "hbo"
+    tokenizer = compat.load_tokenizer(cfg)
+    preparer = Preparer(cfg, tokenizer, root)
+    scorer = Scorer(kind, cfg, tokenizer, preparer.files, root / "scores")
+    parts, scores, tested = [], [], []
+    for name, entry in zip(names, cfg.datasets, strict=True):
+        parts.append(preparer.load(name, entry, split="train", column=column_of(kind)))
+        _refuse_untrainable(name, parts[-1])
+        scores.append(scorer.score(parts[-1], name))
+    for name, entry in zip(tests, cfg.test_datasets or [], strict=True):
+        tested.append(preparer.load(name, entry, split="test"))
+        _refuse_untrainable(name, tested[-1])
+    return parts, scores, tested
 
 
 def _refuse_untrainable(name: str, part: Prepared) -> None:
-    rows = len(part.rows)
+    rows = len(part.lengths)
     if not rows:
         msg = (
             f"dataset `{name}` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
@@ -132,7 +170,7 @@ def _refuse_untrainable(name: str, part: Prepared) -> None:
 def _notes(name: str, part: Prepared, scores: NDArray[np.float64], *, asked: int, cut: int) -> list[str]:
     """What a user should know about a dataset, of whose levels so many were asked for and cut."""
     notes = []
-    if (count := len(part.rows)) < part.raw_rows:
+    if (count := len(part.lengths)) < part.raw_rows:
         notes.append(
             f"dataset `{name}`: Axolotl dropped {part.raw_rows - count} of {part.raw_rows} rows, which are longer than "
             f"`sequence_len`, empty, doubled, or without a token to train on"
@@ -141,7 +179,7 @@ def _notes(name: str, part: Prepared, scores: NDArray[np.float64], *, asked: int
         notes.append(f"dataset `{name}`: Axolotl split {part.raw_rows} rows into {count}")
     if part.without_answer:
         notes.append(
-            f"dataset `{name}`: {part.without_answer} of {len(part.rows)} rows have no token to train on, "
+            f"dataset `{name}`: {part.without_answer} of {len(part.lengths)} rows have no token to train on, "
             f"because every label is masked"
         )
     if missing := int(np.isnan(scores).sum()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, load_from_disk
+from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from hbo_plugin import compat
@@ -29,6 +29,7 @@ COLUMN = "hbo_difficulty"
 """Carries a column of the user's data through Axolotl's tokenising."""
 
 _ABOUT = "hbo.json"
+_LENGTHS = "lengths.npy"
 _LISTS = ("datasets", "test_datasets")
 _DATA = {
     ".arrow", ".bz2", ".csv", ".gz", ".json", ".jsonl", ".parquet", ".py", ".tar", ".tsv", ".txt", ".xz", ".zip", ".zst",
@@ -40,21 +41,23 @@ class Prepared:
     """One entry's rows.
 
     Attributes:
-        rows: in Axolotl's order.
-        digest: of them.
+        files: Arrow files that hold them, in Axolotl's order.
+        lengths: tokens of each row, int32[rows].
+        digest: of the rows.
         without_answer: how many have no token to train on.
         raw_rows: how many rows they were made of.
     """
 
-    rows: Dataset
+    files: tuple[Path, ...]
+    lengths: NDArray[np.int32]
     digest: str
     without_answer: int
     raw_rows: int
 
     @cached_property
-    def lengths(self) -> NDArray[np.int32]:
-        """Tokens of each row, int32[rows]."""
-        return tokenised.lengths(self.rows)
+    def rows(self) -> Dataset:
+        """The rows, with all their columns."""
+        return concatenate_datasets([Dataset.from_file(str(file)) for file in self.files])
 
 
 class Preparer:
@@ -110,6 +113,7 @@ class Preparer:
         if rows is not made or not any(draft.iterdir()):  # of other types than Axolotl saved, or found on a hub
             shutil.rmtree(draft)
             rows.save_to_disk(str(draft / "rows"))
+        np.save(draft / _LENGTHS, tokenised.lengths(rows))
         about = {
             "sources": sources,
             "files": {str(file.relative_to(draft)): file.stat().st_size for file in _files_in(draft)},
@@ -199,8 +203,7 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         before = about["sources"]
         changed = [what for what in {**before, **sources} if before.get(what) != sources.get(what)]
-        sizes = {str(file.relative_to(folder)): file.stat().st_size for file in _files_in(folder)}
-        whole = all(sizes.get(file) == size for file, size in about["files"].items())
+        whole = all((folder / file).stat().st_size == size for file, size in about["files"].items())
         if whole and not changed:
             return _open(folder, about)
         reason = f"{' and '.join(changed[:3])} changed" if changed else "they are damaged"
@@ -211,9 +214,9 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
 
 
 def _open(folder: Path, about: Mapping[str, Any]) -> Prepared:
-    (rows,) = (path for path in folder.iterdir() if path.is_dir())
+    files = tuple(folder / file for file in about["files"] if Path(file).match("data-*.arrow"))
     counts = {key: int(about[key]) for key in ("without_answer", "raw_rows")}
-    return Prepared(load_from_disk(str(rows)), str(about["digest"]), **counts)
+    return Prepared(files, np.load(folder / _LENGTHS), str(about["digest"]), **counts)
 
 
 def _no_column(column: str, name: str, present: Sequence[str]) -> ValueError:

@@ -1,16 +1,17 @@
 """Rows: what hbo reads of a tokenised row. Training on something else than `input_ids` and `labels` would begin here."""
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Sequence, Value, concatenate_datasets
-from numpy.typing import ArrayLike, NDArray
+from datasets import Dataset, Sequence, Value
+from datasets.table import MemoryMappedTable, concat_tables
+from numpy.typing import NDArray
 
-from hbo_plugin.signals.passes import IGNORED
+from hbo_plugin.signals.padding import IGNORED
 
 _PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
 _NEEDED = ("input_ids", "attention_mask", "labels")
@@ -42,10 +43,22 @@ def check(dataset: Dataset) -> None:
         first += len(batch)
 
 
-def columns(dataset: Dataset, *, packed: bool) -> Dataset:
-    """The columns that a model is fed with; some models want no mask."""
-    wanted = [name for name in (*_WIDTHS, *_TEACHER) if packed or name != _PACKED_COLUMN]
-    return dataset.select_columns([name for name in wanted if name in dataset.column_names])
+def read(files: Iterable[Path]) -> Dataset:
+    """The rows in Arrow files, one file after the other and without a copy: what a model may be fed with, and `position_ids`.
+
+    Not as many Datasets and then one of them all: each takes as long as hundreds of rows.
+    """
+    tables = []
+    for file in files:
+        table = MemoryMappedTable.from_file(str(file))
+        kept = [name for name in (*_WIDTHS, *_TEACHER) if name in table.column_names]
+        tables.append(table if kept == table.column_names else table.select(kept))
+    return Dataset(concat_tables(tables))
+
+
+def without_positions(dataset: Dataset) -> Dataset:
+    """The rows for batches that are not packed."""
+    return dataset.remove_columns(_PACKED_COLUMN) if _PACKED_COLUMN in dataset.column_names else dataset
 
 
 def typed(dataset: Dataset) -> Dataset:
@@ -88,14 +101,3 @@ def digest(dataset: Dataset) -> str:
 
 def _batches(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
     yield from dataset.with_format("arrow", columns=list(names)).iter(batch_size=10_000)
-
-
-def fetch(dataset: Any, indices: ArrayLike) -> list[dict[str, Any]]:
-    """These rows, read together: one by one takes four times as long."""
-    found = dataset[np.asarray(indices, dtype=np.int64).tolist()]
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-
-
-def concatenate(parts: list[Dataset]) -> Dataset:
-    """The rows of all parts, in order, without a copy; `typed` made them alike."""
-    return concatenate_datasets(parts)

@@ -12,24 +12,21 @@ from hbo_plugin.signals.passes import answers, token_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
-
     from hbo_plugin.signals.context import Context
 
 
 class Evaluation:
     """Looks at the batches of one evaluation after the other, and adds up the loss of each held-out row."""
 
-    def __init__(self, context: Context, lengths: NDArray[np.int32], batch_size: int) -> None:
+    def __init__(self, context: Context, batch_size: int) -> None:
         """Look at nothing yet.
 
         Args:
             context: the run.
-            lengths: tokens of each held-out row, int32[rows].
             batch_size: rows of a batch of one rank, where they are not packed.
         """
         self._context = context
-        self._lengths = lengths
+        self._lengths = context.held_out_lengths
         self._batch_size = batch_size
         self._watched: WatchedSampler | WatchedBatches | None = None
         self.begin()

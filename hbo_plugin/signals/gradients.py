@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hbo_plugin.signals.passes import answer_loss, by_length, pad
+from hbo_plugin.signals.padding import by_length, pad
+from hbo_plugin.signals.passes import answer_loss
 
 _PARTS = 8
 """Parts of a sample whose gradients are compared for its variance."""

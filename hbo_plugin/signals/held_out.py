@@ -24,7 +24,7 @@ def held_out_losses(context: Context) -> dict[str, float]:
     """Mean loss per token of each held-out set, in nats; NaN where no row has an answer."""
     if not context.held_out_rows:
         return {}
-    lengths = np.fromiter((len(row["input_ids"]) for row in context.held_out), np.int32)
+    lengths = context.held_out_lengths
     passed = pass_over(context, context.held_out, np.arange(len(lengths)), lengths, ("loss",))
     totals = {
         name: (passed.sums[0, part].sum(), passed.tokens[part].sum()) for name, part in context.held_out_rows.items()

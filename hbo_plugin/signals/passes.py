@@ -11,27 +11,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
 
-IGNORED = -100
-"""Label of a token that is no part of the answer."""
 _CHUNK = 1 << 24
 """Logits that are held in float32 at a time, twice: 128 MiB."""
-
-
-def pad(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Collate tokenised rows on the right: `input_ids`, `attention_mask` and `labels`, each int64[rows, longest]."""
-
-    def column(name: str, fill: int) -> torch.Tensor:
-        values = [torch.as_tensor(row[name], dtype=torch.int64) for row in rows]
-        return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=fill)
-
-    # Any id serves as padding: it is masked, and its label is ignored.
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-    return {
-        "input_ids": column("input_ids", 0),
-        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
-        "labels": column("labels", IGNORED),
-    }
 
 
 def forward(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> Any:
@@ -56,24 +39,6 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
     labels = batch["labels"][:, 1:].to(logits.device)
     losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.view(labels.shape).sum(1), (labels != IGNORED).sum(1)
-
-
-def by_length(lengths: NDArray[np.int32], tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of similar length, of at most `tokens` padded tokens or of one row.
-
-    Args:
-        lengths: tokens of each row, int32[n].
-        tokens: the bound.
-
-    Yields:
-        Indices into `lengths`, longest first, so that a batch that does not fit in memory fails at once.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    first = 0
-    while first < len(order):
-        count = max(1, tokens // max(1, int(lengths[order[first]])))
-        yield order[first : first + count]
-        first += count
 
 
 def answers(
@@ -204,7 +169,7 @@ def pass_over(
         for first in range(0, len(batches), ranks.size):
             turn = first + ranks.rank
             indices = batches[min(turn, len(batches) - 1)]
-            batch = pad([dataset[int(row)] for row in rows[indices]])
+            batch = pad(fetch(dataset, rows[indices]))
             output = forward(model, batch, **({"output_hidden_states": True} if states else {}))
             if turn < len(batches):
                 result[: len(names) + 1, indices] = _sums(output.logits, batch["labels"], names)

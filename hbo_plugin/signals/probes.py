@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.gradients import Gradients, Rows
+from hbo_plugin.signals.padding import fetch
 from hbo_plugin.signals.passes import Passed, pass_over, undisturbed
 from hbo_plugin.signals.sources import SignalSource
 
@@ -116,7 +117,7 @@ class Probes(SignalSource):
             gradients = Gradients(context.model, context.budget)
             direction = self._held_out_direction(gradients, rng) if "gradient_alignment" in names else []
             for dataset in range(count)[context.ranks.rank :: context.ranks.size]:
-                rows = [context.rows[int(row)] for row in samples[dataset]]
+                rows = fetch(context.rows, samples[dataset])
                 values[:, dataset] = [_BACKWARD[name](gradients, rows, direction, context) for name in names]
         values = context.ranks.sum(values)
         self.dropped += int((~np.isfinite(values)).sum())
@@ -125,7 +126,7 @@ class Probes(SignalSource):
     def _held_out_direction(self, gradients: Gradients, rng: np.random.Generator) -> list[torch.Tensor]:
         context = self._context
         samples = [_sample(rng, rows, context.gradient_rows) for rows in context.held_out_rows.values()]
-        return gradients.mean_direction([[context.held_out[int(row)] for row in rows] for rows in samples])
+        return gradients.mean_direction([fetch(context.held_out, rows) for rows in samples])
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the losses of the start."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from hbo_plugin.clock import Clock
 from hbo_plugin.data.held_out import TARGET
-from hbo_plugin.data.rows import lengths
 from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
@@ -74,12 +73,12 @@ class Run:
             forward_rows=config.forward_rows,
             observed_every=min(max(1, seen), config.update_every),
             held_out=data.held_out,
+            held_out_lengths=data.held_out_lengths,
             held_out_rows=data.held_out_rows,
             tied=data.tied,
         )
         self.sources = choice.build(self.context)
-        held_out = np.empty(0, np.int32) if data.held_out is None else lengths(data.held_out)
-        self.evaluation = Evaluation(self.context, held_out, args.eval_batch_size)
+        self.evaluation = Evaluation(self.context, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
             self.balancer,

@@ -18,7 +18,7 @@ from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
-from hbo_plugin.data.rows import TokenError, check, columns, digest, fetch, lengths, typed, without_answer
+from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, typed, without_answer, without_positions
 
 BOS = 0
 
@@ -40,7 +40,10 @@ def scorer(model: Path, cache: Path, kind: str) -> Scorer:
 
 
 def prepared(count: int = 12) -> Prepared:
-    return Prepared(rows(count), digest(rows(count)), without_answer=1, raw_rows=count)
+    data = rows(count)
+    made = Prepared((), lengths(data), digest(data), without_answer=1, raw_rows=count)
+    made.__dict__["rows"] = data  # which it would read from files
+    return made
 
 
 def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
@@ -83,12 +86,6 @@ def test_length_needs_no_model(tmp_path: Path) -> None:
 
 def test_lengths_follow_a_selection() -> None:
     assert lengths(rows().select([3, 0, 7])).tolist() == [7, 4, 4]
-
-
-def test_rows_are_fetched_in_the_order_asked_for() -> None:
-    data = rows()
-    assert fetch(data, np.array([5, 0, 5])) == [data[5], data[0], data[5]]
-    assert fetch(data, []) == []
 
 
 def test_scores_are_cached_by_data_model_and_kind(
@@ -206,10 +203,12 @@ def test_integers_have_the_same_width_in_every_dataset() -> None:
     assert typed(ready := typed(rows())) is ready
 
 
-def test_the_model_gets_positions_where_rows_are_packed() -> None:
+def test_the_model_gets_positions_where_rows_are_packed(tmp_path: Path) -> None:
     data = rows().add_column("position_ids", rows()["input_ids"][:]).add_column("other", list(range(12)))
-    assert columns(data, packed=False).column_names == ["input_ids", "attention_mask", "labels"]
-    assert columns(data, packed=True).column_names == ["input_ids", "attention_mask", "labels", "position_ids"]
+    data.save_to_disk(tmp_path)
+    found = read(tmp_path.glob("*.arrow"))
+    assert found.column_names == ["input_ids", "attention_mask", "labels", "position_ids"]
+    assert without_positions(found).column_names == ["input_ids", "attention_mask", "labels"]
 
 
 def test_rows_that_lack_something_are_named() -> None:

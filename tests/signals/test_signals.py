@@ -13,13 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from datasets import Dataset  # noqa: E402
 from safetensors.torch import load, save  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
 from hbo_plugin.signals.context import Context  # noqa: E402
 from hbo_plugin.signals.held_out import HeldOut  # noqa: E402
-from hbo_plugin.signals.passes import by_length, pad  # noqa: E402
+from hbo_plugin.signals.padding import by_length, fetch, pad  # noqa: E402
 from hbo_plugin.signals.probes import Probes  # noqa: E402
 
 ROWS, LEVELS = 24, 2
@@ -42,7 +43,7 @@ def trainer(model: Any) -> Any:
         rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100, *ids[1:]]})
     return SimpleNamespace(
         model=model,
-        train_dataset=rows,
+        train_dataset=Dataset.from_list(rows),
         args=SimpleNamespace(per_device_train_batch_size=2),
         compute_loss_context_manager=nullcontext,
         optimizer=SimpleNamespace(param_groups=[{"lr": 0.1}]),
@@ -63,6 +64,12 @@ def loss(model: Any, row: dict[str, Any]) -> Any:
     """Summed loss of one row's answer, alone and unpadded."""
     logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
     return functional.cross_entropy(logits, torch.tensor(row["labels"][1:]), reduction="sum")
+
+
+def test_rows_are_fetched_in_the_order_asked_for(trainer: Any) -> None:
+    rows = trainer.train_dataset
+    assert fetch(rows, np.array([5, 0, 5])) == [rows[5], rows[0], rows[5]]
+    assert fetch(rows, []) == []
 
 
 def test_gradient_norm(trainer: Any, probes: Callable[..., Probes]) -> None:
@@ -95,22 +102,22 @@ def gradient(model: Any, rows: list[dict[str, Any]]) -> Any:
 
 def test_gradient_variance(trainer: Any) -> None:
     """With rows of one length and a part for each row, the parts' variance is that of the rows."""
-    trainer.train_dataset = [
-        {"input_ids": [4 + row, 9, 30 + 2 * row], "labels": [-100, 9, 30 + 2 * row]} for row in range(12)
-    ]
+    rows = [{"input_ids": [4 + row, 9, 30 + 2 * row], "labels": [-100, 9, 30 + 2 * row]} for row in range(12)]
+    trainer.train_dataset = Dataset.from_list(rows)
     cells = Cells(("a", "b"), np.array([[8], [4]]), np.full(12, 3, np.int32), ("", ""))
     source = Probes(["gradient_variance"], Context(trainer, cells, seed=3, gradient_rows=8))
     found = source.measure(1)["gradient_variance"]
-    for rows, variance in zip((range(8), range(8, 12)), found, strict=True):
-        each = torch.stack([gradient(trainer.model, [trainer.train_dataset[row]]) for row in rows])
+    for part, variance in zip((rows[:8], rows[8:]), found, strict=True):
+        each = torch.stack([gradient(trainer.model, [row]) for row in part])
         assert variance == pytest.approx(float(each.var(0).sum()), rel=1e-3)
 
 
 def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[..., Probes]) -> None:
-    held_out = trainer.train_dataset[3:5] + trainer.train_dataset[18:21]
+    held_out = [trainer.train_dataset[row] for row in (3, 4, 18, 19, 20)]
     source = probes(
         "gradient_alignment",
-        held_out=held_out,
+        held_out=Dataset.from_list(held_out),
+        held_out_lengths=np.array([len(row["input_ids"]) for row in held_out], np.int32),
         held_out_rows={"b_dev": range(2), "c": range(2, 5)},
         tied={"b": "b_dev"},
     )
@@ -129,8 +136,10 @@ def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[...
 
 def test_held_out_losses_that_are_not_finite_are_counted(trainer: Any, probes: Callable[..., Probes]) -> None:
     """Of each dataset that has held-out rows: the others were not measured at all."""
-    context = probes(held_out=trainer.train_dataset[3:5], held_out_rows={"b": range(2)}, tied={"b": "b"})._context
-    source = HeldOut(["held_out_loss"], context)
+    held_out = trainer.train_dataset.select([3, 4])
+    sizes = np.array([len(ids) for ids in held_out["input_ids"]], np.int32)
+    made = probes(held_out=held_out, held_out_lengths=sizes, held_out_rows={"b": range(2)}, tied={"b": "b"})
+    source = HeldOut(["held_out_loss"], made._context)
     source.measure(1)
     assert source.dropped == 0
     with torch.no_grad():
@@ -199,7 +208,9 @@ def test_measuring_leaves_no_trace(trainer: Any, probes: Callable[..., Probes]) 
 
 
 def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Callable[..., Probes]) -> None:
-    trainer.train_dataset[0]["labels"] = [-100] * len(trainer.train_dataset[0]["labels"])
+    rows = trainer.train_dataset.to_list()
+    rows[0]["labels"] = [-100] * len(rows[0]["labels"])
+    trainer.train_dataset = Dataset.from_list(rows)
     source = probes("gradient_norm", "perplexity_ratio")
     source.begin(0)
     np.testing.assert_allclose(source.measure(1)["perplexity_ratio"], 1)

@@ -138,6 +138,7 @@ def test_an_unknown_signal_is_refused() -> None:
 def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None:
     """A sharded model needs the same number of passes on every rank; what ranks sum is what one process measures."""
     pytest.importorskip("torch")
+    from datasets import Dataset
     from transformers import AutoModelForCausalLM
 
     from hbo_plugin.ranks import Ranks
@@ -166,7 +167,7 @@ def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None
             trainer, Cells(("a", "b"), np.array([[5], [4]]), lengths, ("", "")), Ranks(rank, ranks, accelerator)
         )
         passes.clear()
-        passed = pass_over(context, rows, np.arange(9), lengths, ("loss",))
+        passed = pass_over(context, Dataset.from_list(rows), np.arange(9), lengths, ("loss",))
         return len(passes), np.stack([passed.sums[0], passed.tokens])
 
     times, alone = run(0, 1)
