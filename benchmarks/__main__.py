@@ -1,9 +1,10 @@
-"""`python -m benchmarks`: what hbo costs a training run, how it packs, what it brings, and whether every method runs."""
+"""`python -m benchmarks`: what hbo costs a training run, how it packs, what it brings, and how soon it starts."""
 
 import click
 
 from benchmarks.comparison import compare
 from benchmarks.packing import packing
+from benchmarks.start import start
 from benchmarks.training_cases import methods, training
 
 
@@ -16,6 +17,7 @@ main.add_command(training)
 main.add_command(methods)
 main.add_command(compare)
 main.add_command(packing)
+main.add_command(start)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

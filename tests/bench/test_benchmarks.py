@@ -7,7 +7,7 @@ import click
 import numpy as np
 import pytest
 
-from benchmarks import comparison, packing, tasks, training_cases
+from benchmarks import comparison, packing, start, tasks, training_cases
 from benchmarks.__main__ import main
 from hbo_plugin.methods import METHODS
 
@@ -69,6 +69,18 @@ def test_packing_is_measured_on_the_demo(tmp_path: Path, monkeypatch: pytest.Mon
     main(["packing", "--quick"], standalone_mode=False)
     assert list(measured) == ["demo", "instructions", "documents"]
     assert measured["demo"].lengths(10).tolist() == [7, 3, 200]
+
+
+def test_starting_writes_nothing_when_everything_is_prepared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("axolotl")
+    monkeypatch.setattr(start, "QUICK", {"two datasets": (40, 20)})
+    main(["start", "--quick", "--repeats", "1", "--json", "-"], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["headline"]) == {"two datasets"}
+    assert [row["name"] for row in result["rows"]] == [start.OFF, start.ON]
+    assert all("; 0 files written" in row["note"] for row in result["rows"])
 
 
 def test_rows_of_a_task_are_different_and_right() -> None:
