@@ -175,7 +175,8 @@ def _laid_out(train: Dataset, counts: Sequence[int], held_out: Sequence[Rows], l
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
     held = Dataset.from_list(_together(held_out))
     cells = Cells(names, sizes, lengths(train), ())
-    return RunData(train, cells, held, ranges, lengths(held), dict(zip(names, names, strict=True)))
+    same = dict(zip(names, names, strict=True))
+    return RunData(train, cells, held, ranges, lengths(held), same, same)
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

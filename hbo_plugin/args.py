@@ -124,9 +124,6 @@ class HBOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
-        if self.names and len(set(self.names)) != len(self.names):
-            msg = f"`hbo.names: {self.names}` holds a name twice; give every dataset a name of its own."
-            raise ValueError(msg)
         self._check_places()
         settings = self._read()
         if "update_every" not in self.model_fields_set:

@@ -129,7 +129,6 @@ MINE = {"method": "their_methods.Mine"}
     ("block", "expected"),
     [
         (True, "`hbo: True` was given, but `hbo:` is a block of keys; leave it empty to use every default."),
-        ({"names": ["a", "a"]}, "`hbo.names: ['a', 'a']` holds a name twice; give every dataset a name of its own."),
         ({5: 1}, "`hbo.5: 5` was given, but that is no key; remove it."),
         (
             {"method": "uniform", "published": True},

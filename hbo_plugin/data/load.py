@@ -17,7 +17,7 @@ from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
 from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.held_out import held_out_counts, ties
-from hbo_plugin.data.names import entry_names
+from hbo_plugin.data.names import entry_names, metric_names
 from hbo_plugin.data.prepared import Prepared, Preparer
 from hbo_plugin.data.rows import read, without_positions
 
@@ -34,6 +34,7 @@ class RunData:
         held_out_lengths: tokens of each of its rows, int32[rows].
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
         raw_rows: how many rows of the user's each dataset was made of.
+        metric_names: how metrics write the names of datasets and held-out sets, by name.
         notes: what a user should know about the data, a sentence each.
     """
 
@@ -42,6 +43,7 @@ class RunData:
     held_out: Dataset | None
     held_out_rows: dict[str, range]
     held_out_lengths: NDArray[np.int32]
+    metric_names: dict[str, str]
     tied: dict[str, str] = field(default_factory=dict)
     raw_rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -117,7 +119,9 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     held_out, held_out_lengths, ranges = _held_out(cfg, _Together.of(tested) if tests else together, sets)
     tied = ties(names, sets, config.held_out or {})
     raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
-    return RunData(train, cells, held_out, ranges, held_out_lengths, tied, raw_rows, notes)
+    written = metric_names([*names, *sets])
+    notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
+    return RunData(train, cells, held_out, ranges, held_out_lengths, written, tied, raw_rows, notes)
 
 
 def _held_out(

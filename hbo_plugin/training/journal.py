@@ -37,6 +37,7 @@ class Journal:
         balancer: Balancer,
         shape: StepShape,
         clock: Clock,
+        metric_names: Mapping[str, str],
         *,
         writes: bool,
         log_levels: bool,
@@ -49,6 +50,7 @@ class Journal:
             balancer: of the run; it is read and never changed.
             shape: of an optimizer step.
             clock: what hbo costs.
+            metric_names: how scalars write the name of each dataset.
             writes: whether this rank writes the files and the console.
             log_levels: whether scalars are logged per level too.
             record_rows: whether the rows of each step are written.
@@ -59,6 +61,7 @@ class Journal:
         self._cells = balancer.cells
         self._shape = shape
         self._clock = clock
+        self._names = [metric_names[name] for name in balancer.cells.names]
         self._writes = writes
         self._log_levels = log_levels
         self._record_rows = record_rows
@@ -173,7 +176,7 @@ class Journal:
         balancer, cells, scalars = self._balancer, self._cells, {}
         weights, shape = balancer.weights(), cells.sizes.shape
         rows, tokens = (counts.reshape(shape).sum(axis=1) for counts in (balancer.rows_trained, balancer.tokens))
-        for index, name in enumerate(cells.names):
+        for index, name in enumerate(self._names):
             scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
             scalars[f"hbo/share/row/{name}"] = float(rows[index] / max(1, rows.sum()))
             scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
@@ -190,9 +193,7 @@ class Journal:
         """A scalar for each dataset that was measured, the mean over its rows where a signal has one value a level."""
         scalars = {}
         for signal, values in signals.items():
-            for index, (name, value) in enumerate(
-                zip(self._cells.names, by_dataset(values, self._cells.sizes), strict=True)
-            ):
+            for index, (name, value) in enumerate(zip(self._names, by_dataset(values, self._cells.sizes), strict=True)):
                 if np.isfinite(value):
                     scalars[f"hbo/signal/{signal}/{name}"] = float(value)
                 if values.ndim == 2:

@@ -84,6 +84,7 @@ class Run:
             self.balancer,
             self.shape,
             self.clock,
+            data.metric_names,
             writes=args.should_save,
             log_levels=config.log_levels,
             record_rows=config.record_rows,
@@ -219,7 +220,10 @@ class Run:
         self.journal.end(step)
 
     def held_out_losses(self, step: int) -> dict[str, float]:
-        """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`."""
+        """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`.
+
+        They are named as metrics are, while the trace has the names of the sets.
+        """
         losses = self.evaluation.losses()
         if not self.evaluation.complete and self.choice.held_out_losses:
             losses = held_out_losses(self.context)
@@ -230,4 +234,5 @@ class Run:
             )
             return {}
         self.journal.evaluate(step, losses)
-        return {**losses, TARGET: float(np.nanmean([*losses.values()]))}
+        named = {self.data.metric_names[name]: loss for name, loss in losses.items()}
+        return {**named, TARGET: float(np.nanmean([*losses.values()]))}

@@ -147,6 +147,15 @@ def test_a_test_set_belongs_to_the_dataset_of_its_name_in_any_order(make_config:
 
 
 @pytest.mark.axolotl
+def test_a_name_that_metrics_write_differently_is_noted(make_config: Any, tmp_path: Path) -> None:
+    config = make_config({"sums": 16, "words": 40}, val_set_size=0.5, hbo={"levels": 2, "names": ["target", "a/b"]})
+    loaded = load_data(config, tmp_path)
+    assert list(loaded.held_out_rows) == ["target", "a/b"]
+    assert loaded.metric_names == {"target": "target-2", "a/b": "a-b"}
+    assert loaded.notes == ["in metrics, `target` is written `target-2`", "in metrics, `a/b` is written `a-b`"]
+
+
+@pytest.mark.axolotl
 def test_a_test_set_of_another_name_is_tied_by_the_key_alone(make_config: Any, tmp_path: Path) -> None:
     config = make_config({"sums": 16, "words": 40})
     exam = tmp_path / "exam.jsonl"

@@ -35,7 +35,9 @@ def untrained() -> Any:
     config, shape, clock = HBOConfig(levels=2), StepShape(micro_batch=2, batches=2, steps=50), Clock()
     method = config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4)
     balancer = Balancer(CELLS, config, method, seed=3, total=200)
-    journal = Journal(Path(), balancer, shape, clock, writes=False, log_levels=False, record_rows=False)
+    journal = Journal(
+        Path(), balancer, shape, clock, {"a": "a", "b": "b"}, writes=False, log_levels=False, record_rows=False
+    )
     sources = {"reuse": Reuse(method.signals, Context(None, CELLS))}
     return SimpleNamespace(balancer=balancer, journal=journal, shape=shape, sources=sources, done=None)
 

@@ -64,13 +64,14 @@ def test_losses_of_held_out_sets_are_right(make_config: Any, changes: dict[str, 
 def test_early_stopping_sees_the_loss_of_one_dataset(make_config: Any) -> None:
     """At a learning rate of zero no loss falls, so patience is used up at the third evaluation."""
     config = make_config(
+        hbo={"levels": 2, "names": ["sums", "chat/words", "tales"]},
         val_set_size=0.2,
         eval_steps=2,
         save_steps=2,
         max_steps=12,
         learning_rate=1e-30,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_words_loss",
+        metric_for_best_model="eval_chat-words_loss",
         greater_is_better=False,
         early_stopping_patience=2,
     )

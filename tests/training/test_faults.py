@@ -68,7 +68,9 @@ def test_a_weight_that_reaches_zero_draws_nothing_and_can_come_back() -> None:
     assert rows.min() >= 50
     run.count(rows)
     shape = StepShape(micro_batch=4, batches=1, steps=250)
-    journal = Journal(Path(), run, shape, Clock(), writes=False, log_levels=False, record_rows=False)
+    journal = Journal(
+        Path(), run, shape, Clock(), {"a": "a", "b": "b"}, writes=False, log_levels=False, record_rows=False
+    )
     assert [journal.scalars()[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [0] * 4
     run.update(signals([1, 1], [[1], [1]]), 500)
     assert run.mixture.fill(500, 100).min() < 50
