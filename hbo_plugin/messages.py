@@ -1,6 +1,7 @@
 """The words of an error: what was given, what is allowed, and what to do. One form for every key."""
 
 import difflib
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,12 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
 def listed(names: Iterable[str]) -> str:
     """Return the names in backticks, with commas between them."""
     return ", ".join(f"`{name}`" for name in names)
+
+
+def encodable(text: str) -> str:
+    """Return the text with `?` for what the encoding of stdout lacks, which would end the process."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def unknown_dataset(key: str, name: str, names: Sequence[str]) -> str:

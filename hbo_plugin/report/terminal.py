@@ -11,6 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hbo_plugin.messages import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,8 +26,7 @@ def show(content: RenderableType) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=COLUMNS, force_terminal=False)
     with console.capture() as captured:
         console.print(content)
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(captured.get().encode(encoding, "replace").decode(encoding))
+    sys.stdout.write(encodable(captured.get()))
     sys.stdout.flush()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from hbo_plugin.messages import encodable
 from hbo_plugin.methods.reading import by_dataset
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 
@@ -114,7 +115,7 @@ class Journal:
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
         if self._writes:
             self._tell_capped(capped)
-            tqdm.write(f"hbo: step {step}: {self._moved(weights)}")
+            tqdm.write(encodable(f"hbo: step {step}: {self._moved(weights)}"))
             measured = {name: self._by_name(_json(values)) for name, values in signals.items()}
             self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
 

@@ -1,6 +1,8 @@
 """The journal: whatever the names of datasets are, every scalar arrives, also where a logger keeps each in a file."""
 
+import io
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +67,16 @@ def test_every_scalar_arrives_in_a_store_of_files(scalars: dict[str, float], tmp
     stored = [path.read_text().splitlines() for path in tmp_path.rglob("*") if path.is_file()]
     assert {len(values) for values in stored} == {1}
     assert len(stored) == len(scalars)
+
+
+def test_the_line_about_new_weights_survives_an_encoding_that_lacks_a_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    updated(["数学", "[/]"], tmp_path, writes=True)
+    sys.stdout.flush()
+    assert raw.getvalue() == b"hbo: step 10: ?? 50.0% ? 50.0%, [/] 50.0% ? 50.0%\n"
 
 
 def test_every_dataset_and_level_has_its_scalars(scalars: dict[str, float]) -> None:
