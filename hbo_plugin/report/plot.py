@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def plot(history: History, path: Path) -> None:
     axes = figure.add_subplot(xlabel="optimizer step", ylabel="weight", ylim=(0, 1))
     steps = [state.step for state in history.states]
     weights = [[state.weight(name) for state in history.states] for name in history.datasets]
-    # A `$` would begin a formula, and a legend leaves out what begins with an underscore.
-    names = [f" {name}".replace("$", r"\$") for name in history.datasets]
+    # A long name would leave no room, a `$` would begin a formula, and a legend leaves out what begins with `_`.
+    wrapped = ("\n ".join(wrap(name, 32, max_lines=4, placeholder="…")) for name in history.datasets)
+    names = [f" {name}".replace("$", r"\$") for name in wrapped]
     areas = axes.stackplot(steps, weights, step="post")
     figure.legend(areas, names, loc="outside right upper", reverse=True)
     figure.savefig(path)

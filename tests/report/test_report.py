@@ -90,6 +90,14 @@ def test_a_picture_shows_every_dataset(tmp_path: Path) -> None:
         assert f"<!--  {name} -->" in drawn
 
 
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_room_for_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    names = ["https://example.org/" + "a-long-path/" * 12, "with spaces " * 9 + "end", "x" * 5000, "$" * 99]
+    folder = write(tmp_path / "out", *run_of(*names))
+    assert call(folder, "--plot", tmp_path / "mixture.png").exit_code == 0
+
+
 @pytest.mark.parametrize("option", ["--json", "--plot"])
 def test_a_path_that_cannot_be_written_is_refused_first(
     option: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
