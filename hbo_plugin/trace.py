@@ -168,10 +168,15 @@ class State:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss a token of the held-out rows of each dataset that has any, in nats."""
+    """Mean loss a token of each held-out set, in nats; and the set that is `tied` to a dataset, by dataset."""
 
     step: int
     losses: dict[str, float]
+    tied: dict[str, str]
+
+    def loss(self, dataset: str) -> float | None:
+        """Return the loss of the set that belongs to a dataset; None where it has none."""
+        return self.losses.get(self.tied.get(dataset, ""))
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ class History:
         ended = False
         for record in records:
             if record["event"] == "evaluate":
-                evaluations.append(Evaluation(record["step"], record["held_out"]))
+                evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"]))
             else:
                 states.append(State(**{field.name: record[field.name] for field in fields(State)}))
                 ended = record["event"] == "end"

@@ -30,7 +30,7 @@ class DatasetSummary:
         row_share: of the rows trained on so far, the share from this dataset.
         token_share: the same of the tokens.
         epochs: rows trained on over rows there are.
-        held_out_loss: mean a token, in nats; None without held-out rows.
+        held_out_loss: mean a token of its held-out set, in nats; None without one.
     """
 
     name: str
@@ -61,7 +61,7 @@ def summarise(history: History) -> Summary:
     datasets = []
     for name in history.datasets:
         rows, drawn = sum(last.rows[name]), sum(last.rows_trained[name])
-        losses = [each.losses[name] for each in history.evaluations if name in each.losses]
+        losses = [loss for each in history.evaluations if (loss := each.loss(name)) is not None]
         shares = (_shares(state.weights[name]) for state in (first, last))
         datasets.append(
             DatasetSummary(

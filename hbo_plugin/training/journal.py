@@ -124,10 +124,10 @@ class Journal:
         if self._writes:
             self._write({"step": step, "event": "update", "head": head})
 
-    def evaluate(self, step: int, losses: Mapping[str, float]) -> None:
-        """Held-out losses were measured, in nats per token."""
+    def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str]) -> None:
+        """The losses of held-out sets were measured, in nats per token; `tied` has the set of each dataset."""
         if self._writes:
-            self.trace.append({"step": step, "event": "evaluate", "held_out": dict(losses)})
+            self.trace.append({"step": step, "event": "evaluate", "held_out": dict(losses), "tied": dict(tied)})
 
     def end(self, step: int) -> None:
         """The training ended."""

@@ -233,6 +233,6 @@ class Run:
                 "that share a model cannot run it apart from the training; train with DDP, or turn the fused loss off."
             )
             return {}
-        self.journal.evaluate(step, losses)
+        self.journal.evaluate(step, losses, self.data.tied)
         named = {self.data.metric_names[name]: loss for name, loss in losses.items()}
         return {**named, TARGET: float(np.nanmean([*losses.values()]))}

@@ -51,6 +51,12 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
     )
 
 
+def test_a_held_out_set_counts_for_the_dataset_that_it_is_tied_to(tmp_path: Path) -> None:
+    tied = {"sums": "checked"}
+    found = summary(tmp_path, START, evaluation(0, tied, checked=2.0, words=9.0), evaluation(5, tied, checked=1.0))
+    assert [dataset.held_out_loss for dataset in found.datasets] == [Change(2.0, 1.0), None]
+
+
 def test_a_run_that_has_just_begun_has_trained_on_nothing(tmp_path: Path) -> None:
     found = summary(tmp_path, START)
     assert (found.step, found.ended, found.rows_trained) == (0, False, 0)

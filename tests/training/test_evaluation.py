@@ -57,8 +57,9 @@ def test_losses_of_held_out_sets_are_right(make_config: Any, changes: dict[str, 
     else:
         assert found == pytest.approx(right, rel=1e-4)
     assert history(folder, "eval_target_loss")[12] == pytest.approx(np.mean([*found.values()]))
-    traced = [record["held_out"] for record in lines(folder / "hbo_trace.jsonl") if record.get("event") == "evaluate"]
-    assert traced[-1] == pytest.approx(found)
+    traced = [record for record in lines(folder / "hbo_trace.jsonl") if record.get("event") == "evaluate"]
+    assert traced[-1]["held_out"] == pytest.approx(found)
+    assert traced[-1]["tied"] == {name: name for name in found}
 
 
 def test_early_stopping_sees_the_loss_of_one_dataset(make_config: Any) -> None:
