@@ -1,5 +1,6 @@
 """The balancer: a method and the stream it steers, with what was trained on so far. Knows no torch and no Axolotl."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from hbo_plugin._sampler import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
+from hbo_plugin.messages import listed
 from hbo_plugin.methods import Method
 from hbo_plugin.methods.base import check_weights
 from hbo_plugin.training.caps import cap_weights
@@ -125,8 +127,10 @@ class Balancer:
             raise ValueError(msg)
         if state["datasets"] != list(self.cells.names):
             msg = (
-                f"the checkpoint mixes the datasets {state['datasets']} but this run has {list(self.cells.names)}; "
-                f"change `datasets:` back, or start afresh."
+                f"the checkpoint mixes other datasets: this run {_differ(state['datasets'], self.cells.names)}; change "
+                f"`datasets:` and `hbo.names` back, or begin a new run from the checkpoint's model, with `base_model:` "
+                f"(for an adapter, `lora_model_dir:`) set to the checkpoint, another `output_dir`, and no "
+                f"`resume_from_checkpoint`."
             )
             raise ValueError(msg)
         for name, old, new in zip(self.cells.names, state["fingerprints"], self.cells.fingerprints, strict=True):
@@ -150,3 +154,10 @@ class Balancer:
         self.capped = np.array(state["capped"], np.bool_)
         self._in_force_from = state["in_force_from"]
         self._drawn = np.array(state["drawn"], np.int64)
+
+
+def _differ(old: Sequence[str], new: Sequence[str]) -> str:
+    """What a run does with the datasets of a checkpoint, which are not its own."""
+    added, removed = ([name for name in these if name not in those] for these, those in ((new, old), (old, new)))
+    found = [f"{verb} {listed(names)}" for verb, names in (("adds", added), ("lacks", removed)) if names]
+    return " and ".join(found) or f"has them in another order, which was {listed(old)}"

@@ -82,10 +82,11 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
             ),
         ),
         (
-            {"hbo": {"levels": 2, "names": ["a", "b", "c"]}},
+            {"hbo": {"levels": 2, "names": ["a", "b", "tales"]}},
             (
-                "the checkpoint mixes the datasets ['sums', 'words', 'tales'] but this run has ['a', 'b', 'c']; "
-                "change `datasets:` back, or start afresh."
+                "the checkpoint mixes other datasets: this run adds `a`, `b` and lacks `sums`, `words`; change `datasets:` and `hbo.names` back, or begin a new run from the checkpoint's model, with `base_model:` "
+                "(for an adapter, `lora_model_dir:`) set to the checkpoint, another `output_dir`, and no "
+                "`resume_from_checkpoint`."
             ),
         ),
         (
