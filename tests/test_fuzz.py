@@ -100,7 +100,7 @@ def test_any_state_of_the_stream(data: Any, replacement: bool) -> None:  # noqa:
 def test_a_state_of_huge_cells_takes_no_memory_for_them() -> None:
     """65,536 cells of 2^31 rows: what is allocated follows from the length of the state."""
     cells = 65_536
-    state = {**mixture().state_dict(), "cell_sizes": [2**31] * cells, "drawn": [0] * cells}
+    state = {**mixture().state_dict(), "cell_sizes": [2**31] * cells, "drawn": [0] * cells, "owed": [0] * cells}
     state["updates"] = [{"position": 0, "weights": [1.0] * cells}]
     restored = MixtureSampler.from_state_dict(state)
     assert restored.fill(2**53 - 1, 1)[0] < cells * 2**31

@@ -11,7 +11,7 @@ mod uses;
 #[derive(Arbitrary, Debug)]
 enum Input {
     Mixture(Vec<u64>, Vec<f64>, u64, bool, Vec<uses::Use>),
-    State(Vec<u64>, Vec<(u64, Vec<f64>)>, Vec<u64>, bool, u64, Vec<f64>),
+    State(Vec<u64>, Vec<(u64, Vec<f64>)>, Vec<u64>, Vec<i64>, bool, u64, Vec<f64>),
     Packer(Vec<i32>, u64, u64, u64, u64, Vec<i64>),
 }
 
@@ -19,13 +19,14 @@ fuzz_target!(|input: Input| match input {
     Input::Mixture(sizes, weights, seed, replacement, uses) => {
         uses::mixture(&sizes, weights, seed, replacement, &uses);
     }
-    Input::State(cell_sizes, updates, drawn, replacement, position, weights) => {
+    Input::State(cell_sizes, updates, drawn, owed, replacement, position, weights) => {
         let state = State {
             seed: 1,
             replacement,
             cell_sizes,
             updates,
             drawn,
+            owed,
         };
         uses::state(state, position, &weights);
     }

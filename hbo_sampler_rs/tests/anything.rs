@@ -62,17 +62,19 @@ proptest! {
         replacement in any::<bool>(),
         later in prop::collection::vec((numbers(), self::weights()), 0..3),
         shares in prop::collection::vec(numbers(), 0..6),
+        debts in prop::collection::vec(any::<i64>(), 0..6),
         honest in prop::bool::weighted(0.8),
         position in numbers(),
     ) {
         // By chance, draws would rarely sum to the first position.
-        let mut drawn = if replacement { Vec::new() } else { shares };
+        let (mut drawn, mut owed) = if replacement { (Vec::new(), Vec::new()) } else { (shares, debts) };
         if honest {
             drawn.resize(if replacement { 0 } else { cell_sizes.len() }, 3);
+            owed.resize(drawn.len(), i64::MIN);
         }
         let first = if honest { drawn.iter().fold(0_u64, |sum, &count| sum.saturating_add(count)) } else { position };
         let updates = std::iter::once((first, weights.clone())).chain(later).collect();
-        let state = State { seed: 1, replacement, cell_sizes, updates, drawn };
+        let state = State { seed: 1, replacement, cell_sizes, updates, drawn, owed };
         uses::state(state, position, &weights);
     }
 

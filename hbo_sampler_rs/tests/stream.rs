@@ -122,6 +122,61 @@ proptest! {
     }
 }
 
+/// Weights of a few cells, all above 0, and for how many positions each of them is in force.
+fn changes(most: u64) -> impl Strategy<Value = Vec<(u64, Vec<f64>)>> {
+    (2..8_usize).prop_flat_map(move |cells| {
+        let count = prop_oneof![1..40_u64, 1..=most, (1..=most / 256).prop_map(|blocks| blocks * 256)];
+        prop::collection::vec((count, prop::collection::vec(0.001..1.0, cells)), 1..60)
+    })
+}
+
+/// For every change: the shares of the cells, what they were owed before it, and what they are owed at its end.
+fn debts(changes: &[(u64, Vec<f64>)], seed: u64) -> Vec<[Vec<f64>; 3]> {
+    let cells = changes[0].1.len();
+    let mut stream = Stream::new(&vec![1000; cells], vec![1.0; cells], seed, false).expect("a mixture");
+    let mut position = 0;
+    let mut owed = vec![0.0; cells];
+    changes
+        .iter()
+        .map(|(count, weights)| {
+            stream.reweight(position, weights.clone()).expect("weights");
+            let shares = stream.weights(position).expect("weights");
+            let drawn = stream.counts(position, *count).expect("counts");
+            position += count;
+            let before = owed.clone();
+            for ((owed, drawn), share) in owed.iter_mut().zip(drawn).zip(&shares) {
+                *owed += *count as f64 * share - drawn as f64;
+            }
+            [shares, before, owed.clone()]
+        })
+        .collect()
+}
+
+/// Shares are floats here, and integers in the stream.
+const ROUNDING: f64 = 1e-6;
+
+proptest! {
+    #[test]
+    fn the_first_block_settles_what_is_owed(changes in changes(2000), seed: u64) {
+        for ((count, _), [shares, before, after]) in changes.iter().zip(debts(&changes, seed)) {
+            let (whole, blocks) = (count % 256 == 0, count / 256);
+            if whole && shares.iter().zip(before).all(|(share, owed)| 256.0 * share + owed > ROUNDING) {
+                let bound = 1.0 + f64::from((blocks - 1).count_ones()) + ROUNDING;
+                prop_assert!(after.iter().all(|owed| owed.abs() < bound));
+            }
+        }
+    }
+
+    #[test]
+    fn frequent_changes_let_no_cell_run_ahead(changes in changes(256), seed: u64) {
+        let debts = debts(&vec![changes.as_slice(); 20].concat(), seed);
+        for cell in 0..changes[0].1.len() {
+            let largest = debts.iter().map(|[shares, ..]| shares[cell]).fold(0.0, f64::max);
+            prop_assert!(debts.iter().all(|[_, _, owed]| -owed[cell] < 256.0 * largest + 1.0 + ROUNDING));
+        }
+    }
+}
+
 #[test]
 fn a_long_schedule_is_bounded_and_exact() {
     let weights = |turn| (0..4096).map(|cell| 1.0 + (cell % (turn + 2)) as f64).collect();

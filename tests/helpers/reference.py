@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 
@@ -15,7 +16,7 @@ Schedule = list[tuple[int, list[float]]]  # positions, and the weights in force 
 
 LINE = 2**53
 BLOCK = 256  # positions, and strata of the line
-STRATUM = LINE // BLOCK
+STRATUM = LINE // BLOCK  # a draw is worth so many points in a block
 POINTS, ORDERS = 0, 1  # domains: second half of Philox's key
 SHIFT, ORDER = 1, 2  # uses of the domain of points, beside the independent points of use 0
 MIX = 0x9E6D
@@ -71,11 +72,29 @@ def block_order(keys: list[int], inside: int) -> int:
 
 
 def stratified(seed: int, start: int, position: int) -> int:
-    """The point of a position without replacement, in the segment that starts at `start`."""
-    block, inside = divmod(position - start, BLOCK)
-    shift = words(seed, POINTS, (0, start, SHIFT, 0), 1)[0] >> 19
-    keys = words(seed, POINTS, (0, start + block * BLOCK, ORDER, 0), 2)
+    """The point of a position without replacement, under weights that came into force at `start`.
+
+    The first block is a segment of its own, and what follows it is another.
+    """
+    segment = start if position < start + BLOCK else start + BLOCK
+    block, inside = divmod(position - segment, BLOCK)
+    shift = words(seed, POINTS, (0, segment, SHIFT, 0), 1)[0] >> 19
+    keys = words(seed, POINTS, (0, segment + block * BLOCK, ORDER, 0), 2)
     return block_order(keys, inside) * STRATUM + (reverse(block) ^ shift)
+
+
+def opening(cuts: list[int], owed: list[int]) -> list[int]:
+    """Where the line is cut in the first block under new weights, which settles what cells are owed."""
+    moved: list[int] = []
+    for begin, end, debt in zip([0, *cuts], cuts, owed, strict=False):
+        before = moved[-1] if moved else 0
+        if end == LINE:
+            moved.append(LINE)
+        elif end == begin:  # a weight of 0
+            moved.append(before)
+        else:
+            moved.append(min(max(end + debt, before), LINE))
+    return moved
 
 
 def independent(seed: int, position: int) -> int:
@@ -111,23 +130,34 @@ def lap_row(seed: int, cell: int, lap: int, index: int, size: int) -> int:
 def stream(sizes: list[int], schedule: Schedule, seed: int, count: int, *, replacement: bool = False) -> list[int]:
     """The first rows; `schedule` begins at position 0."""
     firsts = np.cumsum([0, *sizes]).tolist()
-    updates: list[tuple[int, list[int]]] = []
-    for position, weights in schedule:
-        if not updates or ends(weights) != updates[-1][1]:  # the same cuts would change nothing
-            updates.append((position, ends(weights)))
+    updates = dict(schedule)
+    start, cuts = 0, ends(updates[0])
+    owed = [0] * len(sizes)  # to each cell and all before it together, in points of one block
+    first = cuts
     drawn: Counter[int] = Counter()
+    before = [0] * len(sizes)  # draws of the cells up to each, before `start`
     rows: list[int] = []
     for position in range(count):
-        start, cuts = [update for update in updates if update[0] <= position][-1]
-        point = independent(seed, position) if replacement else stratified(seed, start, position)
-        cell = bisect_right(cuts, point)
+        if position in updates and ends(updates[position]) != cuts:  # the same cuts would change nothing
+            now = list(accumulate(drawn[cell] for cell in range(len(sizes))))
+            shares = [(position - start) * end // BLOCK for end in cuts]
+            owed = [
+                debt + share - (later - earlier) * STRATUM
+                for debt, share, later, earlier in zip(owed, shares, now, before, strict=True)
+            ]
+            start, cuts, before = position, ends(updates[position]), now
+            first = opening(cuts, owed)
         if replacement:
+            point = independent(seed, position)
+            cell = bisect_right(cuts, point)
             begin = cuts[cell - 1] if cell else 0
             width = cuts[cell] - begin
             shift = 64 - width.bit_length()  # the interval, scaled to fill a word
             scale = (sizes[cell] << 95) // (width << shift)
             row = (point - begin << shift) * scale >> 95
         else:
+            point = stratified(seed, start, position)
+            cell = bisect_right(first if position < start + BLOCK else cuts, point)
             lap, index = divmod(drawn[cell], sizes[cell])
             row = lap_row(seed, cell, lap, index, sizes[cell])
         drawn[cell] += 1

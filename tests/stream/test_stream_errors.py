@@ -153,6 +153,10 @@ MISTAKES: dict[str, tuple[Act, str]] = {
         restore(replacement=True),
         f'`state["drawn"]` with 3 numbers was given, but it must have 0; {GIVE_STATE}',
     ),
+    "a state with too few debts": (
+        restore(owed=[0, 0]),
+        f'`state["owed"]` with 2 numbers was given, but it must have 3; {GIVE_STATE}',
+    ),
     "a state with draws too many": (
         restore(drawn=[1, 0, 2]),
         f'`state["drawn"]` with sum 3 was given, but the oldest update is at position 0, before which 0 rows were drawn; {GIVE_STATE}',

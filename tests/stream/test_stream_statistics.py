@@ -3,6 +3,7 @@
 The seeds are fixed, so a test passes always or never; the bounds are those that chance exceeds once in a million.
 """
 
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from hbo_plugin._sampler import MixtureSampler
 
 Counts = NDArray[np.int64]
+Shares = NDArray[np.float64]
 CHANCE = 1e-6
 
 
@@ -24,6 +26,11 @@ def assert_uniform(counts: Counts, expected: NDArray[np.float64] | None = None) 
     expected = counts.sum() * expected / expected.sum()
     chance = stats.chi2.cdf(((counts - expected) ** 2 / expected).sum(), counts.size - 1)
     assert CHANCE < chance < 1 - CHANCE
+
+
+def normalised(weights: Shares) -> Shares:
+    shares: Shares = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def laps(size: int, count: int, seed: int, length: int | None = None) -> Counts:
@@ -115,6 +122,46 @@ def test_shares_without_replacement_are_exact(seed: int) -> None:
         assert np.abs(sampler.counts(0, count) - count * share).max() < 1 + np.log2(count / 256 + 1)
     block = np.stack([sampler.counts(start, 256) for start in range(0, 256_000, 256)])
     assert np.abs(block - 256 * share).max() < 1
+
+
+def drifting(updates: int, generator: np.random.Generator) -> Shares:
+    weights = np.ones((updates, 8))
+    for update in range(1, updates):
+        weights[update] = weights[update - 1] ** 0.98 * np.exp(0.05 * generator.normal(size=8))
+    return normalised(weights)
+
+
+def erratic(updates: int, generator: np.random.Generator) -> Shares:
+    return normalised(generator.gamma(2, size=(updates, 8)))
+
+
+def alternating(updates: int, generator: np.random.Generator) -> Shares:
+    return np.resize(erratic(2, generator), (updates, 8))
+
+
+def switching(updates: int, generator: np.random.Generator) -> Shares:
+    on = generator.random((updates, 8)) < 0.7
+    on[:, 0] = True
+    return normalised(erratic(updates, generator) * on)
+
+
+@pytest.mark.parametrize("period", [1, 7, 64, 200, 256, 512, 1000, 1024])
+@pytest.mark.parametrize("weights", [drifting, erratic, alternating, switching])
+def test_errors_do_not_add_up_over_changes_of_weights(
+    weights: Callable[[int, np.random.Generator], Shares], period: int
+) -> None:
+    updates = 1000
+    shares = weights(updates, np.random.default_rng(period))
+    sampler = MixtureSampler([1000] * 8, shares[0], seed=period)
+    counts = np.empty((updates, 8))
+    for update, share in enumerate(shares):
+        sampler.reweight(update * period, share)
+        counts[update] = sampler.counts(update * period, period)
+    assert not counts[shares == 0].any()
+    errors = np.cumsum(counts - period * shares, axis=0)
+    typical, most = (1, 8) if period % 256 == 0 else (5, 25)
+    assert np.sqrt(np.mean(errors**2)) < typical
+    assert np.abs(errors).max() < most
 
 
 def test_cells_come_in_any_order_inside_a_block() -> None:

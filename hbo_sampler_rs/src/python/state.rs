@@ -23,6 +23,7 @@ pub fn to_dict(py: Python<'_>, state: State) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("replacement", state.replacement)?;
     dict.set_item("cell_sizes", state.cell_sizes)?;
     dict.set_item("drawn", state.drawn)?;
+    dict.set_item("owed", state.owed)?;
     dict.set_item("updates", updates)?;
     Ok(dict)
 }
@@ -47,6 +48,7 @@ pub fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<State> {
         cell_sizes: item(dict, "cell_sizes")?,
         updates,
         drawn: item(dict, "drawn")?,
+        owed: item(dict, "owed")?,
     })
 }
 

@@ -24,9 +24,12 @@ const POSITIONS: &str = "0 to 2^53";
 ///
 /// Without replacement, each cell is visited in laps: a lap visits each row of the cell once, in an order of its own.
 /// The draws come in blocks of 256 positions, counted from where the newest weights came into force. In each whole
-/// block, the draws of a cell are its share of 256, rounded down or up; after n whole blocks they are off by less
-/// than 1 + log2(n). Inside a block the order is random, so other ranges of 256 positions can be off by more. New
-/// weights cut the block short, and a new one begins.
+/// block after the first, the draws of a cell are its share of 256, rounded down or up. In the first, they are this
+/// share and what the cell is owed: by how much its draws so far fall short of the sum of its shares. So errors do not
+/// add up, however often the weights change: after n whole blocks under the newest weights, the draws of each cell since
+/// position 0 are off the sum of its shares by less than 2 + log2(n). If a cell was ahead by more than its share of a
+/// block, or has weight 0 now, others bear the difference until a later change. Inside a block the order is random, so
+/// other ranges of 256 positions can be off by more.
 ///
 /// With replacement, every draw is independent of the others.
 ///
@@ -198,8 +201,8 @@ impl MixtureSampler {
 
     /// Return what the stream depends on, as numbers and lists that JSON can hold.
     ///
-    /// These are the seed, the sizes, the newest weights with their positions, and how many rows each cell had given
-    /// before the oldest of these. There are at most 64 weights; above 1,024 cells fewer, but never fewer than the
+    /// These are the seed, the sizes, the newest weights with their positions, and how many rows each cell had given and
+    /// was owed before the oldest of these. There are at most 64 weights; above 1,024 cells fewer, but never fewer than the
     /// newest two. So the state does not grow with the length of a run.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.briefly(py, |stream| stream.state());

@@ -1,7 +1,8 @@
-//! The points of a segment (the positions from one change of weights to the next), in blocks of 256.
+//! The points of a segment, in blocks of 256. Segments are the parts of the stream in which one line holds: under new
+//! weights, the first block is one, and all positions from there to the next change of weights are another.
 //!
-//! Block `b` has the points `j * 2^45 + offset(b)`, j = 0..256, in a random order. So the draws of a cell in one block
-//! are its share of 256, rounded down or up.
+//! Block `b` of a segment has the points `j * 2^45 + offset(b)`, j = 0..256, in a random order. So the draws of a cell in
+//! one block are its interval's share of 256, rounded down or up.
 //!
 //! The offsets of consecutive blocks are the van der Corput sequence with a random digital shift. So after n blocks,
 //! the draws of a cell are off its share by less than the number of ones among the binary digits of n, which is at most
@@ -10,7 +11,7 @@
 use multiversion::multiversion;
 
 use crate::random::philox::{Domain, Philox};
-use crate::stream::line::{Line, STRATA, STRATUM_BITS};
+use crate::stream::line::{Line, STRATA, STRATUM_BITS, stratum_cells};
 
 /// Points (and positions) of a block.
 pub const BLOCK: usize = STRATA;
@@ -23,55 +24,46 @@ const ROUNDS: usize = 8;
 const SHIFT: u64 = 1;
 const ORDER: u64 = 2;
 
-/// One segment: its points, and the line that they fall on.
-pub struct Segment {
+/// The points of the segment that starts at a position.
+pub struct Points {
     start: u64,
     shift: u64,
-    line: Line,
-    cut_strata: Vec<u8>,
     philox: Philox,
 }
 
-impl Segment {
-    pub fn new(seed: u64, start: u64, ends: &[u64]) -> Self {
+impl Points {
+    pub fn new(seed: u64, start: u64) -> Self {
         let philox = Philox::new(seed, Domain::Points);
-        let line = Line::new(ends);
-        Self {
-            start,
-            shift: philox.words([0, start, SHIFT, 0])[0] >> (64 - BITS),
-            cut_strata: line.cut_strata(),
-            line,
-            philox,
-        }
+        let shift = philox.words([0, start, SHIFT, 0])[0] >> (64 - BITS);
+        Self { start, shift, philox }
     }
 
-    pub fn start(&self) -> u64 {
-        self.start
+    /// The cells of a block's positions, where these are the ends of the cells.
+    pub fn cells(&self, ends: &[u64], block: u64) -> [u16; BLOCK] {
+        self.in_order(block, &stratum_cells(ends, self.offset(block)))
     }
 
-    /// The cells of a block's positions.
-    pub fn cells(&self, block: u64) -> [u16; BLOCK] {
-        let offset = reverse(block) ^ self.shift;
-        let mut cells = *self.line.stratum_cells();
-        for &stratum in &self.cut_strata {
-            cells[usize::from(stratum)] = self.line.cell((u64::from(stratum) << BITS) + offset);
-        }
+    fn offset(&self, block: u64) -> u64 {
+        reverse(block) ^ self.shift
+    }
+
+    fn in_order(&self, block: u64, cells: &[u16; STRATA]) -> [u16; BLOCK] {
         let position = self.start + block * BLOCK as u64;
         order(self.philox.words([0, position, ORDER, 0])).map(|stratum| cells[usize::from(stratum)])
     }
 
     /// Adds the draws of each cell at the first `count` positions of the segment.
-    pub fn add_drawn(&self, count: u64, drawn: &mut [u64]) {
+    pub fn add_drawn(&self, ends: &[u64], count: u64, drawn: &mut [u64]) {
         let blocks = count / BLOCK as u64;
         let mut before = 0;
-        for (drawn, &end) in drawn.iter_mut().zip(self.line.ends()) {
+        for (drawn, &end) in drawn.iter_mut().zip(ends) {
             let below = self.points_below(end, blocks);
             *drawn += below - before;
             before = below;
         }
         let rest = (count % BLOCK as u64) as usize;
         if rest > 0 {
-            for &cell in &self.cells(blocks)[..rest] {
+            for &cell in &self.cells(ends, blocks)[..rest] {
                 drawn[usize::from(cell)] += 1;
             }
         }
@@ -89,10 +81,42 @@ impl Segment {
             let lower = BITS - digits.trailing_zeros();
             digits &= digits - 1;
             let mask = (1 << lower) - 1;
-            let offset = (reverse(digits) ^ self.shift) & mask;
+            let offset = self.offset(digits) & mask;
             below += (fraction >> lower) + u64::from(offset < fraction & mask);
         }
         below
+    }
+}
+
+/// A segment of many blocks: what its line needs to give their cells fast.
+pub struct Segment {
+    points: Points,
+    line: Line,
+    cut_strata: Vec<u8>,
+}
+
+impl Segment {
+    pub fn new(seed: u64, start: u64, ends: &[u64]) -> Self {
+        let line = Line::new(ends);
+        Self {
+            points: Points::new(seed, start),
+            cut_strata: line.cut_strata(),
+            line,
+        }
+    }
+
+    pub fn start(&self) -> u64 {
+        self.points.start
+    }
+
+    /// The cells of a block's positions.
+    pub fn cells(&self, block: u64) -> [u16; BLOCK] {
+        let offset = self.points.offset(block);
+        let mut cells = *self.line.stratum_cells();
+        for &stratum in &self.cut_strata {
+            cells[usize::from(stratum)] = self.line.cell((u64::from(stratum) << BITS) + offset);
+        }
+        self.points.in_order(block, &cells)
     }
 }
 
@@ -140,19 +164,23 @@ mod tests {
             count in 0..5_000_u64,
         ) {
             let ends = ends(&weights);
-            let segment = Segment::new(seed, start, &ends);
+            let (points, segment) = (Points::new(seed, start), Segment::new(seed, start, &ends));
             let mut counted = vec![0; weights.len()];
-            let cells = (0..=count / BLOCK as u64).flat_map(|block| segment.cells(block));
-            for cell in cells.take(count as usize) {
-                counted[usize::from(cell)] += 1;
+            for block in 0..=count / BLOCK as u64 {
+                let cells = segment.cells(block);
+                prop_assert_eq!(cells, points.cells(&ends, block));
+                let inside = (count - block * BLOCK as u64).min(BLOCK as u64) as usize;
+                for &cell in &cells[..inside] {
+                    counted[usize::from(cell)] += 1;
+                }
             }
             let mut drawn = vec![0; weights.len()];
-            segment.add_drawn(count, &mut drawn);
+            points.add_drawn(&ends, count, &mut drawn);
             prop_assert_eq!(&drawn, &counted);
 
             let blocks = count / BLOCK as u64;
             let mut whole = vec![0; weights.len()];
-            segment.add_drawn(blocks * BLOCK as u64, &mut whole);
+            points.add_drawn(&ends, blocks * BLOCK as u64, &mut whole);
             let mut begin = 0;
             for (&end, drawn) in ends.iter().zip(whole) {
                 let share = u128::from(end - begin) * u128::from(blocks);
@@ -165,7 +193,7 @@ mod tests {
         #[test]
         fn draws_add_up_wherever_they_are_asked_for(seed: u64, count in 0..LINE, weights in prop::collection::vec(0.01..1.0, 1..9)) {
             let mut drawn = vec![0; weights.len()];
-            Segment::new(seed, 0, &ends(&weights)).add_drawn(count, &mut drawn);
+            Points::new(seed, 0).add_drawn(&ends(&weights), count, &mut drawn);
             prop_assert_eq!(drawn.iter().sum::<u64>(), count);
         }
     }

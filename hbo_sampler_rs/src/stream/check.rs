@@ -84,7 +84,6 @@ pub fn range(position: u64, count: u64) -> Result<(), Error> {
 
 /// The draws of every cell before the first position of a state without replacement.
 pub fn drawn(drawn: &[u64], position: u64, sizes: &[u32]) -> Result<(), Error> {
-    drawn_count(drawn, sizes.len())?;
     let total: u128 = drawn.iter().copied().map(u128::from).sum();
     if total != u128::from(position) {
         return Err(Error::in_state(
@@ -103,11 +102,11 @@ pub fn drawn(drawn: &[u64], position: u64, sizes: &[u32]) -> Result<(), Error> {
     Ok(())
 }
 
-/// As many numbers of draws as a state must have.
-pub fn drawn_count(drawn: &[u64], cells: usize) -> Result<(), Error> {
-    if drawn.len() != cells {
+/// As many numbers under a key of a state as it must have.
+pub fn one_each(key: &str, numbers: usize, cells: usize) -> Result<(), Error> {
+    if numbers != cells {
         return Err(Error::in_state(
-            format_args!("`state[\"drawn\"]` with {} numbers", drawn.len()),
+            format_args!("`state[\"{key}\"]` with {numbers} numbers"),
             format_args!("it must have {cells}"),
         ));
     }

@@ -1,9 +1,10 @@
 //! Drawing without replacement: stratified points choose the cells, and laps choose their rows.
 
 use crate::error::Error;
-use crate::stream::blocks::{BLOCK, Segment};
+use crate::stream::blocks::{BLOCK, Points, Segment};
 use crate::stream::laps::Laps;
-use crate::stream::schedule::Schedule;
+use crate::stream::owed::opening;
+use crate::stream::schedule::{Schedule, Update};
 
 /// Rows without replacement. It goes on where the last range ended, or anywhere else.
 pub struct Covering {
@@ -11,14 +12,7 @@ pub struct Covering {
     laps: Laps,
     /// The position at which `laps` stands, if any.
     position: Option<u64>,
-    block: Option<Block>,
-}
-
-/// The block that holds `position`.
-struct Block {
-    segment: Segment,
-    number: u64,
-    cells: [u16; BLOCK],
+    blocks: Blocks,
 }
 
 impl Covering {
@@ -27,7 +21,7 @@ impl Covering {
             seed,
             laps: Laps::new(seed, sizes),
             position: None,
-            block: None,
+            blocks: Blocks::new(seed),
         }
     }
 
@@ -36,27 +30,18 @@ impl Covering {
         if self.position != Some(position) {
             let drawn = self.drawn(schedule, position)?;
             self.laps.seek(&drawn);
-            self.block = None;
         }
         let mut position = position;
         let mut rows = rows;
         while !rows.is_empty() {
             let (update, next) = schedule.at(position)?;
-            let block = match &mut self.block {
-                Some(block) if block.segment.start() == update.position => block,
-                stale => stale.insert(Block::new(
-                    Segment::new(self.seed, update.position, &update.ends),
-                    position,
-                )),
-            };
-            block.move_to(position);
-            let inside = (position - update.position) as usize % BLOCK;
-            let mut count = rows.len().min(BLOCK - inside);
+            let cells = self.blocks.cells(update, position);
+            let mut count = rows.len().min(cells.len());
             if let Some(next) = next {
-                count = count.min((next - position).min(BLOCK as u64) as usize);
+                count = (next - position).min(count as u64) as usize;
             }
             let (now, later) = rows.split_at_mut(count);
-            self.laps.draw(&block.cells[inside..inside + count], now);
+            self.laps.draw(&cells[..count], now);
             rows = later;
             position += count as u64;
         }
@@ -71,34 +56,63 @@ impl Covering {
         }
         let (update, _) = schedule.at(position)?;
         let mut drawn = update.drawn.clone();
-        if position > update.position {
-            Segment::new(self.seed, update.position, &update.ends).add_drawn(position - update.position, &mut drawn);
+        let count = position - update.position;
+        if count > 0 {
+            let first = count.min(BLOCK as u64);
+            Points::new(self.seed, update.position).add_drawn(&opening(update), first, &mut drawn);
+            if count > first {
+                Points::new(self.seed, update.position + first).add_drawn(&update.ends, count - first, &mut drawn);
+            }
         }
         Ok(drawn)
     }
 
     /// Forgets what was computed for positions that have new weights.
     pub fn reweighted(&mut self, position: u64) {
-        self.block = None;
+        self.blocks = Blocks::new(self.seed);
         self.position = self.position.filter(|&standing| standing <= position);
     }
 }
 
-impl Block {
-    fn new(segment: Segment, position: u64) -> Self {
-        let number = (position - segment.start()) / BLOCK as u64;
+/// The block that was drawn from last, and the segment of the blocks after the first under its weights.
+struct Blocks {
+    seed: u64,
+    segment: Option<Segment>,
+    block: Option<Block>,
+}
+
+struct Block {
+    start: u64,
+    cells: [u16; BLOCK],
+}
+
+impl Blocks {
+    fn new(seed: u64) -> Self {
         Self {
-            cells: segment.cells(number),
-            segment,
-            number,
+            seed,
+            segment: None,
+            block: None,
         }
     }
 
-    fn move_to(&mut self, position: u64) {
-        let number = (position - self.segment.start()) / BLOCK as u64;
-        if number != self.number {
-            self.number = number;
-            self.cells = self.segment.cells(number);
-        }
+    /// The cells of the positions from `position` to the end of its block.
+    fn cells(&mut self, update: &Update, position: u64) -> &[u16] {
+        let inside = (position - update.position) as usize % BLOCK;
+        let start = position - inside as u64;
+        self.block.take_if(|block| block.start != start);
+        let block = self.block.get_or_insert_with(|| {
+            let cells = if start == update.position {
+                Points::new(self.seed, start).cells(&opening(update), 0)
+            } else {
+                let second = update.position + BLOCK as u64;
+                self.segment.take_if(|segment| segment.start() != second);
+                let segment = self
+                    .segment
+                    .get_or_insert_with(|| Segment::new(self.seed, second, &update.ends));
+                segment.cells((start - second) / BLOCK as u64)
+            };
+            Block { start, cells }
+        });
+        &block.cells[inside..]
     }
 }

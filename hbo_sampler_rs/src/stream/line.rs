@@ -17,25 +17,13 @@ pub struct Line {
 
 impl Line {
     pub fn new(ends: &[u64]) -> Self {
-        // First, how many ends each stratum adds before its first point; then the running sums.
         let mut cells = [0; STRATA + 1];
-        for end in ends {
-            cells[end.div_ceil(1 << STRATUM_BITS) as usize] += 1;
-        }
-        let mut sum = 0;
-        for cell in &mut cells[..STRATA] {
-            sum += *cell;
-            *cell = sum;
-        }
+        cells[..STRATA].copy_from_slice(&stratum_cells(ends, 0));
         cells[STRATA] = (ends.len() - 1) as u16;
         Self {
             ends: ends.to_vec(),
             cells,
         }
-    }
-
-    pub fn ends(&self) -> &[u64] {
-        &self.ends
     }
 
     /// The cells of the first point of each stratum.
@@ -69,6 +57,21 @@ impl Line {
         strata.dedup();
         strata
     }
+}
+
+/// The cells of the points that are this far into each stratum.
+pub fn stratum_cells(ends: &[u64], offset: u64) -> [u16; STRATA] {
+    // First, how many ends each stratum adds before its point; then the running sums.
+    let mut cells = [0; STRATA + 1];
+    for end in ends {
+        cells[((end + (1 << STRATUM_BITS) - 1 - offset) >> STRATUM_BITS) as usize] += 1;
+    }
+    let mut sum = 0;
+    for cell in &mut cells[..STRATA] {
+        sum += *cell;
+        *cell = sum;
+    }
+    *cells.first_chunk().expect("one more than the strata")
 }
 
 /// Cuts the line, and returns the ends of the intervals. A weight of 0 always gives an empty interval.

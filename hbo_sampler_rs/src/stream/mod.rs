@@ -9,6 +9,7 @@ mod independent;
 mod laps;
 mod line;
 mod order;
+mod owed;
 mod schedule;
 mod state;
 
@@ -44,41 +45,14 @@ impl Stream {
     /// # Errors
     /// Cells or weights that make no mixture.
     pub fn new(cell_sizes: &[u64], weights: Vec<f64>, seed: u64, replacement: bool) -> Result<Self, Error> {
-        let drawn = if replacement { 0 } else { cell_sizes.len() };
-        Self::starting_at(0, cell_sizes, weights, vec![0; drawn], seed, replacement)
-    }
-
-    /// A stream whose oldest weights came into force at a position, before which each cell had given `drawn` rows.
-    fn starting_at(
-        position: u64,
-        cell_sizes: &[u64],
-        weights: Vec<f64>,
-        drawn: Vec<u64>,
-        seed: u64,
-        replacement: bool,
-    ) -> Result<Self, Error> {
-        let sizes = check::cell_sizes(cell_sizes)?;
-        check::weights(&weights, &sizes)?;
-        check::position(position)?;
-        if replacement {
-            check::drawn_count(&drawn, 0)?;
-        } else {
-            check::drawn(&drawn, position, &sizes)?;
-        }
-        Ok(Self {
+        let cells = if replacement { 0 } else { cell_sizes.len() };
+        Self::restore(State {
             seed,
-            rows: if replacement {
-                Rows::Independent(Box::new(Independent::new(seed, &sizes)))
-            } else {
-                Rows::Covering(Box::new(Covering::new(seed, &sizes)))
-            },
-            sizes,
-            schedule: Schedule::new(Update {
-                position,
-                ends: line::ends(&weights),
-                weights,
-                drawn,
-            }),
+            replacement,
+            cell_sizes: cell_sizes.to_vec(),
+            updates: vec![(0, weights)],
+            drawn: vec![0; cells],
+            owed: vec![0; cells],
         })
     }
 
@@ -138,15 +112,16 @@ impl Stream {
 
     /// Begins a new part of the stream, even with weights that change nothing.
     fn push(&mut self, position: u64, weights: Vec<f64>, ends: Vec<u64>) -> Result<(), Error> {
-        let drawn = match &mut self.rows {
+        let (drawn, owed) = match &mut self.rows {
             Rows::Covering(rows) => {
                 let drawn = rows.drawn(&self.schedule, position)?;
                 rows.reweighted(position);
-                drawn
+                let owed = owed::owed(self.schedule.newest(), position, &drawn);
+                (drawn, owed)
             }
             Rows::Independent(rows) => {
                 rows.reweighted();
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
         };
         self.schedule.push(Update {
@@ -154,6 +129,7 @@ impl Stream {
             weights,
             ends,
             drawn,
+            owed,
         });
         Ok(())
     }
@@ -200,6 +176,7 @@ impl Stream {
             replacement: self.replacement(),
             cell_sizes: self.cell_sizes(),
             drawn: updates[0].drawn.clone(),
+            owed: updates[0].owed.clone(),
             updates: updates
                 .into_iter()
                 .map(|update| (update.position, update.weights.clone()))
@@ -212,12 +189,35 @@ impl Stream {
     /// # Errors
     /// A state that no stream has.
     pub fn restore(state: State) -> Result<Self, Error> {
-        let (cell_sizes, drawn) = (state.cell_sizes, state.drawn);
         let mut updates = state.updates.into_iter();
         let Some((mut last, weights)) = updates.next() else {
             return Err(Error::in_state("`state[\"updates\"]=[]`", "a stream has weights"));
         };
-        let mut stream = Self::starting_at(last, &cell_sizes, weights, drawn, state.seed, state.replacement)?;
+        let sizes = check::cell_sizes(&state.cell_sizes)?;
+        check::weights(&weights, &sizes)?;
+        check::position(last)?;
+        let counted = if state.replacement { 0 } else { sizes.len() };
+        check::one_each("drawn", state.drawn.len(), counted)?;
+        check::one_each("owed", state.owed.len(), counted)?;
+        if !state.replacement {
+            check::drawn(&state.drawn, last, &sizes)?;
+        }
+        let mut stream = Self {
+            seed: state.seed,
+            rows: if state.replacement {
+                Rows::Independent(Box::new(Independent::new(state.seed, &sizes)))
+            } else {
+                Rows::Covering(Box::new(Covering::new(state.seed, &sizes)))
+            },
+            sizes,
+            schedule: Schedule::new(Update {
+                position: last,
+                ends: line::ends(&weights),
+                weights,
+                drawn: state.drawn,
+                owed: state.owed,
+            }),
+        };
         for (position, weights) in updates {
             if position <= last {
                 return Err(Error::in_state(

@@ -17,6 +17,8 @@ pub struct Update {
     pub ends: Vec<u64>,
     /// Draws of every cell before the position. Empty with replacement, where nothing depends on them.
     pub drawn: Vec<u64>,
+    /// What each cell and all before it are owed there. Empty with replacement too.
+    pub owed: Vec<i64>,
 }
 
 /// The newest updates, by position. There is at least one.

@@ -13,4 +13,7 @@ pub struct State {
     pub updates: Vec<(u64, Vec<f64>)>,
     /// Draws of every cell before the oldest of them; empty with replacement. The later ones are computed from it.
     pub drawn: Vec<u64>,
+    /// By how much the draws of each cell and all before it fall short of the sum of their shares there, in 2^-45
+    /// draws; empty with replacement.
+    pub owed: Vec<i64>,
 }
