@@ -110,7 +110,7 @@ def lap_row(seed: int, cell: int, lap: int, index: int, size: int) -> int:
         return shuffled(range(size), iter(words(seed, ORDERS, (0, lap, cell, 0), 256)))[index]
     bits = (size.bit_length() + 1) // 2
     width = -(-size // 2**bits)
-    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, (0, lap, cell, 0), 3) for half in (0, 32)]
+    keys = [word >> half & 0xFFFFFFFF for word in words(seed, ORDERS, (0, lap, cell, 0), 4) for half in (0, 32)]
 
     def mix(key: int, value: int) -> int:
         product = (value ^ key >> 16) * (key | 1) % 2**16

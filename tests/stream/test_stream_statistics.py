@@ -93,6 +93,16 @@ def test_rows_far_apart_in_laps(size: int) -> None:
         assert_uniform(*pair_table(drawn[:, 0], drawn[:, place], size, 16))
 
 
+@pytest.mark.parametrize("size", [1025, 1100, 1500, 4097])
+def test_neighbours_in_laps_are_no_neighbours_in_the_cell(size: int) -> None:
+    """How often places a small distance apart hold rows that are as far apart; six rounds are seen here too."""
+    drawn = laps(size, 4_000_000 // size, seed=size)
+    distances = range(1, 9)
+    found = sum(int((np.abs(drawn[:, far:] - drawn[:, :-far]) == far).sum()) for far in distances)
+    expected = len(drawn) * sum(2 * (size - far) ** 2 / (size * (size - 1)) for far in distances)
+    assert abs(found - expected) < 5 * np.sqrt(expected)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_with_replacement(seed: int) -> None:
     sizes, weights = [1, 5, 100, 3000], np.array([0.1, 0.5, 0.15, 0.25])
