@@ -47,6 +47,8 @@ class Reuse(SignalSource):
         cells]; of each dataset the sum of its gradients, that of their squares, rows and tokens, float64[datasets, ...]."""
         self._total = tuple(np.zeros_like(sums) for sums in self._local)
         """The same for all ranks together, since the last measurement and until `gather`."""
+        self._norm_rows = np.minimum(cells.sizes.sum(axis=1), context.gradient_rows)
+        """Rows of each dataset that its gradient norm is one of, as with probes, int64[datasets]."""
         self._first = np.full(cells.sizes.size, np.nan)
         """Mean loss of each cell when it was first measured, float64[cells]."""
         self._local_dropped = 0  # by this rank since `gather`
@@ -143,10 +145,11 @@ class Reuse(SignalSource):
         return signals
 
     def _gradients(self, sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Norm of the gradient of the mean loss of `gradient_rows` rows, and variance of that of one; float64[datasets].
+        """Norm of the gradient of as many rows as probes measure, and variance of that of one; float64[datasets].
 
         The square of a mean over n rows is that of the true mean and a n-th of the variance: without taking this
-        out, a dataset would seem to have the larger gradient the fewer of its rows were drawn.
+        out, a dataset would seem to have the larger gradient the fewer of its rows were drawn. A method that takes
+        the noise off must know n, so it is the same n as with probes.
         """
         total, squares, rows, tokens = sums[:, :SKETCH], *sums[:, SKETCH:].T
         each = tokens / rows
@@ -154,7 +157,7 @@ class Reuse(SignalSource):
         variance = np.maximum(squares / each**2 - rows * mean, 0) / (rows - 1)
         variance[rows < 2] = np.nan
         true = np.maximum(mean - variance / rows, 0)
-        return np.sqrt(true + variance / self._context.gradient_rows), variance
+        return np.sqrt(true + variance / self._norm_rows), variance
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the sums since the last measurement, and the first losses."""

@@ -156,8 +156,8 @@ def test_odm_does_not_overflow_where_its_sums_would() -> None:
 
 def test_pike_adds_squared_norm_minus_variance_to_the_logarithm() -> None:
     method = make("pike", column(100, 100, 4), zeta_1=0.5, zeta_2=3.0, batch=16, gradient_rows=8)
-    # Squares less variance over rows measured on: 4 - 8/8, 9 - 16/8, and 5 - 8/4 with its 4 rows. Mean: 13/3.
-    squares, variances, mean = [Fraction(3), Fraction(7), Fraction(3)], [8, 16, 8], Fraction(13, 3)
+    # Squares less variance over rows measured on: 4 - 8/8, 9 - 16/8, and 5 - 8/4 with its 4 rows. Unit: 18/3.
+    squares, variances, mean = [Fraction(3), Fraction(7), Fraction(3)], [8, 16, 8], Fraction(6)
     for _ in range(2):
         method.update({"gradient_norm": np.sqrt([4.0, 9.0, 5.0]), "gradient_variance": np.array([8.0, 16.0, 8.0])})
     exponents = [
@@ -180,6 +180,14 @@ def test_pike_charges_noise_that_a_gradient_norm_would_pay_for() -> None:
     for norm, variance in zip(norms.T[:20], variances.T[:20], strict=True):
         method.update({"gradient_norm": norm, "gradient_variance": variance})
     assert method.weights()[0, 0] < 0.2
+
+
+def test_pike_takes_noise_for_its_unit_where_noise_covers_the_gradients() -> None:
+    method = make("pike", column(500, 500, 500))
+    method.update({"gradient_norm": np.array([0.3, 0.25, 0.17]), "gradient_variance": np.array([3, 2.05, 1])})
+    unit = (3 / 32 + 2.05 / 32 + 1 / 32) / 3  # each more than the square of its norm
+    expected = normalise([exp(-0.1 / 64 * variance / unit) for variance in (3, 2.05, 1)])
+    np.testing.assert_allclose(method.weights()[:, 0], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load, save  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
+from hbo_plugin.methods import RunFacts, find_settings, make_method  # noqa: E402
+from hbo_plugin.methods.parameters import read_settings  # noqa: E402
 from hbo_plugin.signals import reuse  # noqa: E402
 from hbo_plugin.signals.context import Context  # noqa: E402
 from hbo_plugin.signals.reuse import Reuse  # noqa: E402
@@ -84,7 +86,7 @@ def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
         variance = float((each - each.mean(0)).square().sum() / (count - 1))
         square = float(each.mean(0).square().sum()) - variance / count
         variances.append(variance)
-        norms.append((max(square, 0) + variance / 8) ** 0.5)
+        norms.append((max(square, 0) + variance / 6) ** 0.5)  # a dataset has 6 rows, and 8 are asked for
     mean = [[np.mean(values) if values else np.nan for values in all_] for all_ in (losses, entropies)]
     return {
         "loss": np.array(mean[0]).reshape(2, 2),
@@ -210,6 +212,23 @@ def test_long_batches_are_looked_at_in_parts(rows: list[dict[str, Any]], monkeyp
     signals = parts.measure(1)
     for name, values in whole.measure(1).items():
         np.testing.assert_allclose(values, signals[name], rtol=1e-5, err_msg=name)
+
+
+def test_pike_takes_datasets_with_the_same_gradients_alike_whatever_their_sizes(rows: list[dict[str, Any]]) -> None:
+    """It takes the noise off that a norm has by the rows it is one of: the source must say a norm of as many."""
+    sizes = np.array([[500], [8]])
+    lengths = np.full(508, 4, np.int32)
+    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side="right"))
+    source = Reuse(
+        ("gradient_norm", "gradient_variance"), Context(trainer, Cells(("a", "b"), sizes, lengths, ("", "")))
+    )
+    for first in (0, 500):
+        seen = batch(rows, [[0], [0], [0], [0], [1], [1], [1], [2]])  # less noise than gradient
+        source.observe(replace(seen, rows=[[first + row] for row in range(8)]))
+    settings = read_settings(find_settings("pike"), {})
+    pike = make_method("pike", sizes, settings, RunFacts())
+    pike.update(source.measure(1))
+    np.testing.assert_allclose(pike.weights()[:, 0], 0.5, rtol=1e-9)
 
 
 @pytest.mark.axolotl

@@ -47,10 +47,12 @@ class Pike(Single):
     from a bound on what one step with little conflict between gradients lowers the loss by; without the variance,
     noisy datasets win.
 
-    Two things are added. The zetas of the paper are in the unit 1 / |g|^2 and tuned for each model; here s, the mean
-    of |g_k|^2 over the datasets measured, removes the unit, so that one pair of numbers serves every model, and
-    the paper's are these over s. And the square of a norm measured on n rows is too large by sigma_k^2 / n, which
-    would pay for noise what the second term charges, so that much is subtracted, down to 0.
+    Two things are added. The square of a norm measured on n rows is too large by sigma_k^2 / n, which would pay for
+    noise what the second term charges, so that much is subtracted, down to 0. And the zetas of the paper are in the
+    unit 1 / |g|^2 and tuned for each model; here s removes the unit, so that one pair of numbers serves every model,
+    and the paper's are these over s: s is the mean over the datasets of the square before that subtraction, or of
+    sigma_k^2 / n where this is more. So where noise covers every gradient, it is the noise that is the unit, and N
+    datasets move the odds of two of them by at most exp(N (zeta_1 + zeta_2 n / (2 batch))) an update.
 
     Source: PiKE (arXiv 2502.06244), the update of the weights.
     """
@@ -66,11 +68,12 @@ class Pike(Single):
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the exponents, float64[datasets]; NaN where norm or variance was not measured."""
-        norm = self._of_datasets(signals, "gradient_norm")
-        variance = self._of_datasets(signals, "gradient_variance")
-        square: NDArray[np.float64] = np.maximum(norm**2 - variance / self._measured_on, 0)
-        if np.isnan(square).all():
-            return square
-        unit = max(float(np.nanmean(square)), _SMALLEST_SQUARE)
-        exponents = (self._settings.zeta_1 * square - self._noise * variance) / unit
+        square = self._of_datasets(signals, "gradient_norm") ** 2
+        variance = np.maximum(self._of_datasets(signals, "gradient_variance"), 0)
+        noise = variance / self._measured_on
+        measured: NDArray[np.float64] = np.maximum(square, noise)
+        if np.isnan(measured).all():
+            return measured
+        unit = max(float(np.nanmean(measured)), _SMALLEST_SQUARE)
+        exponents = (self._settings.zeta_1 * (measured - noise) - self._noise * variance) / unit
         return np.asarray(np.clip(exponents, -_LARGEST, _LARGEST))
