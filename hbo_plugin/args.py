@@ -178,7 +178,9 @@ class HBOConfig(BaseModel):
         Raises:
             ValueError: a parameter that does not fit the datasets.
         """
-        run = RunFacts(names=tuple(names), seed=seed, batch=batch, gradient_rows=self.gradient_rows)
+        run = RunFacts(
+            names=tuple(names), seed=seed, batch=batch, update_every=self.update_every, gradient_rows=self.gradient_rows
+        )
         return make_method(self.method, rows, self._read(), run)
 
     def _given(self) -> dict[str, Any]:

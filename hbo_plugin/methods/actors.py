@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.arithmetic import filled, moving_average, softmax
+from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.parameters import EmaDecay, Exponent, PriorFloor, StepSize, Temperature
 from hbo_plugin.methods.state import from_json, to_json
 
@@ -43,7 +44,7 @@ class ActorSettings(Protocol):
         """Of the prior, above 0."""
         ...
 
-    def actor(self, prior: NDArray[np.float64], /) -> Actor:
+    def actor(self, prior: NDArray[np.float64], run: RunFacts, /) -> Actor:
         """Build the actor from its prior, float64[arms]."""
         ...
 
@@ -58,7 +59,7 @@ class ClosedFormSettings:
     ema_decay: EmaDecay = 0.5
     exponent: Exponent = 0.5
 
-    def actor(self, prior: NDArray[np.float64]) -> "ClosedForm":
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "ClosedForm":
         """Build the actor from its prior, float64[arms]."""
         return ClosedForm(prior, self)
 

@@ -23,7 +23,7 @@ class Single(ABC):
     Args:
         rows: int64[datasets, levels], the rows of every cell; no dataset is empty.
         settings: the temperature, and what builds the actor from its prior.
-        run: of which this frame needs nothing.
+        run: of which some actors need a fact.
     """
 
     Settings: ClassVar[type]
@@ -38,7 +38,7 @@ class Single(ABC):
         self._share = cells / arms[self._arm]
         """Of every cell with rows: its arm, and its share of the arm's weight."""
         self._settings = settings
-        self._actor = settings.actor(temperature_prior(arms, settings.temperature))
+        self._actor = settings.actor(temperature_prior(arms, settings.temperature), run)
 
     @property
     @abstractmethod

@@ -90,7 +90,8 @@ def make(
 ) -> Method:
     """Build a method with these parameters."""
     settings = read_settings(find_settings(name, published=published), parameters)
-    run = RunFacts(names=tuple(names), seed=seed, batch=batch, gradient_rows=gradient_rows)
+    run = RunFacts(names=tuple(names), seed=seed, batch=batch, update_every=update_every, gradient_rows=gradient_rows)
+    update_every: int = 100,
     return make_method(name, rows, settings, run)
 
 

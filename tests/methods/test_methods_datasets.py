@@ -112,43 +112,25 @@ def test_mos_plus_as_published_gives_each_cell_a_logit() -> None:
 # ODM
 
 
-def odm(prior: list[float], losses: list[list[float]]) -> list[float]:
-    """Exp3 as the paper writes it, one dataset after the other."""
-    arms, total, weights = len(prior), [0.0] * len(prior), list(prior)
-    exploration = 1 / arms
-    for t, loss in enumerate(losses, start=1):
-        total = [total[k] + loss[k] / 10 / weights[k] for k in range(arms)]
-        last, exploration = exploration, min(1 / arms, sqrt(log(arms) / (arms * t)))
-        odds = normalise([exp(last * total[k]) for k in range(arms)])
-        weights = [(1 - arms * exploration) * odds[k] + exploration for k in range(arms)]
-    return weights
+def test_odm_is_the_smoothed_exponential_of_the_loss_beside_exploration() -> None:
+    method = make("odm", ROWS, ema_decay=0.75, update_every=50)
+    np.testing.assert_allclose(of_datasets(method.weights()), [76 / 985, 901 / 985, 8 / 985], rtol=1e-12)
+    method.update({"loss": np.log([[2.0] * 3, [4.0] * 3, [1.0] * 3])})
+    method.update({"loss": np.log([[6.0] * 3, [np.nan] * 3, [2.0] * 3])})
+    estimates = [0.75 * 0.25 * 2 + 0.25 * 6, 0.25 * 4, 0.75 * 0.25 * 1 + 0.25 * 2]
+    least = sqrt(log(3) / (3 * 100))  # at step 100
+    expected = [(1 - 3 * least) * share + least for share in normalise(estimates)]
+    np.testing.assert_allclose(of_datasets(method.weights()), expected, rtol=1e-12)
 
 
-def test_odm_is_exp3_on_the_losses() -> None:
-    random = np.random.default_rng(4)
-    losses = (1 + random.random((40, 3))).tolist()
-    method = make("odm", ROWS)
-    for t, loss in enumerate(losses, start=1):
-        method.update({"loss": np.repeat(np.array(loss)[:, None], 3, axis=1)})
-        expected = odm([76 / 985, 901 / 985, 8 / 985], losses[:t])
-        np.testing.assert_allclose(of_datasets(method.weights()), expected, rtol=1e-9)
-    assert max(of_datasets(method.weights())) > 0.4
-
-
-def test_odm_is_uniform_until_update_n_log_n_and_then_is_not() -> None:
-    method = make("odm", column(10, 20, 30, 40))
-    for t in range(1, 8):
-        method.update({"loss": np.array([[1.0], [2.0], [3.0], [4.0]])})
-        assert np.allclose(method.weights(), 0.25, rtol=1e-12) == (t <= 4 * log(4))
-
-
-def test_odm_does_not_overflow_where_its_sums_would() -> None:
-    method = make("odm", column(1, 1))
-    with np.errstate(over="raise", invalid="raise"):
-        for _ in range(2000):
-            method.update({"loss": np.array([[1e4], [1.0]])})
-    least = sqrt(log(2) / (2 * 2000))
-    np.testing.assert_allclose(method.weights()[:, 0], [1 - least, least], rtol=1e-12)
+def test_odm_is_uniform_until_step_n_log_n_and_counts_steps_and_not_updates() -> None:
+    loss = {"loss": np.array([[1.0], [2.0], [3.0], [4.0]])}
+    each, few = (make("odm", column(10, 20, 30, 40), update_every=every) for every in (1, 100))
+    for step in range(1, 8):
+        each.update(loss)
+        assert np.allclose(each.weights(), 0.25, rtol=1e-12) == (step <= 4 * log(4))
+    few.update(loss)
+    assert few.weights().max() > 0.5
 
 
 # PiKE

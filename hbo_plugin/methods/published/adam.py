@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.methods.actors import SMALLEST_REWARD
 from hbo_plugin.methods.arithmetic import moving_average, softmax
 from hbo_plugin.methods.parameters import EmaDecay, Temperature
+from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.state import from_json, to_json
 
 # The learning rate is that of HBO's paper (appendix A), the number of steps that of its code; the rest is usual.
@@ -24,7 +25,7 @@ class AdamSettings:
     temperature: Temperature = 1.0
     ema_decay: EmaDecay = 0.0
 
-    def actor(self, prior: NDArray[np.float64]) -> "AdamActor":
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "AdamActor":
         """Build the actor from its prior, float64[arms]."""
         return AdamActor(prior, ema_decay=self.ema_decay)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.parameters import LogStep, Temperature, UniformFloor
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.reading import by_dataset, read_signal
@@ -27,7 +28,7 @@ class DoReMiSettings:
     floor: UniformFloor = 1e-3
     clip: Annotated[bool, Field(description="Count a mean excess loss below 0 as 0.")] = False
 
-    def actor(self, prior: NDArray[np.float64]) -> Exponentiated:
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> Exponentiated:
         """Build the actor from its prior, float64[arms]."""
         return Exponentiated(prior, step_size=self.step_size, floor=self.floor)
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.arithmetic import moving_average, softmax
+from hbo_plugin.methods.arithmetic import filled, moving_average, softmax
+from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.parameters import EmaDecay, Factor, Temperature, UniformFloor
 from hbo_plugin.methods.single import Single
 from hbo_plugin.methods.state import from_json, to_json
@@ -29,7 +30,7 @@ class DynamixSettings:
     ] = 5.0
     floor: UniformFloor = 0.3
 
-    def actor(self, prior: NDArray[np.float64]) -> "Tilted":
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "Tilted":
         """Build the actor from its prior, float64[arms]."""
         return Tilted(prior, self)
 

@@ -1,4 +1,4 @@
-"""ODM: online data mixing, a bandit (Exp3) whose arms are the datasets and whose reward is the loss."""
+"""ODM: online data mixing, weights in proportion to the smoothed exponential of the loss, beside exploration."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
-from hbo_plugin.methods.arithmetic import softmax
-from hbo_plugin.methods.parameters import Temperature
+from hbo_plugin.methods.arithmetic import moving_average
+from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.parameters import EmaDecay, Temperature
 from hbo_plugin.methods.single import Single
 from hbo_plugin.methods.state import from_json, to_json
 
-# The code divides the loss by this, which brings a reward near to Exp3's 0 to 1.
-_LOSS_SCALE = 10.0
+# exp(200) is finite, and no model's loss comes near.
+_LARGEST_LOSS = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,68 +22,74 @@ class OdmSettings:
     """The settings of `odm`."""
 
     temperature: Temperature = 1.0
+    ema_decay: EmaDecay = 0.9
 
-    def actor(self, prior: NDArray[np.float64]) -> "Exp3":
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "SmoothedMean":
         """Build the actor from its prior, float64[arms]."""
-        return Exp3(prior)
+        return SmoothedMean(prior, ema_decay=self.ema_decay, update_every=run.update_every)
 
 
 class Odm(Single):
-    """Datasets by their summed losses, each over the weight under which it was measured; levels follow their rows.
+    """Datasets by the moving average of exp(loss), beside exploration that wears off; levels follow their rows.
 
-        total_i <- total_i + (loss_i / 10) / weight_i
-        e_t      = min(1/N, sqrt(ln N / (N t))), e_0 = 1/N
-        weight   = (1 - N e_t) softmax(e_(t-1) total) + e_t
+        estimate <- ema_decay * estimate + (1 - ema_decay) * exp(loss), from 0
+        e_t       = min(1/N, sqrt(ln N / (N t)))
+        weight    = (1 - N e_t) estimate / sum(estimate) + e_t
 
-    t counts updates. As published, exploration is so strong that the first N ln N updates are uniform, and wears off
-    later. The paper updates at every step after a warm-up of some thousands, and only the dataset that a step
-    trained on; here an update comes every so many steps, rewards every dataset that was measured, and the steps
-    before the first are the warm-up. The code's form with a plain sum is taken, not the moving average of other
-    descriptions, and the softmax subtracts its maximum first, without which the growing sums overflow.
+    with t the optimizer steps made. A dataset that was not measured keeps its estimate; before its first measurement
+    it has only e_t. The steps before the first update are the warm-up, with the weights of the prior.
 
-    Source: Online Data Mixing (arXiv 2312.02406) and its public code.
+    This is what the repository calls the paper's method, for steps on several datasets. Two things differ. It
+    updates at every step after 2,000, and here an update comes every `update_every` steps, with the mean loss since
+    the last one: the average forgets as many times slower. And it has two other rules: Exp3, which sums losses over
+    weights, so that the first update can put nearly all weight on a dataset that had little; and one for steps on a
+    single dataset, which has an exponential of the loss in an exponential.
+
+    Source: Online Data Mixing (arXiv 2312.02406), as its public code has it.
     """
 
     Settings: ClassVar[type] = OdmSettings
     signals = ("loss",)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
-        """Return the losses over 10, float64[datasets]."""
-        return self._of_datasets(signals, "loss") / _LOSS_SCALE
+        """Return the exponentials of the losses, float64[datasets]."""
+        return np.exp(np.clip(self._of_datasets(signals, "loss"), 0, _LARGEST_LOSS))
 
 
-class Exp3:
-    """The actor with the update of `Odm`; its prior is float64[arms]."""
+class SmoothedMean:
+    """The actor with the update of `Odm`.
 
-    def __init__(self, prior: NDArray[np.float64]) -> None:
+    Args:
+        prior: float64[arms], all above 0, sums to 1; the weights until the first update.
+        ema_decay: at least 0, below 1; what an estimate keeps of itself.
+        update_every: optimizer steps between two updates.
+    """
+
+    def __init__(self, prior: NDArray[np.float64], *, ema_decay: float, update_every: int) -> None:
+        self._ema_decay, self._update_every = ema_decay, update_every
         self._weights = prior
-        self._totals = np.zeros(prior.size)
-        self._updates = 0
+        self._estimates = np.zeros(prior.size)
+        self._steps = 0
 
     def weights(self) -> NDArray[np.float64]:
         """Return float64[arms], all above 0, sums to 1."""
         return self._weights
 
     def update(self, rewards: NDArray[np.float64], /) -> None:
-        """Add float64[arms] of rewards to the totals, NaN as none."""
-        self._totals = self._totals + np.where(np.isnan(rewards), 0, rewards) / self._weights
-        odds = softmax(self._exploration() * self._totals)
-        self._updates += 1
-        exploration = self._exploration()
-        self._weights = (1 - odds.size * exploration) * odds + exploration
-
-    def _exploration(self) -> float:
-        """The smallest weight of an arm: 1/N before the first update; 0 for a single arm."""
-        arms = self._weights.size
-        return min(1 / arms, float(np.sqrt(np.log(arms) / (arms * self._updates)))) if self._updates else 1 / arms
+        """Average float64[arms] of rewards, all above 0, into the estimates; NaN leaves one as it is."""
+        self._steps += self._update_every
+        self._estimates = moving_average(self._estimates, rewards, self._ema_decay)
+        arms = self._estimates.size
+        exploration = min(1 / arms, float(np.sqrt(np.log(arms) / (arms * self._steps))))
+        self._weights = (1 - arms * exploration) * self._estimates / self._estimates.sum() + exploration
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the weights, the totals and the number of updates."""
-        return {"weights": to_json(self._weights), "totals": to_json(self._totals), "updates": [self._updates]}
+        """Return the weights, the estimates and the number of steps."""
+        return {"weights": to_json(self._weights), "estimates": to_json(self._estimates), "steps": [self._steps]}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
         arms = self._weights.size
         self._weights = from_json(state, "weights", arms)
-        self._totals = from_json(state, "totals", arms)
-        self._updates = int(from_json(state, "updates", 1)[0])
+        self._estimates = from_json(state, "estimates", arms)
+        self._steps = int(from_json(state, "steps", 1)[0])

@@ -33,7 +33,7 @@ class PikeSettings:
     zeta_2: Annotated[Factor, Field(description="Weight of the gradient's variance.")] = 0.1
     floor: UniformFloor = 0.0
 
-    def actor(self, prior: NDArray[np.float64]) -> Exponentiated:
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> Exponentiated:
         """Build the actor from its prior, float64[arms]."""
         return Exponentiated(prior, step_size=1.0, floor=self.floor)
 

@@ -27,7 +27,7 @@ class TargetLossSettings:
     floor: UniformFloor = 1e-4
     clip: Annotated[bool, Field(description="Count a distance to the goal below 0 as 0.")] = False
 
-    def actor(self, prior: NDArray[np.float64]) -> Exponentiated:
+    def actor(self, prior: NDArray[np.float64], run: RunFacts) -> Exponentiated:
         """Build the actor from its prior, float64[arms]."""
         return Exponentiated(prior, step_size=self.step_size, floor=self.floor)
 
