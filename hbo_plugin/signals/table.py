@@ -87,7 +87,7 @@ SIGNALS: Mapping[str, Signal] = {
     ),
     "look_ahead": Signal(
         "dataset",
-        "share of its loss that a virtual step on the dataset takes off",
+        "share of its loss that a virtual step on the dataset takes off, to first order",
         "a share",
         {"probe": _BACKWARD},
     ),

@@ -195,6 +195,18 @@ def test_dynamix_tilts_the_proportions_by_normalised_drops() -> None:
     tilted = normalise([rows * exp(2 * value) for rows, value in zip((76, 901, 8), values, strict=True)])
     np.testing.assert_allclose(of_datasets(method.weights()), [0.75 * share + 0.25 / 3 for share in tilted], rtol=1e-12)
 
+def test_dynamix_neither_pays_nor_charges_a_dataset_that_was_never_measured() -> None:
+    method, first = make("dynamix", column(4, 4, 4)), make("dynamix", column(4, 4, 4)).weights()
+    for _ in range(50):
+        method.update({"look_ahead": np.array([0.3, 0.2, np.nan])})
+    odds = np.log(method.weights() / (1 - 0.3) - 0.3 / 0.7 / 3)[:, 0]  # without the floor
+    assert odds[2] == pytest.approx(odds[:2].mean(), rel=1e-12)
+    assert first[2, 0] == pytest.approx(1 / 3)
+    before = method.weights()[2, 0]
+    method.update({"look_ahead": np.array([0.3, 0.2, 0.25])})  # its first value moves on from there
+    assert method.weights()[2, 0] == pytest.approx(before, rel=0.01)
+
+
 
 def test_dynamix_ranks_nothing_where_all_drop_alike_or_one_is_measured() -> None:
     other, alike = make("dynamix", column(3, 9)), make("dynamix", column(3, 9))
@@ -202,7 +214,7 @@ def test_dynamix_ranks_nothing_where_all_drop_alike_or_one_is_measured() -> None
     np.testing.assert_allclose(alike.weights(), other.weights(), rtol=1e-12)
     alone = make("dynamix", column(3, 9), ema_decay=0.0, floor=0.0, exponent=2.0)
     alone.update({"look_ahead": np.array([np.nan, -7.0])})
-    np.testing.assert_allclose(alone.weights()[:, 0], normalise([3, 9 * exp(1)]), rtol=1e-12)
+    np.testing.assert_allclose(alone.weights()[:, 0], [0.25, 0.75], rtol=1e-12)
 
 
 # DoReMi and target losses

@@ -148,11 +148,10 @@ def test_held_out_losses_that_are_not_finite_are_counted(trainer: Any, probes: C
     assert source.dropped == 1
 
 
-def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Callable[..., Probes]) -> None:
+def test_look_ahead_is_what_a_small_step_takes_off(trainer: Any, probes: Callable[..., Probes]) -> None:
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.optimizer.param_groups[0]["lr"] = 1e-3
     found = probes("look_ahead").measure(1)["look_ahead"]
-    for old, parameter in zip(before, trainer.model.parameters(), strict=True):
-        assert torch.equal(old, parameter)
     for rows, drop in zip((range(16), range(16, 24)), found, strict=True):
         picked = [trainer.train_dataset[row] for row in rows]
         tokens = sum(len(row["input_ids"]) - 1 for row in picked)
@@ -160,12 +159,21 @@ def test_look_ahead_takes_a_step_and_takes_it_back(trainer: Any, probes: Callabl
         with torch.no_grad():
             first = float(sum(loss(trainer.model, row) for row in picked)) / tokens
             for parameter, part in zip(trainer.model.parameters(), step, strict=True):
-                parameter.sub_(0.1 * part.view(parameter.shape))
+                parameter.sub_(1e-3 * part.view(parameter.shape))
             second = float(sum(loss(trainer.model, row) for row in picked)) / tokens
             for parameter, old in zip(trainer.model.parameters(), before, strict=True):
                 parameter.copy_(old)
         assert drop > 0
-        assert drop == pytest.approx((first - second) / first, rel=1e-2)
+        assert drop == pytest.approx((first - second) / first, rel=2e-2)
+
+
+def test_look_ahead_survives_weights_that_a_step_is_too_small_to_move(
+    trainer: Any, probes: Callable[..., Probes]
+) -> None:
+    trainer.optimizer.param_groups[0]["lr"] = 2e-6
+    whole = probes("look_ahead").measure(1)["look_ahead"]
+    trainer.model.to(torch.bfloat16)
+    np.testing.assert_allclose(probes("look_ahead").measure(1)["look_ahead"], whole, rtol=0.03)
 
 
 def test_forward_signals(trainer: Any, probes: Callable[..., Probes]) -> None:

@@ -44,7 +44,8 @@ class Dynamix(Single):
 
     The paper writes alpha, beta and gamma for `ema_decay`, `exponent` and `floor`, and updates every 50 steps.
     Where all datasets measured drop by the same, or only one was measured, r is 1/2: none of them stands out. One
-    that was not measured keeps its value.
+    that was not measured keeps its value; before its first measurement it has the mean of the others' values, so that
+    it neither gains nor loses by being passed over.
 
     Source: DynamixSFT (arXiv 2508.12116).
     """
@@ -68,21 +69,26 @@ class Tilted:
 
     def __init__(self, prior: NDArray[np.float64], settings: DynamixSettings) -> None:
         self._prior, self._settings = prior, settings
-        self._values = np.zeros(prior.size)
+        self._values = np.full(prior.size, np.nan)
 
     def weights(self) -> NDArray[np.float64]:
         """Return float64[arms], all above 0, sums to 1."""
-        tilted = softmax(np.log(self._prior) + self._settings.exponent * self._values)
+        tilted = softmax(np.log(self._prior) + self._settings.exponent * self._known())
         return (1 - self._settings.floor) * tilted + self._settings.floor / tilted.size
 
     def update(self, rewards: NDArray[np.float64], /) -> None:
         """Average float64[arms] of rewards into the values."""
-        self._values = moving_average(self._values, rewards, self._settings.ema_decay)
+        averaged = moving_average(self._known(), rewards, self._settings.ema_decay)
+        self._values = np.where(np.isnan(rewards), self._values, averaged)
+
+    def _known(self) -> NDArray[np.float64]:
+        """The values, 0 before the first measurement of any."""
+        return np.zeros(self._values.size) if np.isnan(self._values).all() else filled(self._values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the values."""
+        """Return the values; None for an arm that was never measured."""
         return {"values": to_json(self._values)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        self._values = from_json(state, "values", self._values.size)
+        self._values = from_json(state, "values", self._values.size, unmeasured=True)
