@@ -23,7 +23,7 @@ class LearningProgressSettings(ClosedFormSettings):
     """The settings of `learning_progress`."""
 
     shrinkage: Annotated[
-        Share, Field(description="Share of a dataset's reward that is the mean progress of all datasets.")
+        Share, Field(description="Share of a dataset's reward that is the largest progress of any dataset.")
     ] = 0.1
 
 
@@ -31,12 +31,12 @@ class LearningProgress(Single):
     """Datasets by how far their loss fell since the last update; levels in proportion to their rows.
 
         progress = max(0, (loss before - loss now) / loss before)
-        reward   = (1 - shrinkage) * progress + shrinkage * its mean over the datasets
+        reward   = (1 - shrinkage) * progress + shrinkage * the largest progress
 
     The actor is the `ClosedForm` of `Hbo`, with the same defaults. A loss that rises is no progress, and noise makes
-    one rise; the shrinkage keeps such a dataset in the race. In our simulations this tied with its own prior and
-    beat proportional sampling, and it gave a dataset of pure noise less than its prior, where gradient norms gave
-    more: safe rather than better. The first measurement only begins the comparison.
+    one rise; the shrinkage keeps such a dataset in the race. It is towards the largest progress and not the mean, so
+    that no reward is below `shrinkage` of another, however many datasets there are. The first measurement only begins
+    the comparison.
 
     Source: this project; the signal is that of Graves et al. (arXiv 1704.03003).
     """
@@ -57,7 +57,7 @@ class LearningProgress(Single):
         self._loss = moving_average(self._loss, loss, decay=0)
         if np.isnan(progress).all():
             return progress
-        return np.asarray((1 - self._settings.shrinkage) * progress + self._settings.shrinkage * np.nanmean(progress))
+        return np.asarray((1 - self._settings.shrinkage) * progress + self._settings.shrinkage * np.nanmax(progress))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the actor, and the last losses; None for a dataset that was never measured."""

@@ -283,10 +283,19 @@ def test_learning_progress_is_the_relative_fall_of_the_loss() -> None:
     prior = [1 / 6, 2 / 6, 3 / 6]
     method.update({"loss": column(2, 4, 1).astype(float)})
     np.testing.assert_allclose(method.weights()[:, 0], prior, rtol=1e-12)
-    method.update({"loss": np.array([[1.0], [3.0], [1.5]])})  # falls by 1/2, 1/4 and not at all: 1/4 in the mean
-    rewards = [0.75 * 0.5 + 0.0625, 0.75 * 0.25 + 0.0625, 0.0625]
+    method.update({"loss": np.array([[1.0], [3.0], [1.5]])})  # falls by 1/2, 1/4 and not at all
+    rewards = [0.75 * 0.5 + 0.125, 0.75 * 0.25 + 0.125, 0.125]
     expected = normalise([share * reward for share, reward in zip(prior, rewards, strict=True)])
     np.testing.assert_allclose(method.weights()[:, 0], expected, rtol=1e-12)
+
+@pytest.mark.parametrize("datasets", [2, 100])
+def test_learning_progress_of_one_counts_the_same_among_few_and_many(datasets: int) -> None:
+    method = make("learning_progress", column(*[50] * datasets), floor=0.0)
+    for first in (2.0, 1.0):
+        method.update({"loss": np.array([first] + [2.0] * (datasets - 1))[:, None]})
+    odds = method.weights()[0, 0] / method.weights()[1, 0]
+    assert odds == pytest.approx((1 / 0.1) ** (0.5 * 0.5), rel=1e-12)
+
 
 
 def test_learning_progress_compares_with_the_last_loss_that_was_measured() -> None:
