@@ -15,13 +15,12 @@ from hbo_plugin.methods.given import Given
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.learning_progress import LearningProgress
 from hbo_plugin.methods.parameters import parameters
-from hbo_plugin.methods.published.adam import AdamSettings
 from hbo_plugin.methods.published.doremi import DoReMi
 from hbo_plugin.methods.published.dynamix import Dynamix
 from hbo_plugin.methods.published.hbo import PublishedHboSettings
 from hbo_plugin.methods.published.mos import Mos, PublishedMosSettings
 from hbo_plugin.methods.published.mos_plus import MosPlus, PublishedMosPlusSettings
-from hbo_plugin.methods.published.multidds import MultiDds
+from hbo_plugin.methods.published.multidds import MultiDds, PublishedMultiDdsSettings
 from hbo_plugin.methods.published.multiuat import MultiUat, PublishedMultiUatSettings
 from hbo_plugin.methods.published.odm import Odm
 from hbo_plugin.methods.published.pike import Pike
@@ -56,7 +55,7 @@ PUBLISHED: Mapping[str, type] = {
     "hbo": PublishedHboSettings,
     "mos": PublishedMosSettings,
     "mos_plus": PublishedMosPlusSettings,
-    "multidds": AdamSettings,
+    "multidds": PublishedMultiDdsSettings,
     "multiuat": PublishedMultiUatSettings,
 }
 """The settings of a method with `published: true`: they build the published actor."""

@@ -17,7 +17,10 @@ SMALLEST_REWARD = 1e-100
 
 
 class Actor(Protocol):
-    """A distribution that learns; built from its prior, float64[arms]."""
+    """A distribution that learns; built from its prior, float64[arms].
+
+    Some actors take more axes before that of the arms. Those are of distributions that learn apart.
+    """
 
     def weights(self) -> NDArray[np.float64]:
         """Return float64[arms], all above 0, sums to 1."""
@@ -67,27 +70,32 @@ class ClosedFormSettings:
 class ClosedForm:
     """A damped step towards `prior * average^exponent`, in closed form; `Hbo` has the formula and its reasons.
 
-    Takes the prior, float64[arms], all above 0, which sums to 1, and the settings.
+    Takes the prior, float64[..., arms], all above 0, which sums to 1, and the settings; and the smallest reward, as
+    which all below it count. A leading axis is one of actors that learn apart.
     """
 
-    def __init__(self, prior: NDArray[np.float64], settings: ClosedFormSettings) -> None:
-        self._prior, self._settings = prior, settings
+    def __init__(
+        self, prior: NDArray[np.float64], settings: ClosedFormSettings, *, smallest: float = SMALLEST_REWARD
+    ) -> None:
+        self._prior, self._settings, self._smallest = prior, settings, smallest
         self._weights = prior
-        self._average = np.full(prior.size, np.nan)
+        self._average = np.full(prior.shape, np.nan)
 
     def weights(self) -> NDArray[np.float64]:
-        """Return float64[arms], all above 0, sums to 1."""
+        """Return float64[..., arms], all above 0, sums to 1."""
         return self._weights
 
     def update(self, rewards: NDArray[np.float64], /) -> None:
-        """Average the rewards and step towards the goal; zero and below count as the smallest reward."""
+        """Average the rewards and step towards the goal, float64[..., arms]; an actor without a new one stays."""
         settings = self._settings
-        self._average = moving_average(self._average, np.maximum(rewards, SMALLEST_REWARD), settings.ema_decay)
-        reward = filled(self._average)
+        self._average = moving_average(self._average, np.maximum(rewards, self._smallest), settings.ema_decay)
+        measured = ~np.isnan(rewards).all(axis=-1)
+        reward, prior = filled(self._average[measured]), self._prior[measured]
         # In logarithms a product is a sum and no power can overflow; softmax does both normalisations at once.
-        goal = np.log(self._prior) + settings.exponent * np.log(reward / reward.max())
-        moved = softmax((1 - settings.step_size) * np.log(self._weights) + settings.step_size * goal)
-        self._weights = (1 - settings.floor) * moved + settings.floor * self._prior
+        goal = np.log(prior) + settings.exponent * np.log(reward / reward.max(axis=-1, keepdims=True))
+        moved = softmax((1 - settings.step_size) * np.log(self._weights[measured]) + settings.step_size * goal)
+        self._weights = self._weights.copy()
+        self._weights[measured] = (1 - settings.floor) * moved + settings.floor * prior
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights and the averages; None for an arm that was never measured."""
@@ -95,6 +103,6 @@ class ClosedForm:
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        arms = self._prior.size
+        arms = self._prior.shape
         self._weights = from_json(state, "weights", arms)
         self._average = from_json(state, "average", arms, unmeasured=True)

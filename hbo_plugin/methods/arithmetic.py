@@ -9,9 +9,9 @@ _LOWEST_LOGIT = -300.0
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights proportional to exp(logits): float64[arms], all above 0, sums to 1."""
-    odds = np.exp(np.maximum(logits - logits.max(), _LOWEST_LOGIT))
-    weights: NDArray[np.float64] = odds / odds.sum()
+    """Return the weights proportional to exp(logits): float64[..., arms], all above 0, each last axis sums to 1."""
+    odds = np.exp(np.maximum(logits - logits.max(axis=-1, keepdims=True), _LOWEST_LOGIT))
+    weights: NDArray[np.float64] = odds / odds.sum(axis=-1, keepdims=True)
     return weights
 
 
@@ -26,7 +26,7 @@ def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np
 
 
 def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], decay: float) -> NDArray[np.float64]:
-    """Return `decay * old + (1 - decay) * new`, arm by arm: float64[arms].
+    """Return `decay * old + (1 - decay) * new`, arm by arm: float64[..., arms].
 
     Where `new` is NaN the old value stays. Where `old` is NaN (never measured) the new one replaces it.
     """
@@ -35,5 +35,5 @@ def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], decay: fl
 
 
 def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return float64[arms] with NaN (never measured) replaced by the mean of the others, of which there is one."""
-    return np.where(np.isnan(values), np.nanmean(values), values)
+    """Return float64[..., arms] with NaN (never measured) replaced by the mean of the others, of which there is one."""
+    return np.where(np.isnan(values), np.nanmean(values, axis=-1, keepdims=True), values)

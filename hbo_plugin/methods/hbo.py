@@ -50,7 +50,7 @@ class HierarchySettings(Protocol):
         ...
 
     def local_actor(self, prior: NDArray[np.float64], /) -> Actor:
-        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
+        """Build the actors over the levels of datasets from their priors, float64[datasets, levels with rows]."""
         ...
 
 
@@ -62,11 +62,11 @@ class HboSettings(ClosedFormSettings):
 
     def global_actor(self, prior: NDArray[np.float64]) -> ClosedForm:
         """Build the actor over datasets from its prior, float64[datasets]."""
-        return self.actor(prior)
+        return ClosedForm(prior, self)
 
     def local_actor(self, prior: NDArray[np.float64]) -> ClosedForm:
-        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
-        return self.actor(prior)
+        """Build the actors over the levels of datasets from their priors, float64[datasets, levels with rows]."""
+        return ClosedForm(prior, self)
 
 
 class Hbo:
@@ -102,30 +102,34 @@ class Hbo:
         self._reward = settings.reward
         self.signals = tuple(dict.fromkeys((self._reward.global_, self._reward.local)))
         self._global = settings.global_actor(temperature_prior(rows.sum(axis=1), settings.temperature))
-        self._local = [settings.local_actor(np.full(arms, 1 / arms)) for arms in self._arms.sum(axis=1)]
+        levels = self._arms.sum(axis=1)
+        self._local = [
+            (self._arms & (levels == count)[:, None], settings.local_actor(np.full((members, count), 1 / count)))
+            for count, members in zip(*np.unique(levels, return_counts=True), strict=True)
+        ]
+        """The datasets with one number of levels at a time: their cells, and their actors."""
 
     def weights(self) -> NDArray[np.float64]:
         """Return the weights in force: float64[datasets, levels], sums to 1, 0 exactly where a cell has no rows."""
         weights = np.zeros(self._arms.shape)
         # A boolean mask reads and writes cells dataset by dataset, so the actors' arms are in order.
-        weights[self._arms] = np.concatenate(
-            [share * actor.weights() for share, actor in zip(self._global.weights(), self._local, strict=True)]
-        )
-        return weights
+        for cells, actor in self._local:
+            weights[cells] = actor.weights().ravel()
+        return weights * self._global.weights()[:, None]
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Update every actor that has a reward; ValueError where a signal is missing or has the wrong shape."""
         datasets = by_dataset(read_signal(signals, self._reward.global_, self._arms.shape), self._rows)
         cells = read_signal(signals, self._reward.local, self._arms.shape)
-        _update(self._global, datasets)
-        for actor, levels, arms in zip(self._local, cells, self._arms, strict=True):
-            _update(actor, levels[arms])
+        self._global.update(datasets)
+        for arms, actor in self._local:
+            actor.update(cells[arms].reshape(-1, arms.sum(axis=1).max()))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the global and the local actors."""
         return {
             "global": self._global.state_dict(),
-            "local": [actor.state_dict() for actor in self._local],
+            "local": [actor.state_dict() for _, actor in self._local],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
@@ -133,15 +137,10 @@ class Hbo:
         saved = state.get("local")
         if "global" not in state or not isinstance(saved, list) or len(saved) != len(self._local):
             message = (
-                f"The saved state of the method does not fit `{len(self._local)}` datasets with a local actor each; "
+                f"The saved state of the method does not fit `{len(self._rows)}` datasets with a local actor each; "
                 "resume with the method and the datasets that the checkpoint was made with."
             )
             raise ValueError(message)
         self._global.load_state_dict(state["global"])
-        for actor, actor_state in zip(self._local, saved, strict=True):
+        for (_, actor), actor_state in zip(self._local, saved, strict=True):
             actor.load_state_dict(actor_state)
-
-
-def _update(actor: Actor, rewards: NDArray[np.float64]) -> None:
-    if not np.isnan(rewards).all():
-        actor.update(rewards)

@@ -54,11 +54,11 @@ class Replay(Static):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights."""
-        return {"weights": to_json(self._weights.ravel())}
+        return {"weights": to_json(self._weights)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue with the saved weights; ValueError where they do not fit."""
-        self._weights = from_json(state, "weights", self._weights.size).reshape(self._weights.shape)
+        self._weights = from_json(state, "weights", self._weights.shape)
 
 
 def _average(trace: Path, names: Sequence[str], cells: tuple[int, ...]) -> NDArray[np.float64]:

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 
 def to_json(values: NDArray[np.float64]) -> list[float | None]:
-    """Return float64[arms] as a list; NaN, which JSON lacks, becomes None."""
-    return [None if np.isnan(value) else float(value) for value in values]
+    """Return an array of any shape as one list; NaN, which JSON lacks, becomes None."""
+    return [None if np.isnan(value) else float(value) for value in values.ravel()]
 
 
-def from_json(state: Mapping[str, Any], name: str, arms: int, *, unmeasured: bool = False) -> NDArray[np.float64]:
-    """Return entry `name` of a saved state as float64[arms]; None becomes NaN and is allowed where `unmeasured`.
+def from_json(
+    state: Mapping[str, Any], name: str, shape: int | tuple[int, ...], *, unmeasured: bool = False
+) -> NDArray[np.float64]:
+    """Return entry `name` of a saved state as float64 of a shape; None becomes NaN and is allowed where `unmeasured`.
 
-    Raises ValueError where the entry is missing, is no list of `arms` numbers, or has a number that cannot be.
+    Raises ValueError where the entry is missing, is no list of as many numbers, or has a number that cannot be.
     """
     if name not in state:
         message = (
@@ -27,11 +29,12 @@ def from_json(state: Mapping[str, Any], name: str, arms: int, *, unmeasured: boo
         values = np.array(state[name], dtype=np.float64)
     except (TypeError, ValueError):
         values = np.array(np.nan)  # no list of numbers: refused below, by its shape
-    fits = values.shape == (arms,) and not np.isinf(values).any()
+    count = int(np.prod(shape))
+    fits = values.shape == (count,) and not np.isinf(values).any()
     if not fits or (np.isnan(values).any() and not unmeasured):
         message = (
-            f"The saved state of the method has `{state[name]}` for `{name}`, but it must be {arms} finite numbers; "
+            f"The saved state of the method has `{state[name]}` for `{name}`, but it must be {count} finite numbers; "
             "resume with the datasets and levels that the checkpoint was made with."
         )
         raise ValueError(message)
-    return values
+    return values.reshape(shape)

@@ -34,10 +34,13 @@ def logits(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values - values.mean())
 
 
-def adam_steps(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
-    """Logits after updates of 200 Adam steps each, arm by arm, from the formulas of the two papers."""
+def adam_steps(first: list[float], rewards: list[list[float]], *, fit: bool = False) -> NDArray[np.float64]:
+    """Logits after updates of 200 Adam steps each, arm by arm, from the formulas of the two papers.
+
+    With `fit`, a fit to a uniform prior came before, which is one step of gradient 0.
+    """
     arms = range(len(first))
-    a, m, v, t = list(first), [0.0 for _ in arms], [0.0 for _ in arms], 0
+    a, m, v, t = list(first), [0.0 for _ in arms], [0.0 for _ in arms], int(fit)
     for r in rewards:
         for _ in range(200):
             t += 1
@@ -50,11 +53,14 @@ def adam_steps(first: list[float], rewards: list[list[float]]) -> NDArray[np.flo
     return np.asarray(np.array(a) - np.mean(a))
 
 
-def adam_steps_with_torch(first: list[float], rewards: list[list[float]]) -> NDArray[np.float64]:
+def adam_steps_with_torch(first: list[float], rewards: list[list[float]], *, fit: bool = False) -> NDArray[np.float64]:
     """The same from torch's own Adam and its own gradients."""
     torch = pytest.importorskip("torch")
     a = torch.tensor(first, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([a], lr=1e-4)
+    if fit:
+        (0 * a.sum()).backward()
+        adam.step()
     for r in rewards:
         for _ in range(200):
             adam.zero_grad()
@@ -85,13 +91,13 @@ def make(
     names: Sequence[str] = (),
     seed: int = 0,
     batch: int = 32,
+    update_every: int = 100,
     gradient_rows: int = 32,
     **parameters: Any,
 ) -> Method:
     """Build a method with these parameters."""
     settings = read_settings(find_settings(name, published=published), parameters)
     run = RunFacts(names=tuple(names), seed=seed, batch=batch, update_every=update_every, gradient_rows=gradient_rows)
-    update_every: int = 100,
     return make_method(name, rows, settings, run)
 
 

@@ -192,7 +192,7 @@ FACTOR = ("greater than or equal to 0", "a finite number")
         ("mos", "reward", ["similarity"], "`similarity` or `difference`", "difference"),
         ("mos_plus", "ema_decay", None, "a valid number", "0.1"),
         ("multidds", "floor", 3, SHARE[1], "0.05"),
-        ("multiuat", "reward", "loss", "`entropy` or `perplexity`", "entropy"),
+        ("multiuat", "reward", "perplexity", "`entropy` or `loss`", "entropy"),
         ("pike", "zeta_1", -1, FACTOR[0], "0.1"),
         ("pike", "zeta_2", float("nan"), FACTOR[1], "0.1"),
         ("dynamix", "ema_decay", 1, "less than 1", "0.95"),
@@ -266,7 +266,7 @@ RESUME_BOTH = "resume with the method and the datasets that the checkpoint was m
         (
             make("hbo", column(1, 1)),
             make("hbo", np.array([[1, 1], [1, 1]])).state_dict(),
-            "The saved state of the method has `[0.5, 0.5]` for `weights`, but it must be 1 finite numbers; "
+            "The saved state of the method has `[0.5, 0.5, 0.5, 0.5]` for `weights`, but it must be 2 finite numbers; "
             + RESUME_DATA,
         ),
         (

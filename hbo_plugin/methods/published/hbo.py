@@ -8,7 +8,10 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.hbo import Reward, RewardSignals
 from hbo_plugin.methods.parameters import Temperature
-from hbo_plugin.methods.published.adam import AdamActor
+from hbo_plugin.methods.published.adam import AdamActor, Fit
+
+FIT = Fit(logit=1.0, learning_rate=1e-4, error=1e-10)
+"""That of the code of HBO, and of the code of MoS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +22,9 @@ class PublishedHboSettings:
     `softmax(logits) = r / sum(r)`. Adam divides the scale of `r` out again, so a first update moves a logit by at
     most 200 * 1e-4 = 0.02: with the paper's 200 training steps between updates, most runs end near their prior.
 
-    Three things differ from the published code, none of them in the update: the first logits are the logarithm of
-    the prior (exact, where the code fits them by gradient descent to 1e-10, which also leaves Adam's moments with
-    a history), the arithmetic is float64, and an actor waits until each of its arms was measured once.
+    The global actor first fits its logits to the prior, as the code does; of this its paper does not speak. That
+    leaves Adam past its first steps, and the first update goes some three times as far. The arithmetic is float64, and
+    an actor waits until each of its arms was measured once.
 
     Source: HBO (arXiv 2505.12300), Algorithm 1 and its public code.
     """
@@ -34,8 +37,8 @@ class PublishedHboSettings:
 
     def global_actor(self, prior: NDArray[np.float64]) -> AdamActor:
         """Build the actor over datasets from its prior, float64[datasets]."""
-        return AdamActor(prior)
+        return AdamActor(prior, fit=FIT)
 
     def local_actor(self, prior: NDArray[np.float64]) -> AdamActor:
-        """Build the actor over the levels of a dataset from its prior, float64[levels with rows]."""
+        """Build the actors over the levels of datasets from their priors, float64[datasets, levels with rows]."""
         return AdamActor(prior, relative=True)

@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
 from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
-from hbo_plugin.methods.published.adam import AdamSettings
+from hbo_plugin.methods.published.adam import AdamSettings, Fit
+from hbo_plugin.methods.published.hbo import FIT
 from hbo_plugin.methods.single import Single
 
 _SIGNALS = {"similarity": "similarity", "difference": "perplexity_ratio"}
@@ -35,6 +36,9 @@ class MosSettings(ClosedFormSettings):
 @dataclass(frozen=True, kw_only=True)
 class PublishedMosSettings(AdamSettings):
     """The settings of `mos` with `published: true`."""
+
+    fit: ClassVar[Fit] = FIT
+    first_average: ClassVar[float] = 1.0
 
     reward: Reward = "difference"
     temperature: Temperature = inf

@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
 from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
-from hbo_plugin.methods.published.adam import AdamSettings
+from hbo_plugin.methods.published.adam import AdamSettings, Fit
+from hbo_plugin.methods.published.hbo import FIT
 from hbo_plugin.methods.reading import read_signal
 from hbo_plugin.methods.single import Single
 
@@ -27,6 +28,9 @@ class MosPlusSettings(ClosedFormSettings):
 @dataclass(frozen=True, kw_only=True)
 class PublishedMosPlusSettings(AdamSettings):
     """The settings of `mos_plus` with `published: true`."""
+
+    fit: ClassVar[Fit] = FIT
+    first_average: ClassVar[float] = 1.0
 
     temperature: Temperature = inf
     ema_decay: EmaDecay = 0.1

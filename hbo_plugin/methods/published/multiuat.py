@@ -10,15 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
 from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
-from hbo_plugin.methods.published.adam import AdamSettings
+from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.single import Single
 
-_SIGNALS = {"entropy": "entropy", "perplexity": "loss"}
-
-# exp(200) is finite, and no model's loss comes near.
-_LARGEST_LOSS = 200.0
-
-Reward = Annotated[Literal["entropy", "perplexity"], Field(description="The measure of the model's uncertainty.")]
+Reward = Annotated[Literal["entropy", "loss"], Field(description="The measure of the model's uncertainty.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +30,21 @@ class MultiUatSettings(ClosedFormSettings):
 class PublishedMultiUatSettings(AdamSettings):
     """The settings of `multiuat` with `published: true`."""
 
+    fit: ClassVar[Fit] = Fit(logit=1.0, learning_rate=1e-4, error=1e-8)
+
     reward: Reward = "entropy"
 
 
 class MultiUat(Single):
     """Datasets by the model's uncertainty about them; levels in proportion to their rows.
 
-        entropy:     r_n = mean entropy of the predictions for a token
-        perplexity:  r_n = exp(mean loss a token)
+        entropy:  r_n = mean entropy of the predictions for a token
+        loss:     r_n = mean loss a token
 
     The paper averages over 30 passes with dropout and measures on held-out rows. The models fine-tuned here have no
     dropout, so that one pass is enough, and the rows are those of the probes. Its other measures come from the
-    probability of the likeliest token; perplexity, that of the answer's, stands for them. Its update is printed
-    with a minus that its code does not have: more uncertainty is more weight. The published actor takes 200 Adam
+    probability of the likeliest token and are not here; the loss is one that its code has beside them. Its update is
+    printed with a minus that its code does not have: more uncertainty is more weight. The published actor takes 200 Adam
     steps on `-sum_n r_n log p_n` (`published: true`), whose resting place is `r / sum(r)`; here it is `ClosedForm`,
     which multiplies the prior instead.
 
@@ -60,9 +57,8 @@ class MultiUat(Single):
     @property
     def signals(self) -> tuple[str, ...]:
         """The signal of the chosen reward."""
-        return (_SIGNALS[self._settings.reward],)
+        return (self._settings.reward,)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
-        """Return the entropies or the perplexities, float64[datasets]."""
-        values = self._of_datasets(signals, self.signals[0])
-        return np.exp(np.minimum(values, _LARGEST_LOSS)) if self.signals == ("loss",) else values
+        """Return the signal, float64[datasets]."""
+        return self._of_datasets(signals, self._settings.reward)
