@@ -1,5 +1,6 @@
 """The balancer: a method and the stream it steers, with what was trained on so far. Knows no torch and no Axolotl."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,15 @@ from hbo_plugin.methods.base import check_weights
 from hbo_plugin.training.caps import cap_weights
 from hbo_plugin.training.changes import compare
 
+_TRIES = 20
+"""How often the cap is lowered until the stream has no row too many; two or three do."""
+
 
 class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
 
     def __init__(
-        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, total: int, packed: bool = False
+        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, total: int, window: int = 0
     ) -> None:
         """Start at the method's first weights.
 
@@ -30,16 +34,16 @@ class Balancer:
             method: new; the balancer moves it.
             seed: of the stream.
             total: rows that the whole run trains on, for the repetition cap; or tokens, where rows are packed.
-            packed: whether they are.
+            window: rows that can wait for a bin, where they are packed; else 0.
         """
         self.cells = cells
         self._config = config
         self._sizes = cells.sizes.ravel()
-        self._total = total
+        self._total, self._window = total, window
         laps = np.repeat(config.epochs_of(cells.names), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
-        self._cost = cells.mean_lengths if packed else np.ones(self._sizes.size)
+        self._cost = cells.mean_lengths if window else np.ones(self._sizes.size)
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
@@ -57,7 +61,10 @@ class Balancer:
         self._in_force_from = 0
         self._drawn = np.zeros(self._sizes.size, np.int64)
         """Rows drawn before `_in_force_from`, int64[datasets * levels]."""
-        self.mixture = MixtureSampler(self._sizes, self._capped(), seed=seed, replacement=config.replacement)
+        weights = method.weights()
+        check_weights(self.method_name, weights, cells.sizes)
+        self.mixture = MixtureSampler(self._sizes, weights.ravel(), seed=seed, replacement=config.replacement)
+        self._put_in_force()
 
     @property
     def trained(self) -> int:
@@ -80,19 +87,34 @@ class Balancer:
         """Let the method's weights, under the cap, take force at the position `head`."""
         self._drawn += self.mixture.counts(self._in_force_from, head - self._in_force_from)
         self._in_force_from = head
-        self.mixture.reweight(head, self._capped())
+        self._put_in_force()
 
-    def _capped(self) -> NDArray[np.float64]:
-        """The method's weights as shares of rows, lowered where a row would be repeated too often by the end."""
+    def _put_in_force(self) -> None:
+        """Put the method's weights in force, as shares of rows, lowered where a row would be repeated too often.
+
+        Shares that would draw just what a cell may still give can draw a row more: the stream has whole rows. What it
+        would draw by the end is known, so the cap is lowered by what is too much until nothing is.
+        """
         weights = self.method.weights()
         check_weights(self.method_name, weights, self.cells.sizes)
-        shares = weights.ravel() / self._unit * self._cost
-        shares /= shares.sum()
-        left = self._total - float(self._drawn @ self._cost)
-        if left > 0:
-            allowance = np.maximum(self._allowance - self._drawn, 0.0)
-            shares, self.capped = cap_weights(shares, allowance * self._cost, left)
-        return shares / self._cost
+        wanted = weights.ravel() / self._unit * self._cost
+        wanted /= wanted.sum()
+        # Of the rows that are drawn, so many are left waiting at the end.
+        total = self._total + self._window * float(wanted @ self._cost)
+        left = total - float(self._drawn @ self._cost)
+        if left <= 0:
+            return  # nothing is drawn any more
+        allowance = np.maximum(self._allowance - self._drawn, 0.0)
+        spare = np.zeros(self._sizes.size)
+        for _ in range(_TRIES):
+            shares, self.capped = cap_weights(wanted, (allowance - spare) * self._cost, left)
+            self.mixture.reweight(self._in_force_from, shares / self._cost)
+            rows = math.ceil(left * float((shares / self._cost).sum()))
+            excess = self.mixture.counts(self._in_force_from, rows) - allowance
+            spare = np.minimum(spare + np.maximum(np.ceil(excess), 0), allowance)
+            # Where all caps together are too small for the run, no weights can hold them.
+            if not (excess > 0).any() or ((allowance - spare) * self._cost)[wanted > 0].sum() < left:
+                break
 
     def weights(self) -> NDArray[np.float64]:
         """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""

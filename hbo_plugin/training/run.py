@@ -60,8 +60,8 @@ class Run:
         self.ranks = Ranks.of(trainer)
         self.clock = Clock()
         total = self.shape.steps * self.shape.capacity
-        packed = self.shape.bins is not None
-        self.balancer = Balancer(cells, config, method, seed=seed, total=total, packed=packed)
+        window = self.shape.bins.window if self.shape.bins else 0
+        self.balancer = Balancer(cells, config, method, seed=seed, total=total, window=window)
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
         self.context = Context(

@@ -1,8 +1,9 @@
-"""The repetition cap against small examples by hand, a bisection, and its promises."""
+"""The repetition cap against small examples by hand, a bisection, its promises, and the rows of whole runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.cells import Cells
+from hbo_plugin.clock import Clock
+from hbo_plugin.training.balancer import Balancer
+from hbo_plugin.training.batchers import Bins, StepShape, make_batcher
 from hbo_plugin.training.caps import cap_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -102,3 +110,54 @@ def test_agrees_with_a_bisection_for_the_water_level(
             high = middle
     expected = np.minimum(high * weights * horizon, left) / horizon
     np.testing.assert_allclose(cap_weights(weights, allowance, horizon)[0], expected, rtol=1e-6, atol=1e-9)
+
+
+# The rows of whole runs
+
+SIZES = np.array([[7], [40], [200]])
+STEPS = 55
+
+
+def repeats(seed: int, *, packed: bool, swings: bool, replacement: bool = False) -> NDArray[np.int64]:
+    """Train on nothing; how often every row was given, int64[rows]."""
+    lengths = np.random.default_rng(seed).integers(20, 200, SIZES.sum()).astype(np.int32)
+    names = ("a", "b", "c")
+    cells = Cells(names, SIZES, lengths, names)
+    method = {"method": "random", "temperature": float("inf"), "spread": 100} if swings else {"method": "uniform"}
+    config = HBOConfig.model_validate({**method, "max_epochs": 3, "replacement": replacement, "levels": 1})
+    # A bin holds some 5 rows.
+    shape = StepShape(5, 2, STEPS, Bins(capacity=550, bins_per_batch=1, window=16) if packed else None)
+    made = config.make_method(SIZES, names, seed=seed, batch=10)
+    window = shape.bins.window if shape.bins else 0
+    balancer = Balancer(cells, config, made, seed=seed, total=STEPS * shape.capacity, window=window)
+    batcher = make_batcher(shape, balancer, cells, Clock(), None)
+    given = np.zeros(SIZES.sum(), np.int64)
+    signals = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 1))}
+    each = shape.batches if packed else shape.rows
+    epochs: Iterable[Any] = chain.from_iterable(repeat(batcher))
+    for number, _ in enumerate(islice(epochs, STEPS * each), 1):
+        if number % each == 0:
+            rows = batcher.finish_step()
+            balancer.count(rows)
+            given += np.bincount(rows, minlength=given.size)
+            if swings and number // each % 5 == 0:
+                balancer.update(signals, batcher.head)
+    return given
+
+
+@pytest.mark.parametrize("swings", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_row_of_a_run_is_repeated_more_often_than_the_cap_says(*, packed: bool, swings: bool) -> None:
+    used = np.zeros(3)
+    for seed in range(30):
+        given = repeats(seed, packed=packed, swings=swings)
+        assert given.max() <= 3, seed
+        used += [cell.sum() for cell in np.split(given, [7, 47])]
+    # The cap does not take more than it must: a dataset that it holds down is used up nearly as far as it allows.
+    assert used[0] / 30 > (0.8 if packed else 0.95) * 3 * 7
+
+
+def test_with_replacement_a_dataset_gives_no_more_rows_than_the_cap_says() -> None:
+    for seed in range(10):
+        given = repeats(seed, packed=False, swings=True, replacement=True)
+        assert all(cell.sum() <= 3 * cell.size for cell in np.split(given, [7, 47]))
