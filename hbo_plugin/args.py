@@ -178,9 +178,8 @@ class HBOConfig(BaseModel):
         Raises:
             ValueError: a parameter that does not fit the datasets.
         """
-        run = RunFacts(
-            names=tuple(names), seed=seed, batch=batch, update_every=self.update_every, gradient_rows=self.gradient_rows
-        )
+        keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
+        run = RunFacts(names=tuple(names), seed=seed, batch=batch, **keys)
         return make_method(self.method, rows, self._read(), run)
 
     def _given(self) -> dict[str, Any]:

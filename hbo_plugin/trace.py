@@ -149,13 +149,15 @@ class State:
 
     Attributes:
         step: optimizer steps made.
-        weights: what the stream is drawn with, as shares of rows or tokens, whatever `unit` is; they sum to 1.
+        unit: what the weights are shares of, `row` or `token`.
+        weights: what the stream is drawn with; they sum to 1.
         rows: rows there are.
         rows_trained: rows trained on so far.
         tokens: tokens trained on so far.
     """
 
     step: int
+    unit: str
     weights: dict[str, list[float]]
     rows: dict[str, list[int]]
     rows_trained: dict[str, list[int]]

@@ -92,6 +92,7 @@ def state(step: int, event: str, *weights: float) -> dict[str, Any]:
     return {
         "step": step,
         "event": event,
+        "unit": "row",
         "weights": {"d0": [a, b], "d1": [c, 0.0]},
         "rows": {"d0": [5, 5], "d1": [7, 0]},
         "rows_trained": counts,
@@ -136,10 +137,10 @@ def test_a_record_without_a_key_is_refused(tmp_path: Path) -> None:
     trace = Trace(tmp_path / TRACE_FILE)
     trace.begin(0)
     trace.append({"step": 0, "event": "start"})
-    with pytest.raises(ValueError, match="weights") as error:
+    with pytest.raises(ValueError, match="unit") as error:
         trace.history()
     assert str(error.value) == (
-        f"`{tmp_path / TRACE_FILE}` has a line without `weights`: restore the file, or move it away."
+        f"`{tmp_path / TRACE_FILE}` has a line without `unit`: restore the file, or move it away."
     )
 
 

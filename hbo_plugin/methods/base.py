@@ -19,6 +19,7 @@ class RunFacts:
         names: the datasets' names, in order.
         seed: of the run, 0 or more.
         batch: rows of an optimizer step.
+        unit: what weights are shares of, `row` or `token`.
         update_every: optimizer steps between two updates.
         gradient_rows: rows of a dataset that its gradients are measured on; all rows where it has fewer.
     """
@@ -26,6 +27,7 @@ class RunFacts:
     names: tuple[str, ...] = ()
     seed: int = 0
     batch: int = 32
+    unit: str = "row"
     update_every: int = 100
     gradient_rows: int = 32
 

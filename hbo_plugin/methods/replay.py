@@ -1,6 +1,6 @@
 """A control: the average weights of an earlier run, all run long. What beats it owes that to its timing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -40,7 +40,7 @@ class Replay(Static):
 
     def __init__(self, rows: NDArray[np.int64], settings: ReplaySettings, run: RunFacts) -> None:
         trace, names = settings.trace, run.names
-        weights = _average(trace, names, rows.shape)
+        weights = _average(trace, run, rows.shape)
         stray = (weights > 0) != (rows > 0)
         if stray.any():
             dataset, level = np.argwhere(stray)[0]
@@ -61,12 +61,20 @@ class Replay(Static):
         self._weights = from_json(state, "weights", self._weights.shape)
 
 
-def _average(trace: Path, names: Sequence[str], cells: tuple[int, ...]) -> NDArray[np.float64]:
+def _average(trace: Path, run: RunFacts, cells: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the mean over steps of the weights in the trace: float64[datasets, levels]."""
+    names = run.names
     history = _history(trace)
     steps = [state.step for state in history.states]
     if not history.ended or steps[-1] == steps[0]:
         message = f"`hbo.trace: {trace}` was given, but that run has not ended; give the trace of a run that has."
+        raise ValueError(message)
+    unit = history.states[0].unit
+    if unit != run.unit:
+        message = (
+            f"`hbo.trace: {trace}` was given, whose weights are shares of {unit}s, but here they are shares of "
+            f"{run.unit}s; set `hbo.unit: {unit}`."
+        )
         raise ValueError(message)
     weights = []
     for state in history.states[:-1]:

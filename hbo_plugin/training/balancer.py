@@ -45,6 +45,7 @@ class Balancer:
         """Rows that a cell may give in the run, float64[datasets * levels]."""
         self._cost = cells.mean_lengths if window else np.ones(self._sizes.size)
         """What a row of each cell takes of the total, float64[datasets * levels]."""
+        self.unit = config.unit
         self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
         self._seed = seed

@@ -145,7 +145,7 @@ class Journal:
             "capped": balancer.capped.reshape(shape),
         }
         named = {key: self._by_name(values.tolist()) for key, values in cells.items()}
-        self.trace.append({**record, "position": balancer.trained, **named})
+        self.trace.append({**record, "position": balancer.trained, "unit": balancer.unit, **named})
 
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
         return dict(zip(self._cells.names, values, strict=True))

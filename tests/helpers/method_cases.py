@@ -79,7 +79,7 @@ def write_trace(path: Path, *records: dict[str, Any]) -> Path:
     trace = Trace(path)
     trace.begin(0)
     for record in records:
-        trace.append({"weights": {}, "rows": {}, "rows_trained": {}, "tokens": {}, **record})
+        trace.append({"unit": "row", "weights": {}, "rows": {}, "rows_trained": {}, "tokens": {}, **record})
     return path
 
 
@@ -91,13 +91,16 @@ def make(
     names: Sequence[str] = (),
     seed: int = 0,
     batch: int = 32,
+    unit: str = "row",
     update_every: int = 100,
     gradient_rows: int = 32,
     **parameters: Any,
 ) -> Method:
     """Build a method with these parameters."""
     settings = read_settings(find_settings(name, published=published), parameters)
-    run = RunFacts(names=tuple(names), seed=seed, batch=batch, update_every=update_every, gradient_rows=gradient_rows)
+    run = RunFacts(
+        names=tuple(names), seed=seed, batch=batch, unit=unit, update_every=update_every, gradient_rows=gradient_rows
+    )
     return make_method(name, rows, settings, run)
 
 

@@ -13,6 +13,7 @@ def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, A
     return {
         "step": step,
         "event": event,
+        "unit": "row",
         "weights": weights,
         "rows": {name: [10] * len(levels) for name, levels in weights.items()},
         "rows_trained": {name: [step] * len(levels) for name, levels in weights.items()},

@@ -142,6 +142,17 @@ def test_a_trace_that_does_not_fit_is_refused(tmp_path: Path, records: list[Any]
     assert str(error.value) == message.format(trace)
 
 
+def test_a_trace_whose_weights_are_shares_of_something_else_is_refused(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path / "trace", *({**line, "unit": "token"} for line in RUN))
+    with pytest.raises(ValueError, match="unit") as error:
+        make("replay", CELLS, names=names(CELLS), trace=trace)
+    assert str(error.value) == (
+        f"`hbo.trace: {trace}` was given, whose weights are shares of tokens, but here they are shares of rows; "
+        "set `hbo.unit: token`."
+    )
+    make("replay", CELLS, names=names(CELLS), trace=trace, unit="token")
+
+
 def test_a_trace_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trace") as error:
         make("replay", CELLS, names=names(CELLS))

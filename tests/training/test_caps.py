@@ -19,8 +19,6 @@ from hbo_plugin.training.batchers import Bins, StepShape, make_batcher
 from hbo_plugin.training.caps import cap_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
 
@@ -130,12 +128,11 @@ def repeats(seed: int, *, packed: bool, swings: bool, replacement: bool = False)
     made = config.make_method(SIZES, names, seed=seed, batch=10)
     window = shape.bins.window if shape.bins else 0
     balancer = Balancer(cells, config, made, seed=seed, total=STEPS * shape.capacity, window=window)
-    batcher = make_batcher(shape, balancer, cells, Clock(), None)
+    batcher: Any = make_batcher(shape, balancer, cells, Clock(), None)
     given = np.zeros(SIZES.sum(), np.int64)
     signals = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 1))}
     each = shape.batches if packed else shape.rows
-    epochs: Iterable[Any] = chain.from_iterable(repeat(batcher))
-    for number, _ in enumerate(islice(epochs, STEPS * each), 1):
+    for number, _ in enumerate(islice(chain.from_iterable(repeat(batcher)), STEPS * each), 1):
         if number % each == 0:
             rows = batcher.finish_step()
             balancer.count(rows)
