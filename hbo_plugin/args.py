@@ -40,7 +40,7 @@ class HBOConfig(BaseModel):
     )
     published: bool = Field(
         default=False,
-        description=f"Use the update rule of the published code; {listed(PUBLISHED)} have one. With `hbo` the defaults "
+        description=f"Learn as the published code does, from its rewards; {listed(PUBLISHED)} have one. With `hbo` the defaults "
         f"of `update_every` and `temperature` become the published {PublishedHboSettings.update_every} and "
         f"{PublishedHboSettings().temperature:g}.",
     )

@@ -23,13 +23,13 @@ else:  # only the table knows the names
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Reward:
-    """The signal that rewards the global actor, and the one that rewards the local actors, as published."""
+    """The signal that rewards the global actor, and the one that rewards the local actors."""
 
     global_: AnySignal = Field(default="gradient_norm", alias="global")
     local: CellSignal = "perplexity_ratio"
 
 
-RewardSignals = Annotated[Reward, Field(description="The signals that reward the global actor and the local actors.")]
+REWARD = "The signals that reward the global actor and the local actors."
 
 
 class HierarchySettings(Protocol):
@@ -58,7 +58,7 @@ class HierarchySettings(Protocol):
 class HboSettings(ClosedFormSettings):
     """The settings of `hbo`: every actor is a `ClosedForm`."""
 
-    reward: RewardSignals = Reward()
+    reward: Annotated[Reward, Field(description=REWARD)] = Reward()
 
     def global_actor(self, prior: NDArray[np.float64]) -> ClosedForm:
         """Build the actor over datasets from its prior, float64[datasets]."""

@@ -34,6 +34,11 @@ class Gradients:
         """L2 norm (HBO, arXiv 2505.12300, section 3.2)."""
         return math.sqrt(_square(self._gradient(rows)[1]))
 
+    def row_norm(self, rows: Rows) -> float:
+        """Mean over rows of the norm of one row's gradient, prompt included, as the code of HBO takes it."""
+        whole = [{**row, "labels": row["input_ids"]} for row in rows]
+        return float(np.mean([self.norm([row]) for row in whole]))
+
     def variance(self, rows: Rows) -> float:
         """Trace of the covariance of the gradients of single rows (PiKE, arXiv 2502.06244), from those of parts."""
         parts = [part for part in np.array_split(np.arange(len(rows)), _PARTS) if len(part)]

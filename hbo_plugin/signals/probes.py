@@ -34,15 +34,19 @@ class Probes(SignalSource):
         self._sample = np.concatenate(samples)
         self._initial: NDArray[np.float64] | None = None
         """Mean loss of each row of the sample before the first step, float64[rows]."""
+        self._every_initial: NDArray[np.float64] | None = None
+        """The same of all rows there are, where rows are drawn anew at each update."""
 
-    def _generator(self, step: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=[self._context.seed, PROBE_DOMAIN], counter=[0, 0, 0, step]))
+    def _generator(self, step: int, use: int = 0) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self._context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to."""
         if step == 0 and "perplexity_ratio" in self._names:
             passed = self._pass_over_sample(("loss",))
             self._initial = _mean(passed.sums[0], passed.tokens)
+        if step == 0 and "mean_perplexity_ratio" in self._names:
+            self._every_initial = self._losses(np.arange(len(self._context.cells.lengths)))
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Measure the signals; `step` chooses the rows of the gradients."""
@@ -51,6 +55,7 @@ class Probes(SignalSource):
         signals = {
             **(self._forward(forward) if forward else {}),
             **(self._backward(backward, step) if backward else {}),
+            **({"mean_perplexity_ratio": self._mean_ratio(step)} if "mean_perplexity_ratio" in self._names else {}),
         }
         return {name: signals[name] for name in self._names}
 
@@ -89,6 +94,29 @@ class Probes(SignalSource):
         change = _mean(passed.sums[0], passed.tokens) - self._initial
         known = np.isfinite(change)
         return np.asarray(np.exp(self._by_cell(change, known) / self._by_cell(np.ones(len(change)), known)))
+
+    def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean loss of the answer of each of these rows, float64[rows]."""
+        context = self._context
+        passed = pass_over(context, context.rows, rows, context.cells.lengths[rows], ("loss",))
+        return _mean(passed.sums[0], passed.tokens)
+
+    def _mean_ratio(self, step: int) -> NDArray[np.float64]:
+        """The mean of ratios as the code of HBO takes it, over rows that the step chooses; float64[datasets, levels]."""
+        rng, cells = self._generator(step, use=1), self._context.cells
+        samples = [_sample(rng, cells.rows(cell), self._context.forward_rows) for cell in range(cells.sizes.size)]
+        rows = np.concatenate(samples)
+        if self._every_initial is None:
+            msg = "a perplexity ratio was asked for before the start was measured"
+            raise RuntimeError(msg)
+        with np.errstate(over="ignore"):
+            ratios = np.exp(self._losses(rows) - self._every_initial[rows])
+        known = np.isfinite(ratios)
+        self.dropped += int((~known).sum())
+        count, cell = cells.sizes.size, cells.of(rows)[known]
+        with np.errstate(invalid="ignore"):
+            means = np.bincount(cell, ratios[known], count) / np.bincount(cell, minlength=count)
+        return np.asarray(means.reshape(cells.sizes.shape))
 
     def _similarity(self, passed: Passed) -> NDArray[np.float64]:
         """Mean cosine between the mean hidden states of a dataset and of each dataset (MoS, arXiv 2406.08811)."""
@@ -130,7 +158,8 @@ class Probes(SignalSource):
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the losses of the start."""
-        return {} if self._initial is None else {"initial": torch.from_numpy(self._initial)}
+        losses = {"initial": self._initial, "every_initial": self._every_initial}
+        return {name: torch.from_numpy(values) for name, values in losses.items() if values is not None}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `tensors` returned; ValueError where the sample is another."""
@@ -143,10 +172,13 @@ class Probes(SignalSource):
                 )
                 raise ValueError(msg)
             self._initial = initial
+        if "every_initial" in tensors:
+            self._every_initial = tensors["every_initial"].numpy()
 
 
 _BACKWARD: Mapping[str, Callable[[Gradients, Rows, list[torch.Tensor], Context], float]] = {
     "gradient_norm": lambda gradients, rows, _direction, _context: gradients.norm(rows),
+    "row_gradient_norm": lambda gradients, rows, _direction, _context: gradients.row_norm(rows),
     "gradient_variance": lambda gradients, rows, _direction, _context: gradients.variance(rows),
     "gradient_alignment": lambda gradients, rows, direction, _context: gradients.alignment(rows, direction),
     "look_ahead": lambda gradients, rows, _direction, context: gradients.look_ahead(rows, context.learning_rate),

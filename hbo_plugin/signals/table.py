@@ -48,6 +48,12 @@ SIGNALS: Mapping[str, Signal] = {
         "nats per unit of a parameter",
         {"reuse": _LOGITS, "probe": _BACKWARD},
     ),
+    "row_gradient_norm": Signal(
+        "dataset",
+        "mean over rows of the L2 norm of the gradient of one row's mean loss, prompt included",
+        "nats per unit of a parameter",
+        {"probe": _BACKWARD},
+    ),
     "gradient_variance": Signal(
         "dataset",
         "trace of the covariance of the gradients of single rows' mean losses",
@@ -72,6 +78,12 @@ SIGNALS: Mapping[str, Signal] = {
         "geometric mean over rows of the perplexity now, divided by that at the start",
         "a ratio",
         {"reuse": _LOGITS, "probe": _FORWARD},
+    ),
+    "mean_perplexity_ratio": Signal(
+        "cell",
+        "arithmetic mean, over other rows at each update, of the perplexity now divided by that at the start",
+        "a ratio",
+        {"probe": _FORWARD},
     ),
     "entropy": Signal(
         "cell",

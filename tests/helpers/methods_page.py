@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from hbo_plugin.messages import yaml_text
 from hbo_plugin.methods import METHODS, SIGNALS, find_settings
 from hbo_plugin.methods.parameters import defaults
+from hbo_plugin.signals.table import Need
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
@@ -79,14 +80,42 @@ def _allowed(entry: dict[str, object]) -> str:
 
 
 def signals_table() -> str:
-    """Every signal with its kind and meaning."""
-    lines = ["| signal | one value a | meaning | unit |", "|---|---|---|---|"]
+    """Every signal with its kind and meaning, and what it costs from each of its sources."""
+    lines = ["| signal | one value a | meaning | unit | cost |", "|---|---|---|---|---|"]
     for name, signal in SIGNALS.items():
-        lines.append(f"| `{name}` | {'cell' if signal.per_cell else 'dataset'} | {signal.meaning} | {signal.unit} |")
+        kind = "cell" if signal.per_cell else "dataset"
+        cost = ", or ".join(f"`{source}`: {_cost(needs)}" for source, needs in signal.sources.items())
+        lines.append(f"| `{name}` | {kind} | {signal.meaning} | {signal.unit} | {cost} |")
     return "\n".join(lines)
 
 
-TABLES = {"methods": methods_table, "parameters": parameters_table, "signals": signals_table}
+def _cost(needs: frozenset[Need]) -> str:
+    """What measuring takes, at each update."""
+    if "logits" in needs:
+        return "no pass"
+    if "backward" in needs:
+        rows = "`gradient_rows` rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
+        return f"forward and backward over {rows}"
+    return "forward over " + ("the held-out rows" if "held_out" in needs else "`forward_rows` rows of each cell")
+
+
+def details() -> str:
+    """What the docstring of every method says, and that of the published form of HBO."""
+    parts = []
+    for name, method in METHODS.items():
+        about = inspect.getdoc(method) or ""
+        signals = ", ".join(f"`{signal}`" for signal in build(name, ROWS).signals)
+        parts.append(f"### {name}\n\n{about}" + (f"\n\nSignals: {signals}." if signals else ""))
+        form = f"{name} published"
+        if form in FORMS:
+            own = inspect.getdoc(_settings(form)) or ""
+            own = f"{own}\n\n" if "Source:" in own else ""
+            signals = ", ".join(f"`{signal}`" for signal in build(form, ROWS).signals)
+            parts.append(f"#### {name} with `published: true`\n\n{own}Signals: {signals}.")
+    return "\n\n".join(parts)
+
+
+TABLES = {"methods": methods_table, "parameters": parameters_table, "signals": signals_table, "details": details}
 
 
 def marked(name: str, table: str) -> str:

@@ -82,6 +82,7 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
     share = st.floats(-1, 1)
     signals = {
         "gradient_norm": norm,
+        "row_gradient_norm": norm,
         "gradient_variance": np.minimum(np.minimum(norm, 1e140) ** 2 * each(spread) + size * each(spread), 1e300),
         "gradient_alignment": each(share),
         "similarity": each(share),
@@ -89,6 +90,7 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
         "loss": each(MAGNITUDES),
         "entropy": each(st.floats(0, 12)),
         "perplexity_ratio": each(MAGNITUDES),
+        "mean_perplexity_ratio": each(MAGNITUDES),
         "held_out_loss": each(MAGNITUDES),
     }
     assert signals.keys() == SIGNALS.keys()

@@ -86,7 +86,7 @@ def test_mos_plus_has_one_distribution_over_all_cells() -> None:
 @pytest.mark.parametrize("witness", [adam_steps, adam_steps_with_torch])
 @pytest.mark.parametrize(
     ("name", "signal", "decay"),
-    [("mos", "perplexity_ratio", 0.1), ("multidds", "gradient_alignment", 0), ("multiuat", "entropy", 0)],
+    [("mos", "mean_perplexity_ratio", 0.1), ("multidds", "gradient_alignment", 0), ("multiuat", "entropy", 0)],
 )
 def test_the_published_form_of_each_has_the_published_actor(
     name: str, signal: str, decay: float, witness: Callable[..., NDArray[np.float64]]
@@ -103,7 +103,7 @@ def test_the_published_form_of_each_has_the_published_actor(
 
 def test_mos_plus_as_published_gives_each_cell_a_logit() -> None:
     method = make("mos_plus", ROWS, published=True)
-    method.update({"perplexity_ratio": CELLS})
+    method.update({"mean_perplexity_ratio": CELLS})
     arms = [0.1 + 0.9 * ratio for ratio in (1.2, 0.9, 0.7, 0.8, 1.1, 1.3, 0.5, 0.6)]
     np.testing.assert_allclose(logits(method.weights()[ROWS > 0]), adam_steps([0.0] * 8, [arms], fit=True), rtol=1e-9)
 

@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def named(norm: NDArray[np.float64], ratio: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The rewards of the global and of the local actors, under the names of either form."""
+    return {
+        **dict.fromkeys(("gradient_norm", "row_gradient_norm"), norm),
+        **dict.fromkeys(("perplexity_ratio", "mean_perplexity_ratio"), ratio),
+    }
+
+
 def gradient_norm(*datasets: float) -> dict[str, NDArray[np.float64]]:
     """Rewards for the global actor over datasets of one level each; the local actors have nothing to learn."""
-    return {"gradient_norm": np.array(datasets), "perplexity_ratio": np.ones((len(datasets), 1))}
+    return named(np.array(datasets), np.ones((len(datasets), 1)))
 
 
 def perplexity_ratio(*levels: float) -> dict[str, NDArray[np.float64]]:
     """Rewards for the local actor of a single dataset."""
-    return {"gradient_norm": np.ones(1), "perplexity_ratio": np.array([levels])}
+    return named(np.ones(1), np.array([levels]))
 
 
 # The corrected update
@@ -183,7 +191,7 @@ def test_an_actor_without_any_reward_stays_where_it_is(form: str) -> None:
     method = make("hbo", ROWS, published=form == "published")
     method.update(random_signals(ROWS, np.random.default_rng(7)))
     before, state = method.weights(), method.state_dict()
-    method.update({"gradient_norm": np.full(3, np.inf), "perplexity_ratio": np.full((3, 3), np.nan)})
+    method.update(named(np.full(3, np.inf), np.full((3, 3), np.nan)))
     np.testing.assert_array_equal(method.weights(), before)
     assert method.state_dict() == state
 
@@ -194,7 +202,7 @@ def test_local_rewards_move_only_their_dataset_and_skip_empty_levels(form: str) 
     before = method.weights()
     ratio = np.full((3, 3), np.nan)
     ratio[2] = [2, 1e9, 1]  # level 1 of dataset 2 has no rows: whatever stands there is not read
-    method.update({"gradient_norm": np.full(3, np.nan), "perplexity_ratio": ratio})
+    method.update(named(np.full(3, np.nan), ratio))
     after = method.weights()
     np.testing.assert_array_equal(after[:2], before[:2])
     assert after[2].sum() == pytest.approx(before[2].sum())
@@ -225,22 +233,28 @@ def test_hbo_takes_any_signal_for_its_rewards() -> None:
 
 def test_a_reward_left_out_stays_as_published_and_one_signal_is_measured_once() -> None:
     assert make("hbo", ROWS, reward={"global": "similarity"}).signals == ("similarity", "perplexity_ratio")
-    assert make("hbo", ROWS, reward={"local": "loss"}, published=True).signals == ("gradient_norm", "loss")
+    assert make("hbo", ROWS, reward={"local": "loss"}, published=True).signals == ("row_gradient_norm", "loss")
     assert make("hbo", ROWS, reward={"global": "loss", "local": "loss"}).signals == ("loss",)
 
 
 SIGNAL_NAMES = (
-    "`gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, `perplexity_ratio`, `entropy`, "
-    "`held_out_loss` or `look_ahead`"
+    "`gradient_norm`, `row_gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
+    "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `held_out_loss` or `look_ahead`"
 )
-CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio` or `entropy`"
-DEFAULT = ", or remove it for the default of `{global: gradient_norm, local: perplexity_ratio}`"
+CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio`, `mean_perplexity_ratio` or `entropy`"
+DEFAULTS = {
+    "corrected": "{global: gradient_norm, local: perplexity_ratio}",
+    "published": "{global: row_gradient_norm, local: mean_perplexity_ratio}",
+}
 
 
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        ("loss", f"`hbo.reward: loss` was given, but it must be a block of keys; change it{DEFAULT}."),
+        (
+            "loss",
+            "`hbo.reward: loss` was given, but it must be a block of keys; change it, or remove it for the default of `DEFAULT`.",
+        ),
         ({"globl": "loss"}, "`hbo.reward.globl: loss` was given, but that is no key; remove it."),
         ({"global": "los"}, f"`hbo.reward.global: los` was given, but it must be {SIGNAL_NAMES}; change it."),
         (
@@ -254,4 +268,4 @@ DEFAULT = ", or remove it for the default of `{global: gradient_norm, local: per
 def test_a_reward_that_is_none_is_refused(reward: Any, message: str, form: str) -> None:
     with pytest.raises(ValueError, match="reward") as error:
         make("hbo", ROWS, reward=reward, published=form == "published")
-    assert str(error.value) == message
+    assert str(error.value) == message.replace("DEFAULT", DEFAULTS[form])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from method_cases import make, names
 
+from hbo_plugin.methods import SIGNALS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -51,13 +53,15 @@ def rewards(file: str, case: str) -> tuple[str, NDArray[np.float64]]:
     """The signal that rewards the actor over datasets, and its values, float64[updates, datasets]."""
     inputs, outputs = (FILES[file][key][case] for key in ("inputs", "outputs"))
     if file == "hbo":
-        return "gradient_norm", array(inputs["gradient_norm"]) / 2  # the code divides by twice as many as it adds up
+        return "row_gradient_norm", array(
+            inputs["gradient_norm"]
+        ) / 2  # the code divides by twice as many as it adds up
     if file == "mos":
         alike = "reward_by_hand" in outputs
         return (
             ("similarity", array(outputs["reward_by_hand"]))
             if alike
-            else ("perplexity_ratio", array(inputs["perplexity_ratio"]))
+            else ("mean_perplexity_ratio", array(inputs["perplexity_ratio"]))
         )
     if file == "multidds":
         return "gradient_alignment", array(inputs["cosine"]).mean(axis=1)
@@ -89,9 +93,8 @@ def test_the_published_actor_over_datasets(file: str, case: str, fit: str) -> No
     rows = rows_of(file, case)
     expected = array(outputs["global_with_prefit_double" if file == "hbo" else "with_prefit_double"])
     for measured, weights in zip(values, expected, strict=True):
-        per_cell = signal in ("perplexity_ratio", "entropy", "loss")
-        given = {signal: measured[:, None] if per_cell else measured}
-        method.update({"perplexity_ratio": np.ones(rows.shape), **given})
+        given = {signal: measured[:, None] if SIGNALS[signal].per_cell else measured}
+        method.update({"mean_perplexity_ratio": np.ones(rows.shape), **given})
         found = method.weights().sum(axis=1)
         np.testing.assert_allclose(found, weights, rtol=0, atol=OWN_FIT if fit == "own" else FLOAT64)
 
@@ -105,7 +108,7 @@ def test_the_published_local_actors_of_hbo(case: str) -> None:
         array(FILES["hbo"]["outputs"][case]["local_double"]),
         strict=True,
     ):
-        method.update({"gradient_norm": norm, "perplexity_ratio": ratio})
+        method.update({"row_gradient_norm": norm, "mean_perplexity_ratio": ratio})
         local = method.weights() / method.weights().sum(axis=1, keepdims=True)
         np.testing.assert_allclose(local, expected, rtol=0, atol=FLOAT64)
 

@@ -81,6 +81,38 @@ def test_gradient_norm(trainer: Any, probes: Callable[..., Probes]) -> None:
         assert norm == pytest.approx(float(sum(g.square().sum() for g in gradients)) ** 0.5, rel=1e-4)
 
 
+def test_row_gradient_norm_is_the_mean_over_whole_rows(trainer: Any, probes: Callable[..., Probes]) -> None:
+    trainer.train_dataset[3]["labels"] = [-100] * 4 + trainer.train_dataset[3]["labels"][4:]  # most of it is prompt
+    found = probes("row_gradient_norm").measure(1)["row_gradient_norm"]
+    for rows, norm in zip((range(16), range(16, 24)), found, strict=True):
+        norms = []
+        for row in rows:
+            whole = {**trainer.train_dataset[row], "labels": trainer.train_dataset[row]["input_ids"]}
+            norms.append(float(gradient(trainer.model, [whole]).square().sum()) ** 0.5)
+        assert norm == pytest.approx(np.mean(norms), rel=1e-4)
+
+
+def test_mean_perplexity_ratio_is_of_other_rows_at_each_update(trainer: Any, probes: Callable[..., Probes]) -> None:
+    source, few = probes("mean_perplexity_ratio"), probes("mean_perplexity_ratio", forward_rows=2)
+    with pytest.raises(RuntimeError, match="before the start was measured"):
+        source.measure(1)
+    for each in (source, few):
+        each.begin(0)
+    with torch.no_grad():
+        before = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
+        for parameter in trainer.model.parameters():
+            parameter.mul_(1.1)
+        after = [float(loss(trainer.model, row)) / (len(row["input_ids"]) - 1) for row in trainer.train_dataset]
+    ratio = np.exp(np.array(after) - np.array(before))
+    expected = [[ratio[:8].mean(), ratio[8:16].mean()], [ratio[16:20].mean(), ratio[20:].mean()]]
+    np.testing.assert_allclose(source.measure(1)["mean_perplexity_ratio"], expected, rtol=1e-4)
+    first, later = (few.measure(step)["mean_perplexity_ratio"] for step in (1, 2))
+    assert (first != later).any()
+    resumed = probes("mean_perplexity_ratio", forward_rows=2)
+    resumed.load_tensors(load(save(few.tensors())))
+    np.testing.assert_array_equal(resumed.measure(2)["mean_perplexity_ratio"], later)
+
+
 def test_perplexity_ratio(trainer: Any, probes: Callable[..., Probes]) -> None:
     source = probes("perplexity_ratio")
     source.begin(0)

@@ -27,7 +27,9 @@ def balancer(sizes: list[list[int]], total: int = 1000, **keys: Any) -> Balancer
 
 
 def signals(norms: list[float], ratios: list[list[float]]) -> dict[str, Any]:
-    return {"gradient_norm": np.array(norms), "perplexity_ratio": np.array(ratios)}
+    norm, ratio = np.array(norms), np.array(ratios)
+    published = {"row_gradient_norm": norm, "mean_perplexity_ratio": ratio}
+    return {"gradient_norm": norm, "perplexity_ratio": ratio, **published}
 
 
 @pytest.mark.parametrize("lost", [NAN, INF, -INF])

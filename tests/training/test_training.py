@@ -118,9 +118,9 @@ def test_hbo_as_published_runs(make_config: Any) -> None:
     assert {name: sum(levels) for name, levels in first.items()} == pytest.approx(
         {"sums": 80 / 136, "words": 40 / 136, "tales": 16 / 136}
     )
-    # Two updates of 200 Adam steps at 1e-4: no logit moves by more than about 0.02 an update.
+    # Two updates of 200 Adam steps at 1e-4, of which the first goes some three times as far as 0.02 a logit.
     for name in first:
-        assert 0 < abs(math.log(sum(last[name]) / sum(first[name]))) < 0.1
+        assert 0 < abs(math.log(sum(last[name]) / sum(first[name]))) < 0.25
 
 
 @pytest.mark.parametrize("method", ["proportional", "temperature", "uniform"])

@@ -15,8 +15,6 @@ from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.published.hbo import FIT
 from hbo_plugin.methods.single import Single
 
-_SIGNALS = {"similarity": "similarity", "difference": "perplexity_ratio"}
-
 Reward = Annotated[
     Literal["similarity", "difference"],
     Field(description="What rewards a dataset: its `similarity` to all, or how little was learned (`difference`)."),
@@ -26,6 +24,9 @@ Reward = Annotated[
 @dataclass(frozen=True, kw_only=True)
 class MosSettings(ClosedFormSettings):
     """The settings of `mos`."""
+
+    difference: ClassVar[str] = "perplexity_ratio"
+    """The signal of that reward."""
 
     reward: Reward = "difference"
     temperature: Temperature = inf
@@ -39,6 +40,7 @@ class PublishedMosSettings(AdamSettings):
 
     fit: ClassVar[Fit] = FIT
     first_average: ClassVar[float] = 1.0
+    difference: ClassVar[str] = "mean_perplexity_ratio"
 
     reward: Reward = "difference"
     temperature: Temperature = inf
@@ -53,10 +55,13 @@ class Mos(Single):
         average     <- 0.9 r + 0.1 average
 
     The paper's third reward is that average of either; `ema_decay: 0` switches it off. It updates the actor with
-    200 Adam steps on `-sum_i r_i log p_i` (`published: true`), which rest at `r / sum(r)`. Here the actor is
-    `ClosedForm`, which with the published uniform prior, an `exponent` of 1 and no floor rests at the same place,
-    in a few updates. The code uses the perplexity of the whole row, and the mean over rows of the ratios; here the
-    perplexity is the answer's, the mean over rows geometric, and the mean over levels weighted with their rows.
+    200 Adam steps on `-sum_i r_i log p_i`, which rest at `r / sum(r)`. Here the actor is `ClosedForm`, which with the
+    published uniform prior, an `exponent` of 1 and no floor rests at the same place, in a few updates; and the mean
+    over rows of the ratios is geometric, of the same rows at each update.
+
+    With `published: true`, the actor is the published one, the average starts at 1 as in the code, and the mean is
+    arithmetic, of other rows at each update. It is still that of the answer's perplexity, where the code takes the
+    whole row's; and the mean over levels is weighted with their rows.
 
     Source: Mixture-of-Skills (arXiv 2406.08811) and its public code.
     """
@@ -67,7 +72,7 @@ class Mos(Single):
     @property
     def signals(self) -> tuple[str, ...]:
         """The signal of the chosen reward."""
-        return (_SIGNALS[self._settings.reward],)
+        return ("similarity" if self._settings.reward == "similarity" else self._settings.difference,)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the signal, float64[datasets]."""

@@ -20,6 +20,9 @@ from hbo_plugin.methods.single import Single
 class MosPlusSettings(ClosedFormSettings):
     """The settings of `mos_plus`."""
 
+    difference: ClassVar[str] = "perplexity_ratio"
+    """The signal that rewards a cell."""
+
     temperature: Temperature = inf
     ema_decay: EmaDecay = 0.1
     exponent: Exponent = 1.0
@@ -31,6 +34,7 @@ class PublishedMosPlusSettings(AdamSettings):
 
     fit: ClassVar[Fit] = FIT
     first_average: ClassVar[float] = 1.0
+    difference: ClassVar[str] = "mean_perplexity_ratio"
 
     temperature: Temperature = inf
     ema_decay: EmaDecay = 0.1
@@ -47,9 +51,14 @@ class MosPlus(Single):
     """
 
     Settings: ClassVar[type] = MosPlusSettings
-    signals = ("perplexity_ratio",)
     flat = True
+    _settings: MosPlusSettings | PublishedMosPlusSettings
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The mean of ratios that the settings name."""
+        return (self._settings.difference,)
 
     def rewards(self, signals: Mapping[str, NDArray[np.float64]], /) -> NDArray[np.float64]:
         """Return the signal of the cells with rows, float64[arms]."""
-        return read_signal(signals, "perplexity_ratio", self._rows.shape)[self._live]
+        return read_signal(signals, self._settings.difference, self._rows.shape)[self._live]

@@ -44,7 +44,7 @@ class MultiDds(Single):
         r_n = mean over held-out sets v of cos(gradient_v, gradient_n), all at the same parameters
 
     This is the stabilised form. Plain MultiDDS measures the held-out gradients after a step on n; its code makes
-    that step uphill. The published actor takes 200 Adam steps on `-sum_n r_n log p_n` (`published: true`), whose
+    that step uphill. The published actor (`published: true`) takes 200 Adam steps on `-sum_n r_n log p_n`, whose
     resting place is `r / sum(r)`; here it is `ClosedForm`, which multiplies the prior instead. A cosine below 0.01
     counts as 0.01 here; the published actor takes it as it is, and pushes a dataset of negative reward down without an
     end.

@@ -45,8 +45,8 @@ class MultiUat(Single):
     dropout, so that one pass is enough, and the rows are those of the probes. Its other measures come from the
     probability of the likeliest token and are not here; the loss is one that its code has beside them. Its update is
     printed with a minus that its code does not have: more uncertainty is more weight. The published actor takes 200 Adam
-    steps on `-sum_n r_n log p_n` (`published: true`), whose resting place is `r / sum(r)`; here it is `ClosedForm`,
-    which multiplies the prior instead.
+    steps on `-sum_n r_n log p_n`, whose resting place is `r / sum(r)`; here it is `ClosedForm`, which multiplies the
+    prior instead. With `published: true` the actor is the published one; the rewards stay.
 
     Source: MultiUAT (arXiv 2109.02284) and its public code.
     """
