@@ -32,7 +32,8 @@ def _kept(share: float) -> Callable[[NDArray[np.float64], int], NDArray[np.float
 
 
 def _uniform(share: float) -> Callable[[NDArray[np.float64], int], NDArray[np.float64]]:
-    return lambda prior, _updates: np.full(prior.size, share / prior.size)
+    """A floor that is uniform, but for first weights that are below it."""
+    return lambda prior, _updates: np.minimum(prior, share / prior.size)
 
 
 def _stepwise(most: Callable[[int], float]) -> Callable[[NDArray[np.float64], int], NDArray[np.float64]]:
