@@ -27,8 +27,12 @@ _REFUSED = {
 }
 """Options that cannot work with a mixture that moves: why not, and what to do."""
 _REFUSED_OF_ACCELERATE = ("dispatch_batches", "split_batches")
-_PARALLEL = ("tensor_parallel_size", "context_parallel_size", "sequence_parallel_degree", "expert_parallel_size")
-"""Above 1, ranks share a batch, while hbo counts a batch for each."""
+_PARALLEL = {
+    "context_parallel_size": "gives a rank a part of each sequence, while hbo looks at whole ones",
+    "sequence_parallel_degree": "gives a rank a part of each sequence, while hbo looks at whole ones",
+    "expert_parallel_size": "was never tested with hbo",
+}
+"""Sizes that must not be above 1, and why."""
 _CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer", "diffusion")
 """Options under which the loss that is trained on is not that of the next token, which signals measure."""
 
@@ -41,6 +45,8 @@ _WITHOUT_LOGITS = (
 """Options under which a training batch's logits do not exist, or cannot be looked at."""
 _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 """Options under which no rank holds the whole model."""
+_TENSOR = "tensor_parallel_size"
+"""Above 1, so many processes are one rank and share its model; see `Ranks`."""
 
 _PACKING_ATTENTION = ("attn_supports_packing", "flash_attention", "flex_attention", "xformers_attention")
 """Set by Axolotl 0.21, or by the user of an older one, where attention tells the rows of one long bin apart."""
@@ -70,11 +76,11 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
         for key in _REFUSED_OF_ACCELERATE
         if accelerator.get(key)
     ]
-    wrong += [
-        f"`{key}: {data[key]}` lets ranks share a batch, while hbo counts a batch for each; set it to 1."
-        for key in _PARALLEL
-        if (data.get(key) or 1) > 1
-    ]
+    wrong += [f"`{key}: {data[key]}` {why}; set it to 1." for key, why in _PARALLEL.items() if _above_one(data, key)]
+    if _above_one(data, _TENSOR) and (option := sharded({**data, _TENSOR: 1})):
+        wrong.append(
+            f"`{_TENSOR}: {data[_TENSOR]}` beside `{option}` was never tested with hbo; set it to 1, or remove `{option}`."
+        )
     if data.get("test_datasets") and isinstance(data["hbo"], Mapping) and data["hbo"].get("val_set_size"):
         wrong.append(
             "`hbo.val_set_size` takes rows out of the training set, while `test_datasets` are what is evaluated; "
@@ -146,18 +152,22 @@ def without_logits(cfg: Mapping[str, Any]) -> str | None:
 
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the model is not trained on its next-token loss; None if none is."""
-    return next((_written(key, cfg[key]) for key in _CHANGED_LOSS if cfg.get(key)), None)
+    return next((key for key in _CHANGED_LOSS if cfg.get(key)), None)
 
 
 def sharded(cfg: Mapping[str, Any]) -> str | None:
     """The option that spreads the model over ranks; None where each rank holds all of it."""
-    return next((key for key in _SHARDED if cfg.get(key)), None)
+    return next((key for key in _SHARDED if cfg.get(key)), _TENSOR if _above_one(cfg, _TENSOR) else None)
 
 
 def ranks_can_run_forward(cfg: Mapping[str, Any]) -> bool:
-    """Whether hbo can run the model in passes of its own: only FSDP2 is tested among the ways of sharding."""
+    """Whether hbo can run the model in passes of its own: of the ways to shard it, DeepSpeed and FSDP1 are not tested."""
     option = sharded(cfg)
-    return option is None or (option != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
+    return option in (None, _TENSOR) or (option != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
+
+
+def _above_one(cfg: Mapping[str, Any], key: str) -> bool:
+    return (cfg.get(key) or 1) > 1
 
 
 def _written(key: str, value: object) -> str:

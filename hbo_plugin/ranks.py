@@ -1,4 +1,8 @@
-"""Ranks: this process among those that train together, and how they add up or compare what each has."""
+"""Ranks: this process among those that train together, and how they add up or compare what each has.
+
+A rank is whoever trains on batches of its own. Under tensor parallelism, several processes share the batches of one, and
+each does its part of every layer.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +19,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of the processes of a run. `Ranks()` is a process that trains alone.
+    """One of the ranks of a run. `Ranks()` is a process that trains alone.
 
     Attributes:
-        rank: number of this process, from 0.
-        size: how many processes there are.
-        accelerator: what they talk through, from accelerate; None for a process alone.
+        rank: number of this rank, from 0.
+        size: how many ranks there are.
+        accelerator: what processes talk through, from accelerate; None for a process alone.
+        processes: how many are one rank.
     """
 
     rank: int = 0
     size: int = 1
     accelerator: Any = None
+    processes: int = 1
 
     @classmethod
     def of(cls, trainer: Any) -> Ranks:
-        """The ranks of a Trainer."""
-        return cls(trainer.args.process_index, trainer.args.world_size, trainer.accelerator)
+        """The ranks of a Trainer, numbered as accelerate hands out batches."""
+        args, accelerator = trainer.args, trainer.accelerator
+        parallelism = getattr(accelerator, "parallelism_config", None)
+        processes = parallelism.tp_size if parallelism else 1
+        return cls(args.process_index // processes, args.world_size // processes, accelerator, processes)
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum the values of all ranks, float64 of any shape; every rank calls it."""
-        if self.size == 1:
+        """Sum the values of all ranks, float64 of any shape; every process calls it."""
+        if self.size * self.processes == 1:
             return values
         import torch
 
         own = torch.as_tensor(values, device=self.accelerator.device)
-        return np.asarray(self.accelerator.reduce(own, reduction="sum").cpu().numpy(), dtype=np.float64)
+        total = self.accelerator.reduce(own, reduction="sum").cpu().numpy() / self.processes
+        return np.asarray(total, dtype=np.float64)
 
     def gather(self, values: Sequence[int]) -> NDArray[np.int64]:
-        """The values of each rank, int64[ranks, values]; every rank calls it."""
-        if self.size == 1:
+        """The values of each process, int64[processes, values]; every process calls it."""
+        if self.size * self.processes == 1:
             return np.array([values], np.int64)
         import torch
 

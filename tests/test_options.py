@@ -66,20 +66,38 @@ def test_every_refused_option_is_tested() -> None:
     assert options._REFUSED.keys() == REFUSED.keys()
 
 
-@pytest.mark.parametrize("key", options._PARALLEL)
-def test_ranks_that_share_a_batch_are_refused(key: str) -> None:
+PARTS = "gives a rank a part of each sequence, while hbo looks at whole ones"
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("context_parallel_size", PARTS),
+        ("sequence_parallel_degree", PARTS),
+        ("expert_parallel_size", "was never tested with hbo"),
+    ],
+)
+def test_parallelism_without_a_test_is_refused(key: str, reason: str) -> None:
     assert refusal({key: 2}) == (
-        "Value error, `hbo:` cannot be combined with these options:\n"
-        f"`{key}: 2` lets ranks share a batch, while hbo counts a batch for each; set it to 1."
+        f"Value error, `hbo:` cannot be combined with these options:\n`{key}: 2` {reason}; set it to 1."
     )
     HBOArgs.model_validate({"hbo": {}, key: 1})
 
 
+@pytest.mark.parametrize("option", ["deepspeed", "fsdp_config"])
+def test_tensor_parallelism_is_refused_beside_another_way_to_share_a_model(option: str) -> None:
+    data = {"tensor_parallel_size": 2, option: {"x": 1}}
+    assert refusal(data) == (
+        "Value error, `hbo:` cannot be combined with these options:\n"
+        f"`tensor_parallel_size: 2` beside `{option}` was never tested with hbo; set it to 1, or remove `{option}`."
+    )
+    for key in data:
+        HBOArgs.model_validate({"hbo": {}, **data, key: None})
+
+
 @pytest.mark.parametrize("key", options._CHANGED_LOSS)
 def test_signals_are_refused_where_the_loss_is_another(key: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"`{key}: true` changes the loss that is trained on, but the signals"
-    ) as error:
+    with pytest.raises(ValueError, match=rf"`{key}` changes the loss that is trained on, but the signals") as error:
         choose({key: True}, HBOConfig(), ["loss"], held_out=False, tied=False)
     assert str(error.value).endswith("remove it, or choose a method without signals, such as `temperature`.")
     assert choose({key: True}, HBOConfig(), [], held_out=False, tied=False).names == {}
@@ -173,6 +191,8 @@ def test_which_option_hides_the_logits(cfg: dict[str, Any], expected: str | None
         ({"deepspeed": "zero3.json"}, "deepspeed", False),
         ({"fsdp_config": {"x": 1}, "fsdp_version": 2}, "fsdp_config", True),
         ({"fsdp": ["full_shard"], "fsdp_version": "1"}, "fsdp", False),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size", True),
+        ({"tensor_parallel_size": 1}, None, True),
     ],
 )
 def test_which_option_spreads_the_model(cfg: dict[str, Any], option: str | None, *, forward: bool) -> None:

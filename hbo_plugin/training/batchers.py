@@ -49,9 +49,9 @@ class StepShape:
     bins: Bins | None = None
 
     @classmethod
-    def of(cls, args: Any) -> StepShape:
-        """The shape that the arguments of Axolotl's trainer ask for."""
-        rows, batches = args.train_batch_size, args.gradient_accumulation_steps * args.world_size
+    def of(cls, args: Any, ranks: int) -> StepShape:
+        """The shape that the arguments of Axolotl's trainer ask of so many ranks."""
+        rows, batches = args.train_batch_size, args.gradient_accumulation_steps * ranks
         if not args.sample_packing:
             return cls(rows, batches, args.max_steps)
         # With `multipack_real_batches`, attention cannot tell packed rows apart in one long bin: each row is a bin.

@@ -56,8 +56,8 @@ class Run:
         self.data = data
         self.config = config
         self.choice = choice
-        self.shape = StepShape.of(args)
         self.ranks = Ranks.of(trainer)
+        self.shape = StepShape.of(args, self.ranks.size)
         self.clock = Clock()
         total = self.shape.steps * self.shape.capacity
         window = self.shape.bins.window if self.shape.bins else 0

@@ -20,6 +20,8 @@ class CPURanksPlugin(BasePlugin):
             cfg["max_memory"] = {"cpu": "64GiB"}
         if cfg.get("fsdp_config"):
             _shard_on_cpu()
+        if cfg.get("tensor_parallel_size"):
+            _split_on_cpu()
         if cfg.get("deepspeed"):
             _zero_on_cpu()
 
@@ -42,6 +44,16 @@ def _shard_on_cpu() -> None:
             self.fsdp_plugin = fsdp_plugin
 
     AcceleratorState.__init__ = sharded
+    device_mesh.init_device_mesh = lambda _, *args, **kwargs: make("cpu", *args, **kwargs)
+
+
+def _split_on_cpu() -> None:
+    """Tensor parallelism runs on CPU, but accelerate counts GPUs alone as many devices."""
+    from accelerate import Accelerator
+    from torch.distributed import device_mesh
+
+    make = device_mesh.init_device_mesh
+    Accelerator.multi_device = property(lambda self: self.use_distributed)
     device_mesh.init_device_mesh = lambda _, *args, **kwargs: make("cpu", *args, **kwargs)
 
 

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hbo_plugin.trace import TRACE_FILE, Trace
 
 Config = dict[str, Any]
+
+STILL = 1e-12
+"""A learning rate under which the model stays as it is to the last bit that matters, so that signals can be compared."""
 
 
 def save_tiny_model(folder: Path) -> Path:
@@ -177,3 +182,19 @@ def history(folder: Path, key: str) -> dict[int, float]:
     newest = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     log = json.loads((newest / "trainer_state.json").read_text())["log_history"]
     return {record["step"]: record[key] for record in log if key in record}
+
+
+def assert_traces_agree(folder: Path, other: Path) -> None:
+    """Two runs updated and evaluated at the same steps, with the same weights, signals and held-out losses."""
+    for record, wanted in zip(read_trace(folder), read_trace(other), strict=True):
+        assert [record[key] for key in ("event", "step")] == [wanted[key] for key in ("event", "step")]
+        found, expected = _numbers(record), _numbers(wanted)
+        assert found.keys() == expected.keys()
+        for key, values in found.items():
+            np.testing.assert_allclose(values, expected[key], rtol=1e-4, err_msg=f"{key} at step {record['step']}")
+
+
+def _numbers(record: Config) -> dict[str, Any]:
+    """Weights, signals and held-out losses of a record of the trace, by dataset; NaN for what was not measured."""
+    tables = {**record.get("signals", {}), **{key: record[key] for key in ("weights", "held_out") if key in record}}
+    return {f"{key} of {name}": np.array(of, float) for key, table in tables.items() for name, of in table.items()}

@@ -87,7 +87,8 @@ def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
     assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice(
         {"reuse": signals}, held_out_losses=False, notes=(CLOSED_FORM,)
     )
-    assert chosen(FSDP2, "similarity").names == {"probe": ("similarity",)}
+    for cfg in (FSDP2, {"tensor_parallel_size": 2}):
+        assert chosen(cfg, "similarity").names == {"probe": ("similarity",)}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
         ({"deepspeed": "zero1.json"}, "similarity", "forward"),
         ({"fsdp_config": {"offload_params": False}}, "similarity", "forward"),
         (FSDP2, "look_ahead", "backward"),
+        ({"tensor_parallel_size": 2}, "look_ahead", "backward"),
     ],
 )
 def test_what_no_source_can_measure_is_refused(cfg: dict[str, Any], signal: str, kind: str) -> None:

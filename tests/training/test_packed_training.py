@@ -111,8 +111,8 @@ def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
 def test_the_window_follows_the_steps() -> None:
     def shape(rows: int, ranks: int) -> StepShape:
         common = {"sample_packing": True, "multipack_real_batches": True, "gradient_accumulation_steps": 1}
-        args = SimpleNamespace(max_steps=10, max_seq_length=128, train_batch_size=rows, world_size=ranks, **common)
-        return StepShape.of(args)
+        args = SimpleNamespace(max_steps=10, max_seq_length=128, train_batch_size=rows, **common)
+        return StepShape.of(args, ranks)
 
     assert [shape(rows, ranks).bins for rows, ranks in ((1, 1), (4, 2), (8, 8))] == [
         Bins(128, 1, 16),

@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import crash
-import numpy as np
 import pytest
 import witness
 import yaml
-from runs import lines, load, read_trace, train
+from runs import STILL, assert_traces_agree, lines, load, read_trace, train
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
-
-STILL = 1e-12
-"""A learning rate under which the model stays as it is to the last bit that matters, so that signals can be compared."""
 
 
 @pytest.fixture
@@ -74,7 +70,9 @@ def start(config: dict[str, Any], ranks: int, launcher: str = "torchrun") -> sub
     )
 
 
-def assert_one_run(together: Path, alone: Path, config: dict[str, Any], ranks: int, since: int = 0) -> None:
+def assert_one_run(
+    together: Path, alone: Path, config: dict[str, Any], ranks: int, since: int = 0, processes: int = 1
+) -> None:
     """Ranks drew what one process draws, each row was in one place, and weights are the same to the bit on all ranks.
 
     Args:
@@ -83,34 +81,27 @@ def assert_one_run(together: Path, alone: Path, config: dict[str, Any], ranks: i
         config: of either.
         ranks: how many there were after step `since`.
         since: the first step whose batches are looked at is the next.
+        processes: how many are one rank, and have the same batches.
     """
     recorded = lines(alone / "hbo_rows.jsonl")
     assert lines(together / "hbo_rows.jsonl") == recorded
     witnesses = [
-        {record["step"]: record for record in lines(together / f"witness_{rank}.jsonl")} for rank in range(ranks)
+        {record["step"]: record for record in lines(together / f"witness_{process}.jsonl")}
+        for process in range(ranks * processes)
     ]
     rows = data.load(load(config, together), HBOConfig.model_validate(config["hbo"])).train["input_ids"]
     for record in recorded[since:]:
         seen = [rank[record["step"]] for rank in witnesses]
         assert len({json.dumps(one["weights"]) for one in seen}) == 1
+        given = [one["batches"] for one in seen]
+        assert all(batches == given[process - process % processes] for process, batches in enumerate(given))
         # One micro-batch of each rank after the other is the order of the stream.
-        batches = [batch for turn in zip(*(one["batches"] for one in seen), strict=True) for batch in turn]
+        batches = [batch for turn in zip(*given[::processes], strict=True) for batch in turn]
         expected = iter(record["rows"])
         for sequence in (sequence for batch in batches for sequence in batch):
             assert_holds(sequence, expected, rows)
         assert next(expected, None) is None
-    for record, other in zip(read_trace(together), read_trace(alone), strict=True):
-        assert [record[key] for key in ("event", "step")] == [other[key] for key in ("event", "step")]
-        found, wanted = numbers(record), numbers(other)
-        assert found.keys() == wanted.keys()
-        for key, values in found.items():
-            np.testing.assert_allclose(values, wanted[key], rtol=1e-4, err_msg=f"{key} at step {record['step']}")
-
-
-def numbers(record: dict[str, Any]) -> dict[str, Any]:
-    """Weights, signals and held-out losses of a record of the trace, by dataset; NaN for what was not measured."""
-    tables = {**record.get("signals", {}), **{key: record[key] for key in ("weights", "held_out") if key in record}}
-    return {f"{key} of {name}": np.array(of, float) for key, table in tables.items() for name, of in table.items()}
+    assert_traces_agree(together, alone)
 
 
 def assert_holds(sequence: list[int], expected: Iterator[int], rows: Any) -> None:
@@ -157,6 +148,25 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     assert_one_run(tmp_path / "together", alone, config, ranks)
     for rank in range(ranks):
         assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{rank}.jsonl"))
+    events = [record["event"] for record in read_trace(alone)]
+    assert {"update", "evaluate"} <= set(events)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "hbo"),
+    [(1, {"signals": "probe", "reward": {"global": "similarity", "local": "entropy"}}), (2, {})],
+)
+def test_two_processes_are_one_rank(shared: Any, tmp_path: Path, ranks: int, hbo: dict[str, Any]) -> None:
+    """Tensor parallelism: passes of the model and their sums, then signals from the training batches."""
+    config = shared(hbo=hbo, val_set_size=9, eval_steps=3, save_strategy="no", save_steps=None)
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 2})
+    config |= {"tensor_parallel_size": 2, "gradient_accumulation_steps": 2 // ranks}
+    config["output_dir"] = str(tmp_path / "together")
+    done = start(config, 2 * ranks)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path / "together", alone, config, ranks, processes=2)
+    for process in range(2 * ranks):
+        assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{process}.jsonl"))
     events = [record["event"] for record in read_trace(alone)]
     assert {"update", "evaluate"} <= set(events)
 
