@@ -19,7 +19,7 @@ from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.held_out import held_out_counts, ties
 from hbo_plugin.data.names import entry_names, metric_names
 from hbo_plugin.data.prepared import Prepared, Preparer
-from hbo_plugin.data.rows import read, without_positions
+from hbo_plugin.data.rows import read
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,11 @@ class _Together:
             read([file for part in parts for file in part.files]), np.concatenate([part.lengths for part in parts])
         )
 
-    def select(self, chosen: Iterable[NDArray[np.int64]], *, packed: bool) -> tuple[Dataset, NDArray[np.int32]]:
+    def select(self, chosen: Iterable[NDArray[np.int64]]) -> tuple[Dataset, NDArray[np.int32]]:
         """These rows, and their lengths."""
         # All at once: each `select` of a Dataset looks at every row that it is given.
         order = np.concatenate([*chosen])
-        rows = self.rows.select(order)
-        return (rows if packed else without_positions(rows)), self.lengths[order]
+        return self.rows.select(order), self.lengths[order]
 
 
 def load(cfg: Any, config: HBOConfig) -> RunData:
@@ -111,7 +110,7 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
             sets[name] = first + out
         first += counts[name]
     together = _Together.of(parts)
-    train, lengths = together.select(chosen, packed=bool(cfg.sample_packing))
+    train, lengths = together.select(chosen)
     cells = Cells(tuple(names), np.array(sizes), lengths, tuple(fingerprints))
     if tests:
         ends = np.cumsum([0, *(len(part.lengths) for part in tested)])
@@ -130,7 +129,7 @@ def _held_out(
     """The rows of all held-out sets together, their lengths, int32[rows], and which of them are of which set."""
     if not sets:
         return None, np.empty(0, np.int32), {}
-    held_out, lengths = rows.select(sets.values(), packed=bool(cfg.eval_sample_packing))
+    held_out, lengths = rows.select(sets.values())
     options.check_packed_evaluation(cfg, lengths)
     ends = np.cumsum([0, *map(len, sets.values())]).tolist()
     return held_out, lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from hbo_plugin.signals.padding import IGNORED
 
-_PACKED_COLUMN = "position_ids"  # by which the model tells packed rows apart
 _NEEDED = ("input_ids", "attention_mask", "labels")
-_TEACHER = ("target_token_ids", "target_logprobs", "target_mask")  # what distillation learns from
-_WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64", _PACKED_COLUMN: "int64"}
+_WIDTHS = {"input_ids": "int32", "attention_mask": "int8", "labels": "int64", "position_ids": "int64"}
 
 
 class TokenError(ValueError):
@@ -44,21 +42,26 @@ def check(dataset: Dataset) -> None:
 
 
 def read(files: Iterable[Path]) -> Dataset:
-    """The rows in Arrow files, one file after the other and without a copy: what a model may be fed with, and `position_ids`.
+    """The rows in Arrow files, one file after the other and without a copy; `typed` made them alike.
 
-    Not as many Datasets and then one of them all: each takes as long as hundreds of rows.
+    Of their columns, those that every file has and that a collator can put into a batch: lists of numbers. Of these, the
+    Trainer drops what its model does not take. Not as many Datasets and then one of them all: each takes as long as
+    hundreds of rows.
     """
-    tables = []
-    for file in files:
-        table = MemoryMappedTable.from_file(str(file))
-        kept = [name for name in (*_WIDTHS, *_TEACHER) if name in table.column_names]
-        tables.append(table if kept == table.column_names else table.select(kept))
-    return Dataset(concat_tables(tables))
+    tables = [MemoryMappedTable.from_file(str(file)) for file in files]
+    shared = [name for name in tables[0].column_names if all(_holds_numbers(table.schema, name) for table in tables)]
+    alike = (table if table.column_names == shared else table.select(shared) for table in tables)
+    return Dataset(concat_tables([*alike]))
 
 
-def without_positions(dataset: Dataset) -> Dataset:
-    """The rows for batches that are not packed."""
-    return dataset.remove_columns(_PACKED_COLUMN) if _PACKED_COLUMN in dataset.column_names else dataset
+def _holds_numbers(schema: pa.Schema, name: str) -> bool:
+    """Whether the values of a column are lists of numbers, or lists of such lists."""
+    if name not in schema.names:
+        return False
+    inner = outer = schema.field(name).type
+    while pa.types.is_list(inner) or pa.types.is_large_list(inner):
+        inner = inner.value_type
+    return inner is not outer and (pa.types.is_integer(inner) or pa.types.is_floating(inner))
 
 
 def typed(dataset: Dataset) -> Dataset:

@@ -18,7 +18,7 @@ from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
-from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, typed, without_answer, without_positions
+from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, typed, without_answer
 
 BOS = 0
 
@@ -203,12 +203,18 @@ def test_integers_have_the_same_width_in_every_dataset() -> None:
     assert typed(ready := typed(rows())) is ready
 
 
-def test_the_model_gets_positions_where_rows_are_packed(tmp_path: Path) -> None:
-    data = rows().add_column("position_ids", rows()["input_ids"][:]).add_column("other", list(range(12)))
-    data.save_to_disk(tmp_path)
-    found = read(tmp_path.glob("*.arrow"))
-    assert found.column_names == ["input_ids", "attention_mask", "labels", "position_ids"]
-    assert without_positions(found).column_names == ["input_ids", "attention_mask", "labels"]
+def test_collators_get_the_lists_of_numbers_that_all_datasets_have(tmp_path: Path) -> None:
+    """Positions of packed rows, teachers of distillation, and whatever else a collator may know."""
+    data = rows().add_column("position_ids", rows()["input_ids"][:])
+    data = data.add_column("target_logprobs", [[[-0.5, -1.5]] * len(row) for row in data["input_ids"]])
+    more = data.add_column("length", list(range(12))).add_column("text", ["x"] * 12)
+    more = more.add_column("words", [["x"]] * 12).add_column("own", data["labels"][:]).add_column("none", [None] * 12)
+    parts = {"first": more.select_columns(more.column_names[::-1]), "second": data.select(range(4))}
+    for name, part in parts.items():
+        part.save_to_disk(tmp_path / name)
+    joined = read(next((tmp_path / name).glob("*.arrow")) for name in parts)
+    assert sorted(joined.column_names) == sorted(data.column_names)
+    assert joined.select_columns(data.column_names)[:] == {key: values + values[:4] for key, values in data[:].items()}
 
 
 def test_rows_that_lack_something_are_named() -> None:
