@@ -1,0 +1,15 @@
+"""An Axolotl plugin for tests: `batch_flattening` without a GPU."""
+
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+
+
+class FlatteningPlugin(BasePlugin):
+    """`plugins: [flattening.FlatteningPlugin]`.
+
+    Axolotl wants flash attention for it. That of PyTorch tells the rows of one line apart too, by their positions.
+    """
+
+    def pre_model_load(self, cfg: Any) -> None:
+        cfg.batch_flattening = True
