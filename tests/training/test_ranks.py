@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import crash
 import pytest
 import witness
 import yaml
+from packaging.version import Version
 from runs import STILL, assert_traces_agree, lines, load, read_trace, train
 
 from hbo_plugin.args import HBOConfig
@@ -158,6 +160,8 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
 )
 def test_two_processes_are_one_rank(shared: Any, tmp_path: Path, ranks: int, hbo: dict[str, Any]) -> None:
     """Tensor parallelism: passes of the model and their sums, then signals from the training batches."""
+    if Version(version("axolotl")) < Version("0.21"):
+        pytest.skip("Axolotl 0.19 ends there where it clips gradients, also without hbo")
     config = shared(hbo=hbo, val_set_size=9, eval_steps=3, save_strategy="no", save_steps=None)
     alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 2})
     config |= {"tensor_parallel_size": 2, "gradient_accumulation_steps": 2 // ranks}
