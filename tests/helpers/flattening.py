@@ -11,5 +11,6 @@ class FlatteningPlugin(BasePlugin):
     Axolotl wants flash attention for it. That of PyTorch tells the rows of one line apart too, by their positions.
     """
 
-    def pre_model_load(self, cfg: Any) -> None:
-        cfg.batch_flattening = True
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        cfg.batch_flattening = True  # checked before, and read after this hook
+        return {}
