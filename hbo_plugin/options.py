@@ -22,6 +22,7 @@ _REFUSED = {
     "process_reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
     "curriculum_sampling": "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
     "balance_labels": "needs Axolotl's own sampler, which hbo replaces; remove it",
+    "diffusion": "has no next-token loss to measure; remove it, or remove `hbo:`",
     "diffusion_lm": "has no next-token loss to measure; remove it, or remove `hbo:`",
     "auto_find_batch_size": "changes the rows of a step during the run; remove it and lower `micro_batch_size`",
 }
@@ -33,7 +34,7 @@ _PARALLEL = {
     "expert_parallel_size": "was never tested with hbo",
 }
 """Sizes that must not be above 1, and why."""
-_CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer", "diffusion")
+_CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer")
 """Options under which the loss that is trained on is not that of the next token, which signals measure."""
 
 _WITHOUT_LOGITS = (
@@ -69,6 +70,8 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
     found = {key: data[key] for key in _REFUSED if data.get(key)}
     if "processor_type" in found:  # without which Axolotl cannot train on images
         found.pop("skip_prepare_dataset", None)
+    if "diffusion" in found:  # of which newer versions of Axolotl make the other
+        found.pop("diffusion_lm", None)
     wrong = [f"`{_written(key, value)}` {_REFUSED[key]}." for key, value in found.items()]
     accelerator = data.get("accelerator_config") or {}
     wrong += [

@@ -31,6 +31,7 @@ REFUSED = {
         "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
     ),
     "balance_labels": (True, "needs Axolotl's own sampler, which hbo replaces; remove it"),
+    "diffusion": ({"eps": 0.001}, "has no next-token loss to measure; remove it, or remove `hbo:`"),
     "diffusion_lm": ({"noise_schedule": "cosine", "steps": 128}, "has no next-token loss to measure; remove it, or remove `hbo:`"),
     "auto_find_batch_size": (
         True,
@@ -54,7 +55,9 @@ def warnings(caplog: pytest.LogCaptureFixture, cfg: dict[str, Any]) -> list[str]
 @pytest.mark.parametrize("option", REFUSED)
 def test_an_option_that_cannot_work_is_refused_with_what_to_do(option: str) -> None:
     value, reason = REFUSED[option]
-    shown = {"pretraining_dataset": "", "diffusion_lm": ""}.get(option, f": {'true' if value is True else value}")
+    shown = {"pretraining_dataset": "", "diffusion": "", "diffusion_lm": ""}.get(
+        option, f": {'true' if value is True else value}"
+    )
     assert refusal({option: value}) == (
         f"Value error, `hbo:` cannot be combined with these options:\n`{option}{shown}` {reason}."
     )
@@ -145,6 +148,11 @@ def test_an_image_model_is_not_asked_to_prepare_its_dataset() -> None:
     """Axolotl cannot train one without `skip_prepare_dataset`, so the advice to remove that line would mislead."""
     message = refusal({"skip_prepare_dataset": True, "processor_type": "AutoProcessor"})
     assert [line.split("`")[1] for line in message.splitlines()[1:]] == ["processor_type: AutoProcessor"]
+
+
+def test_an_option_that_axolotl_made_of_another_is_not_named() -> None:
+    message = refusal({"diffusion": {"eps": 0.001}, "diffusion_lm": {"eps": 0.001}})
+    assert [line.split("`")[1] for line in message.splitlines()[1:]] == ["diffusion"]
 
 
 def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
