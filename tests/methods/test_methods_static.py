@@ -85,7 +85,7 @@ def record(step: int, event: str, *weights: float) -> dict[str, Any]:
 
 RUN = [
     record(0, "start", 0.25, 0.25, 0.5),
-    {"step": 5, "event": "evaluate", "held_out": {"d0": 1.0}},
+    {"step": 5, "event": "evaluate", "held_out": {"d0": 1.0}, "tied": {}},
     record(10, "update", 0.5, 0.25, 0.25),
     record(20, "update", 0.1, 0.2, 0.7),
     record(50, "end", 0.1, 0.2, 0.7),
