@@ -154,6 +154,7 @@ class State:
         rows: rows there are.
         rows_trained: rows trained on so far.
         tokens: tokens trained on so far.
+        capped: whether `max_epochs` lowers a weight.
     """
 
     step: int
@@ -162,6 +163,7 @@ class State:
     rows: dict[str, list[int]]
     rows_trained: dict[str, list[int]]
     tokens: dict[str, list[int]]
+    capped: dict[str, list[bool]]
 
     def weight(self, dataset: str) -> float:
         """Return the weight of a dataset, all its levels together."""

@@ -30,6 +30,7 @@ class DatasetSummary:
         row_share: of the rows trained on so far, the share from this dataset.
         token_share: the same of the tokens.
         epochs: rows trained on over rows there are.
+        capped: whether `max_epochs` lowers its weight.
         held_out_loss: mean a token of its held-out set, in nats; None without one.
     """
 
@@ -40,6 +41,7 @@ class DatasetSummary:
     row_share: float
     token_share: float
     epochs: float
+    capped: bool
     held_out_loss: Change | None
 
 
@@ -72,6 +74,7 @@ def summarise(history: History) -> Summary:
                 row_share=drawn / max(1, trained),
                 token_share=sum(last.tokens[name]) / max(1, tokens),
                 epochs=drawn / rows,
+                capped=any(last.capped[name]),
                 held_out_loss=Change(_finite(losses[0]), _finite(losses[-1])) if losses else None,
             )
         )

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hbo_plugin.messages import encodable
+from hbo_plugin.messages import encodable, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +56,8 @@ def summary(found: Summary) -> RenderableType:
         title(f"The mixture after {found.step:,} steps, {found.rows_trained:,} rows trained on"),
         _datasets(found),
     ]
+    if capped := [dataset.name for dataset in found.datasets if dataset.capped]:
+        parts += ["", literal(f"`max_epochs` lowers the weight of {listed(capped)}.")]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):
         parts += ["", title("Weights of the levels within each dataset, the easiest first"), _levels(found)]
     if not found.ended:

@@ -79,7 +79,9 @@ def write_trace(path: Path, *records: dict[str, Any]) -> Path:
     trace = Trace(path)
     trace.begin(0)
     for record in records:
-        trace.append({"unit": "row", "weights": {}, "rows": {}, "rows_trained": {}, "tokens": {}, **record})
+        trace.append(
+            {"unit": "row", "weights": {}, "rows": {}, "rows_trained": {}, "tokens": {}, "capped": {}, **record}
+        )
     return path
 
 

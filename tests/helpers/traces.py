@@ -18,6 +18,7 @@ def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, A
         "rows": {name: [10] * len(levels) for name, levels in weights.items()},
         "rows_trained": {name: [step] * len(levels) for name, levels in weights.items()},
         "tokens": {name: [3 * step] * len(levels) for name, levels in weights.items()},
+        "capped": {name: [False] * len(levels) for name, levels in weights.items()},
     }
 
 

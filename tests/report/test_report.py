@@ -51,6 +51,7 @@ def test_json_goes_to_a_file_beside_the_table_or_to_stdout_alone(folder: Path, t
         "row_share": 0.5,
         "token_share": 0.5,
         "epochs": 1.2,
+        "capped": False,
         "held_out_loss": {"first": 1.5, "last": 1.5},
     }
     assert numbers["datasets"][1]["held_out_loss"] == {"first": None, "last": None}

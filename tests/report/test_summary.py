@@ -12,6 +12,7 @@ UPDATE = state(10, "update", {"sums": [0.3125, 0.5], "words": [0.1875, 0.0]}) | 
     "rows": {"sums": [10, 30], "words": [20, 0]},
     "rows_trained": {"sums": [20, 40], "words": [40, 0]},
     "tokens": {"sums": [100, 100], "words": [50, 0]},
+    "capped": {"sums": [False, False], "words": [True, False]},
 }
 
 
@@ -35,6 +36,7 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
                 row_share=0.6,
                 token_share=0.8,
                 epochs=1.5,
+                capped=False,
                 held_out_loss=Change(2.0, None),
             ),
             DatasetSummary(
@@ -45,6 +47,7 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
                 row_share=0.4,
                 token_share=0.2,
                 epochs=2.0,
+                capped=True,
                 held_out_loss=None,
             ),
         ),

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ NAMES = [
 def dataset(name: str, levels: int = 4) -> DatasetSummary:
     """Numbers as wide as they come."""
     change = Change(1.0, 1.0)
-    return DatasetSummary(name, 10**8, change, (change,) * levels, 1.0, 1.0, 99.99, Change(12.345, None))
+    return DatasetSummary(
+        name, 10**8, change, (change,) * levels, 1.0, 1.0, 99.99, capped=False, held_out_loss=Change(12.345, None)
+    )
 
 
 def shown(content: Any, capsys: pytest.CaptureFixture[str]) -> str:
@@ -66,6 +69,14 @@ def cut(line: str, width: int) -> str:
     return line
 
 
+def test_the_summary_says_whose_weight_the_cap_lowers(capsys: pytest.CaptureFixture[str]) -> None:
+    for capped in (True, False):
+        found = Summary(
+            1, ended=True, rows_trained=1, tokens_trained=1, datasets=(replace(dataset("sums", 2), capped=capped),)
+        )
+        assert ("`max_epochs` lowers the weight of `sums`." in shown(terminal.summary(found), capsys)) == capped
+
+
 def test_a_run_that_has_not_ended_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
     for ended in (True, False):
         found = Summary(1200, ended=ended, rows_trained=9, tokens_trained=9, datasets=(dataset("sums"),))
@@ -75,7 +86,7 @@ def test_a_run_that_has_not_ended_is_said_to_be_so(capsys: pytest.CaptureFixture
 
 
 def test_levels_and_losses_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
-    plain = DatasetSummary("sums", 5, Change(1, 1), (Change(1, 1),), 1, 1, 1, None)
+    plain = DatasetSummary("sums", 5, Change(1, 1), (Change(1, 1),), 1, 1, 1, capped=False, held_out_loss=None)
     text = shown(terminal.summary(Summary(1, True, 9, 9, (plain,))), capsys)  # noqa: FBT003
     assert "held-out" not in text
     assert "levels" not in text
