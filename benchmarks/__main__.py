@@ -4,6 +4,7 @@ import click
 
 from benchmarks.comparison import compare
 from benchmarks.packing import packing
+from benchmarks.signals import signals
 from benchmarks.start import start
 from benchmarks.training_cases import methods, training
 
@@ -18,6 +19,7 @@ main.add_command(methods)
 main.add_command(compare)
 main.add_command(packing)
 main.add_command(start)
+main.add_command(signals)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

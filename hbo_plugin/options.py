@@ -44,6 +44,8 @@ _WITHOUT_LOGITS = (
     "torch_compile",
 )
 """Options under which a training batch's logits do not exist, or cannot be looked at."""
+_FUSED_LAYERS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel")
+"""Options under which a training batch goes past the layers that are trained."""
 _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 """Options under which no rank holds the whole model."""
 _TENSOR = "tensor_parallel_size"
@@ -151,6 +153,12 @@ def without_logits(cfg: Mapping[str, Any]) -> str | None:
     # It writes the gradient over logits of 32 bits, and over a copy of others.
     overwritten = ("liger_cross_entropy",) if not (cfg.get("bf16") or cfg.get("fp16")) else ()
     return next((_written(key, cfg[key]) for key in (*_WITHOUT_LOGITS, *overwritten) if cfg.get(key)), None)
+
+
+def without_layers(cfg: Mapping[str, Any]) -> str | None:
+    """The option under which the trained layers cannot be watched, as in `lora_mlp_kernel: true`; None if none is."""
+    fused = next((_written(key, cfg[key]) for key in _FUSED_LAYERS if cfg.get(key)), None)
+    return fused or (_written(_TENSOR, cfg[_TENSOR]) if _above_one(cfg, _TENSOR) else None)
 
 
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:

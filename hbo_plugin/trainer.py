@@ -47,6 +47,11 @@ class HBOTrainerMixin(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.hbo.new_batcher()
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a micro-batch forward and backward; hbo watches."""
+        with self.hbo.watching():
+            return super().training_step(*args, **kwargs)
+
     def compute_loss(
         self,
         model: Any,
@@ -112,7 +117,6 @@ class HBOTrainerMixin(Trainer):
         return output
 
     def _save_checkpoint(self, model: Any, trial: Any, **kwargs: Any) -> Any:
-        self.hbo.gather()
         # Before Axolotl's own, which ends with the push to the hub and the rotation of checkpoints.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo_plugin.clock import Clock
 from hbo_plugin.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Context:
         trainer: of Axolotl; read through the properties below alone.
         cells: the layout of the training set.
         ranks: this process among the others.
+        clock: what measuring takes inside the training's own passes.
+        passes: whether hbo can run the model apart from the training.
         seed: of the run; what measures draws from a domain of its own in it.
         gradient_rows: rows of a dataset that a gradient is measured on.
         forward_rows: rows of a cell that are measured without gradients.
@@ -39,6 +42,8 @@ class Context:
     trainer: Any
     cells: Cells
     ranks: Ranks = field(default_factory=Ranks)
+    clock: Clock = field(default_factory=Clock)
+    passes: bool = True
     seed: int = 0
     gradient_rows: int = 32
     forward_rows: int = 16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
-from hbo_plugin.signals.passes import answers, token_statistics
+from hbo_plugin.signals.passes import answers, owners_of, token_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,8 +60,9 @@ class Evaluation:
             labels, logits = labels[: len(rows)], logits[: len(rows)]
         if not rows:
             return
-        at, owners, targets = answers(labels, rows, self._lengths, left=self._context.pads_left)
-        losses, _ = token_statistics(logits.flatten(0, 1), at, targets, ("loss",))
+        whose = owners_of(tuple(labels.shape), rows, self._lengths, left=self._context.pads_left)
+        at, owners, targets = answers(labels, whose)
+        losses = token_statistics(logits.flatten(0, 1), at, targets, ("loss",))
         order = np.fromiter((row for sequence in rows for row in sequence), np.int64)
         row = order[owners.cpu().numpy()]
         self._found[0] += np.bincount(row, losses[0].double().cpu().numpy(), len(self._lengths))

@@ -41,56 +41,55 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
     return losses.view(labels.shape).sum(1), (labels != IGNORED).sum(1)
 
 
-def answers(
-    labels: torch.Tensor, sequences: Sequence[Sequence[int]], lengths: NDArray[np.int32], *, left: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Find the predicted tokens of a batch, and whose they are.
+def owners_of(
+    shape: tuple[int, int], sequences: Sequence[Sequence[int]], lengths: NDArray[np.int32], *, left: bool
+) -> NDArray[np.int64]:
+    """The row that each token of a batch belongs to, counted in the order of the batch, -1 for padding between rows.
 
     Args:
-        labels: of the batch, int64[sequences, tokens].
+        shape: sequences and tokens of the batch.
         sequences: the rows in each, one after the other.
         lengths: tokens of every row, int32[rows].
         left: whether packed sequences are padded on the left.
 
     Returns:
-        The positions that predict a token of an answer, in the batch as one line, int64[n]; the row of each, counted in
-        the order of the batch, int64[n]; and the tokens to predict, int64[n].
+        int64[sequences, tokens].
     """
-    if len(labels) == 1:  # `batch_flattening` makes one line of the rows of a batch
+    if shape[0] == 1:  # `batch_flattening` makes one line of the rows of a batch
         sequences = [[row for sequence in sequences for row in sequence]]
-    found = torch.as_tensor(_segments(sequences, labels.shape[1], lengths, left=left), device=labels.device)
+    owners, number = np.full(shape, -1), 0
+    for line, rows in zip(owners, sequences, strict=True):
+        if len(rows) == 1:  # on whichever side it is padded
+            line[:] = number
+        else:
+            found = np.repeat(np.arange(number, number + len(rows)), lengths[list(rows)])
+            line[len(line) - len(found) if left else 0 :][: len(found)] = found
+        number += len(rows)
+    return owners
+
+
+def answers(labels: torch.Tensor, owners: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the predicted tokens of a batch.
+
+    Args:
+        labels: of the batch, int64[sequences, tokens].
+        owners: what `owners_of` returns.
+
+    Returns:
+        The positions that predict a token of an answer, in the batch as one line, int64[n]; the row of each, int64[n];
+        and the tokens to predict, int64[n].
+    """
+    found = torch.as_tensor(owners, device=labels.device)
     # A token is predicted by the one before it, which belongs to another row where a row begins.
     inside = (found[:, 1:] >= 0) & (found[:, 1:] == found[:, :-1])
     at = functional.pad((labels[:, 1:] != IGNORED) & inside, (0, 1)).flatten().nonzero()[:, 0]
     return at, found.flatten()[at + 1], labels.flatten()[at + 1]
 
 
-def _segments(
-    sequences: Sequence[Sequence[int]], tokens: int, lengths: NDArray[np.int32], *, left: bool
-) -> NDArray[np.int64]:
-    """The row that each token belongs to, counted over all sequences, -1 for padding; int64[sequences, tokens]."""
-    segments = np.full((len(sequences), tokens), -1)
-    number = 0
-    for line, rows in zip(segments, sequences, strict=True):
-        if len(rows) == 1:  # on whichever side it is padded
-            line[:] = number
-        else:
-            owners = np.repeat(np.arange(number, number + len(rows)), lengths[list(rows)])
-            line[tokens - len(owners) if left else 0 :][: len(owners)] = owners
-        number += len(rows)
-    return segments
-
-
 @torch.no_grad()
 def token_statistics(
-    logits: torch.Tensor,
-    at: torch.Tensor,
-    targets: torch.Tensor,
-    names: Sequence[str],
-    *,
-    owners: torch.Tensor | None = None,
-    rows: int = 0,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    logits: torch.Tensor, at: torch.Tensor, targets: torch.Tensor, names: Sequence[str]
+) -> torch.Tensor:
     """Statistics of predicted tokens, in one more read of logits that are there.
 
     Args:
@@ -98,32 +97,19 @@ def token_statistics(
         at: which positions, int64[n].
         targets: the tokens to predict there, int64[n].
         names: `loss`, the negative log-likelihood; or `loss` and `entropy`, that of the prediction; in nats.
-        owners: the row of each of these tokens, int64[n], where gradients are wanted.
-        rows: how many rows there are.
 
     Returns:
-        The statistics, float32[names, n]; and the gradient of each row's summed loss by a bias at the logits, the sum of
-        `softmax - onehot` over its answer, float32[rows, vocabulary], of no rows where it is not wanted.
+        float32[names, n].
     """
     found = [logits.new_empty((len(names), 0), dtype=torch.float32)]
-    gradients = torch.zeros((0 if owners is None else rows, logits.shape[1]), device=logits.device)
     some = max(1, _CHUNK // logits.shape[1])
     for part in torch.arange(len(at), device=at.device).split(some):
-        target = targets[part]
         scores = logits.index_select(0, at[part]).float().log_softmax(1)
-        statistics = [-scores.gather(1, target[:, None])[:, 0]]
-        chances = scores.exp_() if len(names) > 1 or owners is not None else scores
+        statistics = [-scores.gather(1, targets[part][:, None])[:, 0]]
         if "entropy" in names:
-            statistics.append(torch.special.entr(chances).sum(1))  # 0 for a token that cannot be
-        if owners is not None:
-            owner, broken = owners[part], ~statistics[0].isfinite()
-            chances[broken] = 0  # in a product, it would break the other rows
-            # A product, and not an index_add, whose order of summation a GPU leaves to chance.
-            gradients += functional.one_hot(owner, rows).float().T @ chances
-            gradients.index_put_((owner, target), gradients.new_tensor(-1.0), accumulate=True)
-            gradients[owner[broken]] = float("nan")
+            statistics.append(torch.special.entr(scores.exp_()).sum(1))  # 0 for a token that cannot be
         found.append(torch.stack(statistics))
-    return torch.cat(found, 1), gradients
+    return torch.cat(found, 1)
 
 
 @dataclass(frozen=True)
@@ -203,7 +189,7 @@ def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> N
     keep = labels[:, 1:] != IGNORED
     row, place = keep.nonzero(as_tuple=True)
     at = (row * labels.shape[1] + place).to(logits.device)
-    values, _ = token_statistics(logits.flatten(0, 1), at, labels[row, place + 1].to(logits.device), names)
+    values = token_statistics(logits.flatten(0, 1), at, labels[row, place + 1].to(logits.device), names)
     sums = [np.bincount(row, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
     return np.stack([*sums, keep.sum(1).double().numpy()])
 

@@ -29,16 +29,11 @@ class Probes(SignalSource):
         """
         super().__init__(names, context)
         # The same rows at every update, so that a ratio shows the change of the model and not of the sample.
-        rng, cells = self._generator(0), context.cells
-        samples = [_sample(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)]
-        self._sample = np.concatenate(samples)
+        self._sample = sample_cells(context)
         self._initial: NDArray[np.float64] | None = None
         """Mean loss of each row of the sample before the first step, float64[rows]."""
         self._every_initial: NDArray[np.float64] | None = None
         """The same of all rows there are, where rows are drawn anew at each update."""
-
-    def _generator(self, step: int, use: int = 0) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=[self._context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to."""
@@ -103,7 +98,7 @@ class Probes(SignalSource):
 
     def _mean_ratio(self, step: int) -> NDArray[np.float64]:
         """The mean of ratios as the code of HBO takes it, over rows that the step chooses; float64[datasets, levels]."""
-        rng, cells = self._generator(step, use=1), self._context.cells
+        rng, cells = _generator(self._context, step, use=1), self._context.cells
         samples = [_sample(rng, cells.rows(cell), self._context.forward_rows) for cell in range(cells.sizes.size)]
         rows = np.concatenate(samples)
         if self._every_initial is None:
@@ -137,7 +132,7 @@ class Probes(SignalSource):
 
     def _backward(self, names: Sequence[str], step: int) -> dict[str, NDArray[np.float64]]:
         """Each dataset is measured by one rank, since the norm of a mean is not the mean of norms."""
-        context, rng = self._context, self._generator(step)
+        context, rng = self._context, _generator(self._context, step)
         count = len(context.cells.names)
         samples = [_sample(rng, context.cells.dataset_rows(each), context.gradient_rows) for each in range(count)]
         values = np.zeros((len(names), count))
@@ -184,6 +179,16 @@ _BACKWARD: Mapping[str, Callable[[Gradients, Rows, list[torch.Tensor], Context],
     "look_ahead": lambda gradients, rows, _direction, context: gradients.look_ahead(rows, context.learning_rate),
 }
 """How each signal is measured on some rows of a dataset."""
+
+
+def sample_cells(context: Context) -> NDArray[np.int64]:
+    """The rows of each cell that are measured without gradients, int64[rows]; the same at every step."""
+    rng, cells = _generator(context, 0), context.cells
+    return np.concatenate([_sample(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)])
+
+
+def _generator(context: Context, step: int, use: int = 0) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
 
 def _sample(rng: np.random.Generator, rows: range, count: int) -> NDArray[np.int64]:

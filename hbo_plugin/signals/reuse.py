@@ -1,30 +1,32 @@
 """Reuse: signals from the batches that the model is trained on, without a pass of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from hbo_plugin.signals.context import Context
-from hbo_plugin.signals.passes import answers, token_statistics
+from hbo_plugin.signals.layers import SKETCH, LayerGradients
+from hbo_plugin.signals.passes import answers, owners_of, pass_over, token_statistics
+from hbo_plugin.signals.probes import sample_cells
+from hbo_plugin.signals.row_gradients import RowGradients
 from hbo_plugin.signals.sources import Batch, SignalSource
 
 _OF_GRADIENTS = ("gradient_norm", "gradient_variance")
 
-SKETCH = 1024
-"""Numbers that stand for a gradient at the logits; they keep its norm to within some 2%."""
 _MOST_PENDING = 1 << 24
 """Numbers that stay on the model's device before they are added up."""
 
 
 class Reuse(SignalSource):
-    """Adds up what the logits of trained batches tell, from one measurement to the next.
+    """Adds up what training tells of its batches, from one measurement to the next.
 
-    What differs from probes: rows are those that the weights chose, measured over many steps and not at one moment;
-    gradients are those of a bias at the logits, in closed form; `perplexity_ratio` is relative to the first
-    measurement of the cell.
+    What differs from probes: rows are those that the weights chose, measured over many steps and not at one moment, under
+    the training's own dropout; gradients are those by the weights of linear layers and embeddings, sketched. Where the
+    model cannot be run apart from the training, `perplexity_ratio` is relative to the first measurement of the cell.
     """
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
@@ -38,24 +40,63 @@ class Reuse(SignalSource):
         cells = context.cells
         self._statistics = ("loss", "entropy") if "entropy" in names else ("loss",)
         self._of_gradients = any(name in _OF_GRADIENTS for name in names)
-        self._sketch: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._layers = LayerGradients(context.clock)
+        self._seen: tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]] | None = None
+        """Statistics, owners and rows of the micro-batch that is watched."""
+        self._scale: torch.Tensor | None = None
+        """What its backward pass multiplied the loss of each token by."""
         self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, NDArray[np.int64]]] = []
         self._pending_numbers = 0
-        datasets = len(cells.names) if self._of_gradients else 0
-        self._local = (np.zeros((1 + len(self._statistics), cells.sizes.size)), np.zeros((datasets, SKETCH + 3)))
-        """What this rank saw since `gather`: of each cell tokens and the sums of the statistics, float64[1 + statistics,
-        cells]; of each dataset the sum of its gradients, that of their squares, rows and tokens, float64[datasets, ...]."""
-        self._total = tuple(np.zeros_like(sums) for sums in self._local)
+        self._gradients = RowGradients(len(cells.names) if self._of_gradients else 0)
+        self._local = np.zeros((3 + len(self._statistics), cells.sizes.size))
+        """What this rank saw since `gather`: of each cell rows and the sums of their mean losses, tokens and the sums of
+        the statistics, float64[3 + statistics, cells]."""
+        self._total = np.zeros_like(self._local)
         """The same for all ranks together, since the last measurement and until `gather`."""
         self._norm_rows = np.minimum(cells.sizes.sum(axis=1), context.gradient_rows)
         """Rows of each dataset that its gradient norm is one of, as with probes, int64[datasets]."""
         self._first = np.full(cells.sizes.size, np.nan)
-        """Mean loss of each cell when it was first measured, float64[cells]."""
+        """Mean over rows of their mean losses in each cell before the first step, or when it was first measured; float64[cells]."""
         self._local_dropped = 0  # by this rank since `gather`
+
+    def begin(self, step: int) -> None:
+        """Measure what a perplexity ratio is relative to, where the model can be run for it."""
+        if step == 0 and "perplexity_ratio" in self._names and self._context.passes:
+            cells, sample = self._context.cells, sample_cells(self._context)
+            passed = pass_over(self._context, self._context.rows, sample, cells.lengths[sample], ("loss",))
+            with np.errstate(invalid="ignore"):
+                losses = passed.sums[0] / passed.tokens
+            known, count = np.isfinite(losses), cells.sizes.size
+            cell = cells.of(sample)[known]
+            with np.errstate(invalid="ignore"):
+                self._first[:] = np.bincount(cell, losses[known], count) / np.bincount(cell, minlength=count)
 
     def observes(self, step: int) -> bool:
         """One step in so many: whole steps, however they are shared out over ranks."""
         return step % self._context.observed_every == 0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch one micro-batch: its forward pass, `observe`, and its backward pass."""
+        self._seen = self._scale = None
+        with self._layers.watching(self._context.model) if self._of_gradients else nullcontext():
+            yield
+        if self._seen is None:
+            return
+        values, owners, rows = self._seen
+        sketches = None
+        if self._of_gradients:
+            if self._scale is None:
+                msg = (
+                    "no gradient came back to the logits, from which `hbo.signals: reuse` measures; "
+                    "set `hbo.signals: probe`, or remove what computes another loss."
+                )
+                raise RuntimeError(msg)
+            sketches = self._layers.sketches / self._scale
+        self._pending.append((values, owners, sketches, rows))
+        self._pending_numbers += values.numel() + len(rows) * SKETCH
+        if self._pending_numbers > _MOST_PENDING:
+            self._add_up()
 
     def observe(self, batch: Batch) -> None:
         """Look at the logits, [sequences, tokens, vocabulary], and the labels, int64[sequences, tokens]."""
@@ -66,108 +107,79 @@ class Reuse(SignalSource):
                 "set `hbo.signals: probe`, or turn the fused loss off."
             )
             raise RuntimeError(msg)
-        lengths, left = self._context.cells.lengths, self._context.pads_left
-        at, owners, targets = answers(labels, batch.rows, lengths, left=left)
-        scores = logits.detach().flatten(0, 1)
+        whose = owners_of(tuple(labels.shape), batch.rows, self._context.cells.lengths, left=self._context.pads_left)
+        at, owners, targets = answers(labels, whose)
+        values = token_statistics(logits.detach().flatten(0, 1), at, targets, self._statistics)
         rows = np.fromiter((row for sequence in batch.rows for row in sequence), np.int64)
-        wanted = owners if self._of_gradients else None
-        values, gradients = token_statistics(scores, at, targets, self._statistics, owners=wanted, rows=len(rows))
-        sketches = self._sketched(gradients) if self._of_gradients else None
-        self._pending.append((values, owners, sketches, rows))
-        self._pending_numbers += len(at) + len(rows) * SKETCH
-        if self._pending_numbers > _MOST_PENDING:
-            self._add_up()
+        self._seen = values, owners, rows
+        if self._of_gradients:
+            self._layers.expect(whose, len(rows), labels.device)
+            logits.register_hook(partial(self._find_scale, at, targets, values[0]))
 
-    def _sketched(self, gradients: torch.Tensor) -> torch.Tensor:
-        """Sums of the entries in random parts of the vocabulary, with random signs; float32[rows, SKETCH]."""
-        vocabulary, device = gradients.shape[1], gradients.device
-        if self._sketch is None:
-            rng = np.random.default_rng(0)
-            padded = -(-vocabulary // SKETCH) * SKETCH
-            signs = rng.choice(np.array([-1, 1], np.float32), padded)
-            order = rng.permutation(padded)
-            self._sketch = torch.as_tensor(order, device=device), torch.as_tensor(signs, device=device)
-        places, signed = self._sketch
-        shuffled: torch.Tensor = functional.pad(gradients, (0, len(places) - vocabulary))[:, places] * signed
-        return shuffled.reshape(len(gradients), -1, SKETCH).sum(1)
+    def _find_scale(
+        self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        """The gradient of a token's loss by the logit of that token is its probability - 1."""
+        passed, own = gradient.flatten(0, 1)[at, targets].float(), torch.expm1(-losses)
+        known = own.isfinite()  # a row that is not must not spoil the others
+        self._scale = torch.where(known, passed, 0).sum() / torch.where(known, own, 0).sum()
 
     def _add_up(self) -> None:
-        tokens, datasets = self._local
-        count = tokens.shape[1]
-        for values, owners, gradients, rows in self._pending:
+        cells, count = self._context.cells, self._local.shape[1]
+        for values, owners, sketches, rows in self._pending:
             statistics, owner = values.double().cpu().numpy(), owners.cpu().numpy()
-            cells = self._context.cells.of(rows)
-            finite = np.isfinite(statistics).all(0)
+            cell, finite = cells.of(rows), np.isfinite(statistics).all(0)
             self._local_dropped += int((~finite).sum())
-            cell = cells[owner[finite]]
-            tokens += [np.bincount(cell, each, count) for each in (np.ones(len(cell)), *statistics[:, finite])]
-            if gradients is not None:
-                sketches = gradients.double().cpu().numpy()
-                parts = (sketches, (sketches**2).sum(1), np.ones(len(rows)), np.bincount(owner, minlength=len(rows)))
-                whole = np.isfinite(sketches).all(1) & (parts[3] > 0)
-                # Row by row, which takes a tenth of the time that `np.add.at` takes.
-                for dataset, row in zip(
-                    cells[whole] // self._context.cells.levels, np.column_stack(parts)[whole], strict=True
-                ):
-                    datasets[dataset] += row
+            tokens = np.bincount(owner, minlength=len(rows))
+            # Rows with an answer that is finite throughout.
+            whole = (np.bincount(owner[finite], minlength=len(rows)) == tokens) & (tokens > 0)
+            losses = np.bincount(owner, statistics[0], len(rows))[whole] / tokens[whole]
+            of_rows = [np.bincount(cell[whole], each, count) for each in (np.ones(whole.sum()), losses)]
+            of_tokens = [
+                np.bincount(cell[owner[finite]], each, count)
+                for each in (np.ones(finite.sum()), *statistics[:, finite])
+            ]
+            self._local += [*of_rows, *of_tokens]
+            if sketches is not None:
+                found = sketches.double().cpu().numpy()
+                whole &= np.isfinite(found).all(1)
+                self._gradients.add(cell[whole] // cells.levels, found[whole], tokens[whole])
         self._pending.clear()
         self._pending_numbers = 0
 
     def gather(self) -> None:
         """Add up what all ranks saw."""
         self._add_up()
-        sums = np.concatenate([*(local.ravel() for local in self._local), [self._local_dropped]])
-        ends = np.cumsum([local.size for local in self._local])
-        *parts, (dropped,) = np.split(self._context.ranks.sum(sums), ends)
-        for total, local, part in zip(self._total, self._local, parts, strict=True):
-            total[:] += part.reshape(local.shape)
-            local[:] = 0
+        parts = self._local, self._gradients.seen
+        sums = self._context.ranks.sum(np.concatenate([*(part.ravel() for part in parts), [self._local_dropped]]))
+        of_cells, of_gradients, (dropped,) = np.split(sums, np.cumsum([part.size for part in parts]))
+        self._total += of_cells.reshape(self._total.shape)
+        self._local[:] = 0
+        self._gradients.close_step(of_gradients.reshape(self._gradients.seen.shape))
         self.dropped += int(dropped)
         self._local_dropped = 0
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """The signals of the batches since the last measurement; NaN where there was no batch."""
-        self.gather()
-        (tokens, *sums), datasets = (total.copy() for total in self._total)
-        for total in self._total:
-            total[:] = 0
-        shape = self._context.cells.sizes.shape
-        signals = {}
+        rows, losses, tokens, *sums = self._total.copy()
+        self._total[:] = 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = {name: total / tokens for name, total in zip(self._statistics, sums, strict=True)}
-            self._first[:] = np.where(np.isnan(self._first), means["loss"], self._first)
-            means["perplexity_ratio"] = np.exp(means["loss"] - self._first)
-            signals = {name: means[name].reshape(shape) for name in self._names if name in means}
-            if self._of_gradients:
-                norm, variance = self._gradients(datasets)
-                found = {"gradient_norm": norm, "gradient_variance": variance}
-                signals |= {name: found[name] for name in self._names if name in found}
-        return signals
-
-    def _gradients(self, sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Norm of the gradient of as many rows as probes measure, and variance of that of one; float64[datasets].
-
-        The square of a mean over n rows is that of the true mean and a n-th of the variance: without taking this
-        out, a dataset would seem to have the larger gradient the fewer of its rows were drawn. A method that takes
-        the noise off must know n, so it is the same n as with probes.
-        """
-        total, squares, rows, tokens = sums[:, :SKETCH], *sums[:, SKETCH:].T
-        each = tokens / rows
-        mean = ((total / tokens[:, None]) ** 2).sum(1)
-        variance = np.maximum(squares / each**2 - rows * mean, 0) / (rows - 1)
-        variance[rows < 2] = np.nan
-        true = np.maximum(mean - variance / rows, 0)
-        return np.sqrt(true + variance / self._norm_rows), variance
+            cells = {name: total / tokens for name, total in zip(self._statistics, sums, strict=True)}
+            mean = losses / rows
+            self._first[:] = np.where(np.isnan(self._first), mean, self._first)
+            cells["perplexity_ratio"] = np.exp(mean - self._first)
+        shaped = {name: values.reshape(self._context.cells.sizes.shape) for name, values in cells.items()}
+        if self._of_gradients:
+            shaped["gradient_norm"], shaped["gradient_variance"] = self._gradients.measure(self._norm_rows)
+        return {name: shaped[name] for name in self._names}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the sums since the last measurement, and the first losses."""
-        tokens, datasets = self._total
-        sums = {"tokens": tokens, "gradients": datasets, "first": self._first}
-        return {name: torch.from_numpy(values) for name, values in sums.items()}
+        return {name: torch.from_numpy(values) for name, values in self._kept().items()}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `tensors` returned; ValueError where other signals were measured."""
-        for name, values in zip(("tokens", "gradients", "first"), (*self._total, self._first), strict=True):
+        for name, values in self._kept().items():
             found = tensors[name].numpy()
             if found.shape != values.shape:
                 msg = (
@@ -176,3 +188,7 @@ class Reuse(SignalSource):
                 )
                 raise ValueError(msg)
             values[:] = found
+
+    def _kept(self) -> dict[str, NDArray[np.float64]]:
+        open_, closed = self._gradients.open, self._gradients.closed
+        return {"sums": self._total, "gradients": open_, "pairs": closed, "first": self._first}

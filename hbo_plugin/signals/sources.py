@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from hbo_plugin.signals.table import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import torch
@@ -63,18 +65,22 @@ class SignalSource(ABC):
         """Whether `observe` wants the training batches of an optimizer step."""
         return False
 
+    def watching(self) -> AbstractContextManager[None]:
+        """Watch a micro-batch of this rank while open, through its forward and its backward pass."""
+        return nullcontext()
+
     def observe(self, batch: Batch) -> None:
-        """Look at a micro-batch of this rank."""
+        """Look at a micro-batch of this rank, between its forward and its backward pass."""
 
     def gather(self) -> None:
-        """Bring together what all ranks have observed; before a measurement and before a checkpoint."""
+        """Bring together what all ranks have observed, at the end of each step that is observed."""
 
     @abstractmethod
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Return each of the signals in its shape, NaN where nothing finite was measured."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain JSON values; the same on every rank after `gather`."""
+        """Return what a resumed run needs, as plain JSON values, the same on every rank."""
         return {"dropped": self.dropped}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -82,7 +88,7 @@ class SignalSource(ABC):
         self.dropped = state["dropped"]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that a resumed run needs, by name; the same on every rank after `gather`."""
+        """Return the tensors that a resumed run needs, by name, the same on every rank."""
         return {}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -103,12 +109,12 @@ class Choice:
 
     Attributes:
         names: the signals of each source that is needed.
-        held_out_losses: whether hbo can measure held-out losses in a pass of its own.
+        passes: whether hbo can run the model apart from the training.
         notes: what a user should know about it.
     """
 
     names: Mapping[str, tuple[str, ...]]
-    held_out_losses: bool
+    passes: bool
     notes: tuple[str, ...] = ()
 
     def build(self, context: Context) -> dict[str, SignalSource]:
@@ -162,10 +168,6 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
             raise ValueError(msg)
         names[source] = (*names.get(source, ()), signal)
         notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
-    if "gradient_norm" in names.get("reuse", ()):
-        notes.append(
-            "`gradient_norm` is that of a bias at the logits, in closed form; `signals: probe` measures the whole gradient"
-        )
     return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))
 
 
@@ -194,6 +196,9 @@ def _blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool) -> str | None:
     if need == "logits":
         fused = options.without_logits(cfg)
         return fused and f"`{fused}` leaves no logits of a training batch; remove it, or set `hbo.signals: probe`"
+    if need == "layers":
+        hidden = options.without_layers(cfg)
+        return hidden and f"`{hidden}` keeps the trained layers out of sight; turn it off, or set `hbo.signals: probe`"
     sharded = options.sharded(cfg)
     if sharded is None or (need == "forward" and options.ranks_can_run_forward(cfg)):
         return None

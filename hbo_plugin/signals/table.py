@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "forward", "backward", "held_out", "tied"]
-"""What measuring takes: the logits of training batches, passes of its own forward or backward, held-out rows, or a
-held-out set that belongs to a dataset."""
+Need = Literal["logits", "layers", "forward", "backward", "held_out", "tied"]
+"""What measuring takes: the logits of training batches, a view of the layers that they go through, passes of its own
+forward or backward, held-out rows, or a held-out set that belongs to a dataset."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Signal:
 
 
 _LOGITS: frozenset[Need] = frozenset({"logits"})
+_LAYERS: frozenset[Need] = frozenset({"logits", "layers"})
 _FORWARD: frozenset[Need] = frozenset({"forward"})
 _BACKWARD: frozenset[Need] = frozenset({"backward"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
@@ -46,7 +47,7 @@ SIGNALS: Mapping[str, Signal] = {
         "dataset",
         "L2 norm of the gradient of the mean loss of a sample of rows",
         "nats per unit of a parameter",
-        {"reuse": _LOGITS, "probe": _BACKWARD},
+        {"reuse": _LAYERS, "probe": _BACKWARD},
     ),
     "row_gradient_norm": Signal(
         "dataset",
@@ -58,7 +59,7 @@ SIGNALS: Mapping[str, Signal] = {
         "dataset",
         "trace of the covariance of the gradients of single rows' mean losses",
         "the square of that of `gradient_norm`",
-        {"reuse": _LOGITS, "probe": _BACKWARD},
+        {"reuse": _LAYERS, "probe": _BACKWARD},
     ),
     "gradient_alignment": Signal(
         "dataset",

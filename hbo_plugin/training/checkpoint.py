@@ -20,7 +20,7 @@ _METHOD = "method"
 
 
 def save(run: Run, folder: Path) -> None:
-    """Write the state of a run into a checkpoint, as a whole or not at all; on one rank, after `run.gather()`."""
+    """Write the state of a run into a checkpoint, as a whole or not at all; on one rank."""
     state = {
         **run.balancer.state_dict(),
         **run.journal.state_dict(),

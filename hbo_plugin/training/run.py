@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,12 @@ from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.rank_check import RankCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.data.load import RunData
     from hbo_plugin.methods import Method
-    from hbo_plugin.signals.sources import Choice
+    from hbo_plugin.signals.sources import Choice, SignalSource
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class Run:
             trainer,
             cells,
             self.ranks,
+            self.clock,
+            choice.passes,
             seed=seed,
             gradient_rows=config.gradient_rows,
             forward_rows=config.forward_rows,
@@ -134,27 +137,29 @@ class Run:
                 min(steps, _UPDATES),
             )
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let the sources watch a micro-batch while open, through its forward and its backward pass."""
+        with ExitStack() as stack:
+            for source in self._observing:
+                stack.enter_context(source.watching())
+            yield
+
+    @property
+    def _observing(self) -> list[SignalSource]:
+        return [source for source in self.sources.values() if source.observes(self._step + 1)]
+
     def next_batch(self) -> list[list[int]] | None:
         """The rows in each sequence of this rank's next micro-batch; None where no source wants to look at it."""
         batch = self._batch * self.ranks.size + self.ranks.rank
         self._batch += 1
-        if not any(source.observes(self._step + 1) for source in self.sources.values()):
-            return None
-        return self._active.rows_of(batch)
+        return self._active.rows_of(batch) if self._observing else None
 
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: list[list[int]]) -> None:
-        """Let the sources look at a micro-batch that was just trained on; see `Batch`."""
+        """Let the sources look at a micro-batch that was just run forward; see `Batch`."""
         with self.clock("signals"):
-            batch = Batch(inputs, outputs, rows)
-            for source in self.sources.values():
-                if source.observes(self._step + 1):
-                    source.observe(batch)
-
-    def gather(self) -> None:
-        """Bring together what all ranks observed; every rank calls it before a checkpoint."""
-        with self.clock("signals"):
-            for source in self.sources.values():
-                source.gather()
+            for source in self._observing:
+                source.observe(Batch(inputs, outputs, rows))
 
     @property
     def _active(self) -> Batcher:
@@ -165,6 +170,9 @@ class Run:
 
     def after_step(self, step: int, *, last: bool) -> None:
         """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
+        with self.clock("signals"):
+            for source in self._observing:
+                source.gather()
         self._batch, self._step = 0, step
         with self.clock("sampling"):
             rows = self._active.finish_step()
@@ -225,7 +233,7 @@ class Run:
         They are named as metrics are, while the trace has the names of the sets.
         """
         losses = self.evaluation.losses()
-        if not self.evaluation.complete and self.choice.held_out_losses:
+        if not self.evaluation.complete and self.choice.passes:
             losses = held_out_losses(self.context)
         if losses is None:
             LOG.warning(

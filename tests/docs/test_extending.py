@@ -29,6 +29,7 @@ def test_the_source_of_the_page_counts_rows() -> None:
     assert seen.observes(1)
     seen.observe(Batch({}, {}, [[0, 3], [5]]))
     seen.observe(Batch({}, {}, [[1], [4]]))
+    seen.gather()
     np.testing.assert_array_equal(seen.measure(1)["seen"], [3, 2])
     np.testing.assert_array_equal(seen.measure(2)["seen"], [0, 0])
 

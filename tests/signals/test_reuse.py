@@ -1,7 +1,7 @@
 """Signals from training batches: each against a calculation of its own, packed or not, and resumed in between."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load, save  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
 from hbo_plugin.methods import RunFacts, find_settings, make_method  # noqa: E402
@@ -22,7 +24,11 @@ from hbo_plugin.signals.reuse import Reuse  # noqa: E402
 from hbo_plugin.signals.sources import Batch  # noqa: E402
 from hbo_plugin.signals.table import SIGNALS  # noqa: E402
 
-VOCABULARY = 300
+VOCABULARY = 250
+WIDTH = 4
+"""Of the layer before the logits. So small a layer's gradients are kept whole."""
+SCALE = 0.37
+"""What the loss is multiplied by before the backward pass."""
 SIZES = np.array([[3, 3], [2, 4]])
 Sequence = list[int]
 REUSABLE = tuple(name for name, signal in SIGNALS.items() if "reuse" in signal.sources)
@@ -38,55 +44,91 @@ def rows() -> list[dict[str, Any]]:
     return made
 
 
+class Model(nn.Module):
+    """Logits from what the tokens are embedded as; the layer between them is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.embed = nn.Embedding(VOCABULARY + 1, WIDTH).requires_grad_(requires_grad=False)
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        with torch.no_grad():
+            self.embed.weight.copy_(torch.randn((VOCABULARY + 1, WIDTH), generator=generator))
+            self.head.weight.copy_(2 * torch.randn((VOCABULARY, WIDTH), generator=generator))
+
+    def forward(self, ids: Any) -> Any:
+        return self.head(self.embed(ids))
+
+
 def observer(rows: list[dict[str, Any]], names: tuple[str, ...] = REUSABLE, *, side: str = "right") -> Reuse:
     lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
-    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side=side))
-    return Reuse(names, Context(trainer, Cells(("a", "b"), SIZES, lengths, ("", "")), gradient_rows=8))
+    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side=side), model=Model())
+    cells = Cells(("a", "b"), SIZES, lengths, ("", ""))
+    return Reuse(names, Context(trainer, cells, passes=False, gradient_rows=8))
 
 
-def logits_of(row: dict[str, Any]) -> Any:
-    """What a model might say: a function of the row's own tokens."""
-    generator = torch.Generator().manual_seed(sum(row["input_ids"]))
-    return 3 * torch.randn((len(row["input_ids"]), VOCABULARY), generator=generator)
+@dataclass
+class Trained:
+    """A micro-batch: its tokens and labels, int64[sequences, tokens], and the rows in each sequence."""
+
+    ids: Any
+    labels: Any
+    rows: list[Sequence]
 
 
-def batch(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool = False) -> Batch:
-    """Logits and labels of sequences of one or more rows each, padded with noise."""
+def batch(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool = False) -> Trained:
+    """Sequences of one or more rows each, padded with a token that is in no row."""
     length = 2 + max(sum(len(rows[row]["input_ids"]) for row in sequence) for sequence in sequences)
-    logits = torch.randn((len(sequences), length, VOCABULARY), generator=torch.Generator().manual_seed(0))
+    ids = torch.full((len(sequences), length), VOCABULARY)
     labels = torch.full((len(sequences), length), -100)
     for index, sequence in enumerate(sequences):
-        predicted = torch.cat([logits_of(rows[row]) for row in sequence])
-        targets = torch.tensor([label for row in sequence for label in rows[row]["labels"]])
-        place = slice(length - len(targets), length) if left else slice(len(targets))
-        logits[index, place], labels[index, place] = predicted, targets
-    return Batch({"labels": labels}, {"logits": logits}, sequences)
+        tokens, targets = ([x for row in sequence for x in rows[row][key]] for key in ("input_ids", "labels"))
+        place = slice(length - len(tokens), length) if left else slice(len(tokens))
+        ids[index, place], labels[index, place] = torch.tensor(tokens), torch.tensor(targets)
+    return Trained(ids, labels, sequences)
+
+
+def train(seen: Reuse, trained: Trained, *, spoil: tuple[int, int] | None = None, still: bool = False) -> None:
+    """Run a micro-batch forward and backward; the logits at one place may be spoilt, or all be made equal."""
+    model = seen._context.model
+    with seen.watching():
+        logits = model(trained.ids) * (0 if still else 1)
+        if spoil:
+            hole = torch.zeros((*logits.shape[:2], 1))
+            hole[spoil] = float("nan")
+            logits = logits + hole
+        seen.observe(Batch({"labels": trained.labels}, {"logits": logits}, trained.rows))
+        losses = functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), trained.labels[:, 1:].flatten(), reduction="sum"
+        )
+        (SCALE * losses).backward()
+    model.zero_grad()
+    seen.gather()
 
 
 def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
-    """Every signal from rows one by one, without the sketch."""
+    """Every signal from rows one by one, which are all of one step."""
+    model = Model().double()
     cell = np.searchsorted(np.cumsum(SIZES), np.arange(12), side="right")
     losses: list[list[float]] = [[] for _ in range(4)]
     entropies: list[list[float]] = [[] for _ in range(4)]
     gradients: list[list[Any]] = [[], []]
     for row in drawn:
-        scores = logits_of(rows[row]).double().log_softmax(1)
-        gradient = torch.zeros(VOCABULARY, dtype=torch.float64)
-        for place, target in enumerate(rows[row]["labels"][1:]):
-            if target != -100:
-                losses[cell[row]].append(-float(scores[place, target]))
-                entropies[cell[row]].append(float(-(scores[place].exp() * scores[place]).sum()))
-                gradient += scores[place].exp()
-                gradient[target] -= 1
-        gradients[cell[row] // 2].append((gradient, len(rows[row]["labels"]) - 2))
+        answer = slice(2, None)
+        scores = model(torch.tensor(rows[row]["input_ids"]))[:-1].log_softmax(1)[1:]
+        each = -scores.gather(1, torch.tensor(rows[row]["labels"][answer])[:, None])[:, 0]
+        losses[cell[row]] += each.tolist()
+        entropies[cell[row]] += (-(scores.exp() * scores).sum(1)).tolist()
+        (gradient,) = torch.autograd.grad(each.sum(), [model.head.weight])
+        gradients[cell[row] // 2].append((gradient.flatten(), len(each)))
     norms, variances = [], []
     for vectors in gradients:
         count, tokens = len(vectors), sum(tokens for _, tokens in vectors)
         each = torch.stack([vector / (tokens / count) for vector, _ in vectors])
-        variance = float((each - each.mean(0)).square().sum() / (count - 1))
-        square = float(each.mean(0).square().sum()) - variance / count
-        variances.append(variance)
-        norms.append((max(square, 0) + variance / 6) ** 0.5)  # a dataset has 6 rows, and 8 are asked for
+        products = each @ each.T
+        square = max(float(products.sum() - products.trace()) / max(1, count * (count - 1)), 0)
+        variances.append(max(float(products.trace()) / count - square, 0))
+        norms.append((square + variances[-1] / 6) ** 0.5)  # a dataset has 6 rows, and 8 are asked for
     mean = [[np.mean(values) if values else np.nan for values in all_] for all_ in (losses, entropies)]
     return {
         "loss": np.array(mean[0]).reshape(2, 2),
@@ -102,13 +144,9 @@ def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
     [[[0], [7], [4], [9], [11], [0]], [[0, 7, 4], [9, 11, 0]], [[0, 0, 7], [4, 9], [11]]],
     ids=["rows", "packed", "uneven"],
 )
-def test_signals_are_those_of_the_rows(
-    rows: list[dict[str, Any]], sequences: list[Sequence], monkeypatch: pytest.MonkeyPatch, *, left: bool
-) -> None:
-    """The sketch is exact where it has as many numbers as the vocabulary."""
-    monkeypatch.setattr(reuse, "SKETCH", VOCABULARY)
+def test_signals_are_those_of_the_rows(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool) -> None:
     seen = observer(rows, side="left" if left else "right")
-    seen.observe(batch(rows, sequences, left=left))
+    train(seen, batch(rows, sequences, left=left))
     signals = seen.measure(1)
     assert signals.keys() == set(REUSABLE)
     for name, values in expected(rows, [row for sequence in sequences for row in sequence]).items():
@@ -121,31 +159,21 @@ def test_signals_are_those_of_the_rows(
 def test_rows_of_a_batch_may_come_as_one_line(rows: list[dict[str, Any]]) -> None:
     """As under `batch_flattening`: the loader has rows one by one, the model has them one after the other."""
     apart, flattened = observer(rows), observer(rows)
-    apart.observe(batch(rows, [[0, 7, 4]]))
     one_line = batch(rows, [[0, 7, 4]])
-    flattened.observe(Batch(one_line.inputs, one_line.outputs, [[0], [7], [4]]))
+    train(apart, one_line)
+    train(flattened, replace(one_line, rows=[[0], [7], [4]]))
     for (name, one), other in zip(apart.measure(1).items(), flattened.measure(1).values(), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
 
 
-def test_a_sketch_keeps_norms(rows: list[dict[str, Any]]) -> None:
-    torch.manual_seed(0)
-    gradients = torch.randn((50, 5000)) * torch.rand(5000)
-    sketched = observer(rows)._sketched(gradients)
-    assert sketched.shape == (50, reuse.SKETCH)
-    ratio = sketched.norm(dim=1) / gradients.norm(dim=1)
-    assert ratio.mean() == pytest.approx(1, abs=0.01)
-    assert ratio.std() < 0.04
-    torch.testing.assert_close(observer(rows)._sketched(gradients), sketched)
-
-
 def test_a_perplexity_ratio_is_relative_to_the_first_measurement(rows: list[dict[str, Any]]) -> None:
+    """Where the model cannot be run before."""
     seen = observer(rows, ("perplexity_ratio",))
     trained = batch(rows, [[0], [7]])
-    seen.observe(trained)
+    train(seen, trained)
     first = seen.measure(1)["perplexity_ratio"]
     np.testing.assert_array_equal(first[np.isfinite(first)], [1, 1])
-    seen.observe(replace(trained, outputs={"logits": 0 * trained.outputs["logits"]}))
+    train(seen, trained, still=True)
     later = seen.measure(2)["perplexity_ratio"]
     loss = expected(rows, [0, 7])["loss"]
     np.testing.assert_allclose(later, np.exp(np.log(VOCABULARY) - loss), rtol=1e-5)
@@ -153,31 +181,27 @@ def test_a_perplexity_ratio_is_relative_to_the_first_measurement(rows: list[dict
 
 def test_what_is_not_finite_is_left_out_and_counted(rows: list[dict[str, Any]]) -> None:
     seen = observer(rows)
-    trained = batch(rows, [[0], [1], [7], [8]])
-    trained.outputs["logits"][0, 1] = float("nan")
-    seen.observe(trained)
+    train(seen, batch(rows, [[0], [1], [7], [8]]), spoil=(0, 1))
     signals = seen.measure(1)
     assert seen.dropped == 1
     assert all(not np.isinf(values).any() for values in signals.values())
-    assert np.isnan(signals["gradient_norm"][0])  # one row is left, and its variance is unknown
-    assert np.isfinite(signals["gradient_norm"][1])
+    assert np.isnan(signals["gradient_norm"][0])  # one row is left, and no other to pair it with
+    np.testing.assert_allclose(signals["gradient_norm"][1], expected(rows, [1, 2, 7, 8])["gradient_norm"][1], rtol=1e-4)
 
 
 def test_it_resumes_in_mid_window(rows: list[dict[str, Any]]) -> None:
     whole, killed = observer(rows), observer(rows)
     parts = [batch(rows, sequences) for sequences in ([[0], [7]], [[4, 5], [9, 10]], [[1], [2]])]
-    parts[1].outputs["logits"][0, 2] = float("nan")
     for each in (whole, killed):
-        each.observe(parts[0])
+        train(each, parts[0])
         each.measure(1)
-        each.observe(parts[1])
-        each.gather()
+        train(each, parts[1], spoil=(0, 2))
     resumed = observer(rows)
     resumed.load_state_dict(json.loads(json.dumps(killed.state_dict())))
     resumed.load_tensors(load(save(killed.tensors())))
     assert resumed.dropped == 1
     for each in (whole, resumed):
-        each.observe(parts[2])
+        train(each, parts[2])
     signals = resumed.measure(2)
     for name, values in whole.measure(2).items():
         np.testing.assert_array_equal(values, signals[name], err_msg=name)
@@ -193,11 +217,23 @@ def test_sums_of_other_signals_are_refused(rows: list[dict[str, Any]]) -> None:
 
 
 def test_a_batch_without_logits_is_refused(rows: list[dict[str, Any]]) -> None:
+    labels = batch(rows, [[0]]).labels
     with pytest.raises(RuntimeError) as error:
-        observer(rows).observe(replace(batch(rows, [[0]]), outputs={"loss": 1.0}))
+        observer(rows).observe(Batch({"labels": labels}, {"loss": 1.0}, [[0]]))
     assert str(error.value) == (
         "the loss computation gave no logits, which `hbo.signals: reuse` looks at; "
         "set `hbo.signals: probe`, or turn the fused loss off."
+    )
+
+
+def test_a_loss_that_is_not_of_the_logits_is_refused(rows: list[dict[str, Any]]) -> None:
+    seen, trained = observer(rows), batch(rows, [[0]])
+    logits = seen._context.model(trained.ids)
+    with pytest.raises(RuntimeError) as error, seen.watching():
+        seen.observe(Batch({"labels": trained.labels}, {"logits": logits}, [[0]]))
+    assert str(error.value) == (
+        "no gradient came back to the logits, from which `hbo.signals: reuse` measures; "
+        "set `hbo.signals: probe`, or remove what computes another loss."
     )
 
 
@@ -205,10 +241,10 @@ def test_long_batches_are_looked_at_in_parts(rows: list[dict[str, Any]], monkeyp
     from hbo_plugin.signals import passes
 
     whole, parts = observer(rows), observer(rows)
-    whole.observe(batch(rows, [[0, 7, 4], [9, 11, 0]]))
+    train(whole, batch(rows, [[0, 7, 4], [9, 11, 0]]))
     monkeypatch.setattr(passes, "_CHUNK", 2 * VOCABULARY)
     monkeypatch.setattr(reuse, "_MOST_PENDING", 0)
-    parts.observe(batch(rows, [[0, 7, 4], [9, 11, 0]]))
+    train(parts, batch(rows, [[0, 7, 4], [9, 11, 0]]))
     signals = parts.measure(1)
     for name, values in whole.measure(1).items():
         np.testing.assert_allclose(values, signals[name], rtol=1e-5, err_msg=name)
@@ -218,13 +254,13 @@ def test_pike_takes_datasets_with_the_same_gradients_alike_whatever_their_sizes(
     """It takes the noise off that a norm has by the rows it is one of: the source must say a norm of as many."""
     sizes = np.array([[500], [8]])
     lengths = np.full(508, 4, np.int32)
-    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side="right"))
+    trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side="right"), model=Model())
     source = Reuse(
         ("gradient_norm", "gradient_variance"), Context(trainer, Cells(("a", "b"), sizes, lengths, ("", "")))
     )
     for first in (0, 500):
         seen = batch(rows, [[0], [0], [0], [0], [1], [1], [1], [2]])  # less noise than gradient
-        source.observe(replace(seen, rows=[[first + row] for row in range(8)]))
+        train(source, replace(seen, rows=[[first + row] for row in range(8)]))
     settings = read_settings(find_settings("pike"), {})
     pike = make_method("pike", sizes, settings, RunFacts())
     pike.update(source.measure(1))

@@ -17,9 +17,6 @@ from hbo_plugin.signals.table import SIGNALS
 
 FUSED = {"liger_fused_linear_cross_entropy": True}
 FSDP2 = {"fsdp_config": {"offload_params": False}, "fsdp_version": 2}
-CLOSED_FORM = (
-    "`gradient_norm` is that of a bias at the logits, in closed form; `signals: probe` measures the whole gradient"
-)
 
 
 def chosen(cfg: dict[str, Any], *signals: str, held_out: bool = False, tied: bool = False, **keys: Any) -> Choice:
@@ -50,7 +47,7 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
     names = {source: tuple(name for name, signal in SIGNALS.items() if source in signal.sources) for source in SOURCES}
     assert set(SIGNALS) == {name for of_source in names.values() for name in of_source}
     cells = Cells(("a",), np.array([[2]]), np.ones(2, np.int32), ("",))
-    sources = Choice(names, held_out_losses=True).build(Context(None, cells))
+    sources = Choice(names, passes=True).build(Context(None, cells))
     assert {source: type(built).__name__ for source, built in sources.items()} == {
         "reuse": "Reuse",
         "probe": "Probes",
@@ -60,33 +57,38 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
 
 def test_training_batches_come_first() -> None:
     assert chosen({}, "gradient_norm", "perplexity_ratio") == Choice(
-        {"reuse": ("gradient_norm", "perplexity_ratio")}, held_out_losses=True, notes=(CLOSED_FORM,)
+        {"reuse": ("gradient_norm", "perplexity_ratio")}, passes=True
     )
     assert chosen({}, "loss", "similarity", held_out=True) == Choice(
-        {"reuse": ("loss",), "probe": ("similarity",)}, held_out_losses=True
+        {"reuse": ("loss",), "probe": ("similarity",)}, passes=True
     )
-    assert chosen({}, held_out=True) == Choice({}, held_out_losses=True)
+    assert chosen({}, held_out=True) == Choice({}, passes=True)
 
 
 def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
     asked = chosen({}, "loss", "held_out_loss", held_out=True, tied=True, signals="probe")
-    assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, held_out_losses=True)
+    assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, passes=True)
     fused = chosen(FUSED, "loss", "look_ahead")
     note = (
         "`loss` comes from passes over a sample of rows, because `liger_fused_linear_cross_entropy: true` leaves no logits "
         "of a training batch; remove it, or set `hbo.signals: probe`"
     )
-    assert fused == Choice({"probe": ("loss", "look_ahead")}, held_out_losses=True, notes=(note,))
+    assert fused == Choice({"probe": ("loss", "look_ahead")}, passes=True, notes=(note,))
+
+
+def test_gradients_need_passes_where_kernels_hide_the_layers() -> None:
+    kernels = chosen({"lora_qkv_kernel": False, "lora_mlp_kernel": True}, "gradient_norm", "loss")
+    note = (
+        "`gradient_norm` comes from passes over a sample of rows, because `lora_mlp_kernel: true` keeps the trained layers "
+        "out of sight; turn it off, or set `hbo.signals: probe`"
+    )
+    assert kernels == Choice({"probe": ("gradient_norm",), "reuse": ("loss",)}, passes=True, notes=(note,))
 
 
 def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
     signals = ("gradient_norm", "perplexity_ratio")
-    assert chosen(FSDP2, *signals, held_out=True) == Choice(
-        {"reuse": signals}, held_out_losses=True, notes=(CLOSED_FORM,)
-    )
-    assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice(
-        {"reuse": signals}, held_out_losses=False, notes=(CLOSED_FORM,)
-    )
+    assert chosen(FSDP2, *signals, held_out=True) == Choice({"reuse": signals}, passes=True)
+    assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice({"reuse": signals}, passes=False)
     for cfg in (FSDP2, {"tensor_parallel_size": 2}):
         assert chosen(cfg, "similarity").names == {"probe": ("similarity",)}
 
