@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data.load import RunData
-from hbo_plugin.data.rows import lengths
+from hbo_plugin.data.rows import lengths, trained
 from hbo_plugin.signals.padding import fetch, pad
 from hbo_plugin.signals.sources import choose
 from hbo_plugin.trainer import attach
@@ -174,7 +174,7 @@ def _laid_out(train: Dataset, counts: Sequence[int], held_out: Sequence[Rows], l
     ends = np.cumsum([0, *map(len, held_out)]).tolist()
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
     held = Dataset.from_list(_together(held_out))
-    cells = Cells(names, sizes, lengths(train), ())
+    cells = Cells(names, sizes, lengths(train), trained(train), ())
     same = dict(zip(names, names, strict=True))
     return RunData(train, cells, held, ranges, lengths(held), same, same)
 

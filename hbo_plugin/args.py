@@ -45,8 +45,10 @@ class HBOConfig(BaseModel):
         f"{PublishedHboSettings().temperature:g}.",
     )
     update_every: _Count = Field(default=100, description="Optimizer steps between two updates of the weights.")
-    unit: Literal["row", "token"] = Field(
-        default="row", description="What weights are shares of: rows, as in the paper, or tokens."
+    unit: Literal["row", "token", "trained_token"] = Field(
+        default="row",
+        description="What weights are shares of: rows, as in the paper; tokens; or tokens that the model learns to predict, "
+        "without masked prompts.",
     )
     signals: Literal["auto", "reuse", "probe"] = Field(
         default="auto",

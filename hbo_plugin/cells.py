@@ -15,12 +15,14 @@ class Cells:
         names: one name a dataset.
         sizes: rows of each cell, int64[datasets, levels]; level 0 is the easiest.
         lengths: tokens of each row of the training set, int32[rows].
+        trained: tokens of each row that the model learns to predict, int32[rows].
         fingerprints: a digest of each dataset's rows in their order, so that a resumed run can tell other data.
     """
 
     names: tuple[str, ...]
     sizes: NDArray[np.int64]
     lengths: NDArray[np.int32]
+    trained: NDArray[np.int32]
     fingerprints: tuple[str, ...]
 
     @property
@@ -33,12 +35,16 @@ class Cells:
         """One past the last row of each cell, int64[datasets * levels]."""
         return np.cumsum(self.sizes.ravel())
 
-    @cached_property
-    def mean_lengths(self) -> NDArray[np.float64]:
-        """Mean tokens of the rows of each cell, float64[datasets * levels]; 1 for a cell without rows."""
-        tokens = np.concatenate([[0], self.lengths.cumsum(dtype=np.int64)])
+    def mean(self, of_rows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The mean over the rows of each cell of a number that each row has, int32[rows]; 1 where that is 0.
+
+        Returns:
+            float64[datasets * levels].
+        """
+        total = np.concatenate([[0], of_rows.cumsum(dtype=np.int64)])
         sizes = self.sizes.ravel()
-        return np.where(sizes, (tokens[self.ends] - tokens[self.ends - sizes]) / np.maximum(sizes, 1), 1.0)
+        sums = total[self.ends] - total[self.ends - sizes]
+        return np.where(sums, sums / np.maximum(sizes, 1), 1.0)
 
     def rows(self, cell: int) -> range:
         """The rows of a cell, numbered as in the training set."""

@@ -149,7 +149,7 @@ class State:
 
     Attributes:
         step: optimizer steps made.
-        unit: what the weights are shares of, `row` or `token`.
+        unit: what the weights are shares of, as `hbo.unit` has it.
         weights: what the stream is drawn with; they sum to 1.
         rows: rows there are.
         rows_trained: rows trained on so far.

@@ -211,7 +211,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         ("ema_decay", 1, "less than 1; change it, or remove it for the default of `0.5`"),
         ("seed", -1, "greater than or equal to 0; change it"),
         ("seed", 2**63, f"less than {2**63}; change it"),
-        ("unit", "sample", "`row` or `token`; change it, or remove it for the default of `row`"),
+        ("unit", "sample", "`row`, `token` or `trained_token`; change it, or remove it for the default of `row`"),
         ("record_rows", "perhaps", "a valid boolean; change it, or remove it for the default of `false`"),
         (
             "max_epochs",

@@ -17,7 +17,7 @@ from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
 from hbo_plugin.methods.parameters import parameters
 from hbo_plugin.training.balancer import Balancer
 
-CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), ("x", "y"))
+CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), np.ones(81, np.int32), ("x", "y"))
 
 NUMBERS = st.sampled_from([0, 1, -1, 0.5, 2, 1e-300, 1e300, 1e9, 2**63, float("nan"), float("inf"), 5e-324])
 LEAVES = NUMBERS | JSON

@@ -64,18 +64,17 @@ class _Together:
 
     rows: Dataset
     lengths: NDArray[np.int32]
+    trained: NDArray[np.int32]
 
     @classmethod
     def of(cls, parts: Sequence[Prepared]) -> "_Together":
-        return cls(
-            read([file for part in parts for file in part.files]), np.concatenate([part.lengths for part in parts])
-        )
+        counts = (np.concatenate(each) for each in ([part.lengths for part in parts], [part.trained for part in parts]))
+        return cls(read([file for part in parts for file in part.files]), *counts)
 
-    def select(self, chosen: Iterable[NDArray[np.int64]]) -> tuple[Dataset, NDArray[np.int32]]:
-        """These rows, and their lengths."""
+    def select(self, chosen: Iterable[NDArray[np.int64]]) -> "_Together":
         # All at once: each `select` of a Dataset looks at every row that it is given.
         order = np.concatenate([*chosen])
-        return self.rows.select(order), self.lengths[order]
+        return _Together(self.rows.select(order), self.lengths[order], self.trained[order])
 
 
 def load(cfg: Any, config: HBOConfig) -> RunData:
@@ -110,8 +109,8 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
             sets[name] = first + out
         first += counts[name]
     together = _Together.of(parts)
-    train, lengths = together.select(chosen)
-    cells = Cells(tuple(names), np.array(sizes), lengths, tuple(fingerprints))
+    train = together.select(chosen)
+    cells = Cells(tuple(names), np.array(sizes), train.lengths, train.trained, tuple(fingerprints))
     if tests:
         ends = np.cumsum([0, *(len(part.lengths) for part in tested)])
         sets = {name: np.arange(*ends[index : index + 2]) for index, name in enumerate(tests)}
@@ -120,7 +119,7 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
     written = metric_names([*names, *sets])
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
-    return RunData(train, cells, held_out, ranges, held_out_lengths, written, tied, raw_rows, notes)
+    return RunData(train.rows, cells, held_out, ranges, held_out_lengths, written, tied, raw_rows, notes)
 
 
 def _held_out(
@@ -129,10 +128,10 @@ def _held_out(
     """The rows of all held-out sets together, their lengths, int32[rows], and which of them are of which set."""
     if not sets:
         return None, np.empty(0, np.int32), {}
-    held_out, lengths = rows.select(sets.values())
-    options.check_packed_evaluation(cfg, lengths)
+    held_out = rows.select(sets.values())
+    options.check_packed_evaluation(cfg, held_out.lengths)
     ends = np.cumsum([0, *map(len, sets.values())]).tolist()
-    return held_out, lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}
+    return held_out.rows, held_out.lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}
 
 
 def _prepare(
@@ -162,7 +161,7 @@ def _refuse_untrainable(name: str, part: Prepared) -> None:
             f"without a token to train on; change that, or remove it."
         )
         raise ValueError(msg)
-    if part.without_answer == rows:
+    if not part.trained.any():
         msg = (
             f"dataset `{name}` has no token to train on in any of its {rows} rows: every label is masked. "
             f"Check its `type`, `train_on_inputs` and `roles_to_train`, or remove it."
@@ -180,9 +179,9 @@ def _notes(name: str, part: Prepared, scores: NDArray[np.float64], *, asked: int
         )
     elif count > part.raw_rows:
         notes.append(f"dataset `{name}`: Axolotl split {part.raw_rows} rows into {count}")
-    if part.without_answer:
+    if without := int((part.trained == 0).sum()):
         notes.append(
-            f"dataset `{name}`: {part.without_answer} of {len(part.lengths)} rows have no token to train on, "
+            f"dataset `{name}`: {without} of {len(part.lengths)} rows have no token to train on, "
             f"because every label is masked"
         )
     if missing := int(np.isnan(scores).sum()):

@@ -29,7 +29,7 @@ COLUMN = "hbo_difficulty"
 """Carries a column of the user's data through Axolotl's tokenising."""
 
 _ABOUT = "hbo.json"
-_LENGTHS = "lengths.npy"
+_COUNTS = "tokens.npy"
 _LISTS = ("datasets", "test_datasets")
 _DATA = {
     ".arrow", ".bz2", ".csv", ".gz", ".json", ".jsonl", ".parquet", ".py", ".tar", ".tsv", ".txt", ".xz", ".zip", ".zst",
@@ -43,15 +43,15 @@ class Prepared:
     Attributes:
         files: Arrow files that hold them, in Axolotl's order.
         lengths: tokens of each row, int32[rows].
+        trained: tokens of each that the model learns to predict, int32[rows].
         digest: of the rows.
-        without_answer: how many have no token to train on.
         raw_rows: how many rows they were made of.
     """
 
     files: tuple[Path, ...]
     lengths: NDArray[np.int32]
+    trained: NDArray[np.int32]
     digest: str
-    without_answer: int
     raw_rows: int
 
     @cached_property
@@ -113,12 +113,11 @@ class Preparer:
         if rows is not made or not any(draft.iterdir()):  # of other types than Axolotl saved, or found on a hub
             shutil.rmtree(draft)
             rows.save_to_disk(str(draft / "rows"))
-        np.save(draft / _LENGTHS, tokenised.lengths(rows))
+        np.save(draft / _COUNTS, np.stack([tokenised.lengths(rows), tokenised.trained(rows)]))
         about = {
             "sources": sources,
             "files": {str(file.relative_to(draft)): file.stat().st_size for file in _files_in(draft)},
             "digest": tokenised.digest(rows),
-            "without_answer": tokenised.without_answer(rows),
             "raw_rows": raw_rows,
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
@@ -215,8 +214,8 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
 
 def _open(folder: Path, about: Mapping[str, Any]) -> Prepared:
     files = tuple(folder / file for file in about["files"] if Path(file).match("data-*.arrow"))
-    counts = {key: int(about[key]) for key in ("without_answer", "raw_rows")}
-    return Prepared(files, np.load(folder / _LENGTHS), str(about["digest"]), **counts)
+    lengths, trained = np.load(folder / _COUNTS)
+    return Prepared(files, lengths, trained, str(about["digest"]), int(about["raw_rows"]))
 
 
 def _no_column(column: str, name: str, present: Sequence[str]) -> ValueError:

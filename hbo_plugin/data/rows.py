@@ -77,18 +77,16 @@ def lengths(dataset: Dataset) -> NDArray[np.int32]:
     return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
 
 
-def without_answer(dataset: Dataset) -> int:
-    """Rows without one token that the model learns to predict; the first token of a row is never predicted."""
-    count = 0
+def trained(dataset: Dataset) -> NDArray[np.int32]:
+    """Tokens of each row that the model learns to predict, int32[rows]; the first token of a row is never predicted."""
+    parts = [np.empty(0, np.int32)]
     for batch in _batches(dataset, "labels"):
         values = batch["labels"].combine_chunks()
-        ends = np.cumsum(pc.list_value_length(values).to_numpy(), dtype=np.int64)
-        trained = np.asarray(values.flatten()) != IGNORED
-        starts = np.concatenate([[0], ends[:-1]])[np.diff(ends, prepend=0) > 0]
-        trained[starts] = False
-        sums = np.concatenate([[0], np.cumsum(trained)])
-        count += int((np.diff(sums[np.concatenate([[0], ends])]) == 0).sum())
-    return count
+        ends = np.concatenate([[0], np.cumsum(pc.list_value_length(values).to_numpy(), dtype=np.int64)])
+        learned = np.asarray(values.flatten()) != IGNORED
+        learned[ends[:-1][np.diff(ends) > 0]] = False
+        parts.append(np.diff(np.concatenate([[0], np.cumsum(learned)])[ends]))
+    return np.concatenate(parts).astype(np.int32)
 
 
 def digest(dataset: Dataset) -> str:

@@ -19,7 +19,7 @@ class RunFacts:
         names: the datasets' names, in order.
         seed: of the run, 0 or more.
         batch: rows of an optimizer step.
-        unit: what weights are shares of, `row` or `token`.
+        unit: what weights are shares of, as `hbo.unit` has it.
         update_every: optimizer steps between two updates.
         gradient_rows: rows of a dataset that its gradients are measured on; all rows where it has fewer.
     """

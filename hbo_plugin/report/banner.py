@@ -47,7 +47,7 @@ class Banner:
         levels: a dataset.
         difficulty: what levels are cut by.
         datasets: one line each.
-        unit: what weights are shares of, `row` or `token`.
+        unit: what weights are shares of, as `hbo.unit` has it.
         signals: what the weights follow, by where it comes from; nothing where they are fixed.
         update_every: steps between changes of the weights.
         step: optimizer steps made so far; above 0 the run resumes.
@@ -103,7 +103,7 @@ class Banner:
         return f"Resumes at step {self.step:,} of {self.steps:,}." if self.step else f"Trains for {self.steps:,} steps."
 
     def _weights(self) -> str:
-        shares = f"Weights are shares of {self.unit}s"
+        shares = f"Weights are shares of {self.unit.replace('_', ' ')}s"
         followed = [f"{', '.join(names)} from {source}" for source, names in self.signals.items() if names]
         if not followed:
             return f"{shares}, and they are fixed."

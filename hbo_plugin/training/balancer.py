@@ -43,10 +43,11 @@ class Balancer:
         laps = np.repeat(config.epochs_of(cells.names), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
-        self._cost = cells.mean_lengths if window else np.ones(self._sizes.size)
+        self._cost = cells.mean(cells.lengths) if window else np.ones(self._sizes.size)
         """What a row of each cell takes of the total, float64[datasets * levels]."""
         self.unit = config.unit
-        self._unit = cells.mean_lengths if config.unit == "token" else np.ones(self._sizes.size)
+        of_rows = {"row": np.ones_like(cells.lengths), "token": cells.lengths, "trained_token": cells.trained}
+        self._unit = cells.mean(of_rows[config.unit])
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
         self._seed = seed
         self.method_name = config.method
@@ -54,7 +55,9 @@ class Balancer:
         self.rows_trained = np.zeros(self._sizes.size, np.int64)
         """Rows trained on, int64[datasets * levels]."""
         self.tokens = np.zeros(self._sizes.size, np.int64)
-        """Tokens trained on, int64[datasets * levels]."""
+        """Tokens of these rows, int64[datasets * levels]."""
+        self.trained_tokens = np.zeros(self._sizes.size, np.int64)
+        """Of these, those that the model learns to predict, int64[datasets * levels]."""
         self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
         """Cells whose weight the repetition cap lowers, bool[datasets * levels]."""
         self.changed: list[str] = []
@@ -76,8 +79,8 @@ class Balancer:
         """Count the rows of a step that was made, int64[rows of the step]."""
         cell = self.cells.of(rows)
         self.rows_trained += np.bincount(cell, minlength=self.rows_trained.size)
-        lengths = self.cells.lengths[rows]
-        self.tokens += np.bincount(cell, weights=lengths, minlength=self.rows_trained.size).astype(np.int64)
+        for counted, of_rows in ((self.tokens, self.cells.lengths), (self.trained_tokens, self.cells.trained)):
+            counted[:] += np.bincount(cell, weights=of_rows[rows], minlength=counted.size).astype(np.int64)
 
     def update(self, signals: dict[str, NDArray[np.float64]], head: int) -> None:
         """Give signals to the method; its new weights take force at the position `head`."""
@@ -118,7 +121,7 @@ class Balancer:
                 break
 
     def weights(self) -> NDArray[np.float64]:
-        """The newest weights, as shares of rows or of tokens, whatever `unit` is; float64[datasets, levels]."""
+        """The newest weights, as shares of what `unit` says; float64[datasets, levels]."""
         shares = self.mixture.weights(self._in_force_from) * self._unit
         shares /= shares.sum()
         return shares.reshape(self.cells.sizes.shape)
@@ -134,6 +137,7 @@ class Balancer:
             "method_state": self.method.state_dict(),
             "rows_trained": self.rows_trained.tolist(),
             "tokens": self.tokens.tolist(),
+            "trained_tokens": self.trained_tokens.tolist(),
             "capped": self.capped.tolist(),
             "in_force_from": self._in_force_from,
             "drawn": self._drawn.tolist(),
@@ -174,6 +178,7 @@ class Balancer:
         self.method.load_state_dict(state["method_state"])
         self.rows_trained = np.array(state["rows_trained"], np.int64)
         self.tokens = np.array(state["tokens"], np.int64)
+        self.trained_tokens = np.array(state["trained_tokens"], np.int64)
         self.capped = np.array(state["capped"], np.bool_)
         self._in_force_from = state["in_force_from"]
         self._drawn = np.array(state["drawn"], np.int64)

@@ -141,6 +141,7 @@ class Journal:
             "weights": balancer.weights(),
             "rows_trained": balancer.rows_trained.reshape(shape),
             "tokens": balancer.tokens.reshape(shape),
+            "trained_tokens": balancer.trained_tokens.reshape(shape),
             "rows": self._cells.sizes,
             "capped": balancer.capped.reshape(shape),
         }
@@ -176,12 +177,13 @@ class Journal:
         """What goes to the loggers and into `trainer_state.json`: per dataset, and per level where that is asked for."""
         balancer, cells, scalars = self._balancer, self._cells, {}
         weights, shape = balancer.weights(), cells.sizes.shape
-        rows, tokens = (counts.reshape(shape).sum(axis=1) for counts in (balancer.rows_trained, balancer.tokens))
+        counted = {"row": balancer.rows_trained, "token": balancer.tokens, "trained_token": balancer.trained_tokens}
+        counts = {unit: of_cells.reshape(shape).sum(axis=1) for unit, of_cells in counted.items()}
         for index, name in enumerate(self._names):
             scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
-            scalars[f"hbo/share/row/{name}"] = float(rows[index] / max(1, rows.sum()))
-            scalars[f"hbo/share/token/{name}"] = float(tokens[index] / max(1, tokens.sum()))
-            scalars[f"hbo/epochs/{name}"] = float(rows[index] / cells.sizes[index].sum())
+            for unit, count in counts.items():
+                scalars[f"hbo/share/{unit}/{name}"] = float(count[index] / max(1, count.sum()))
+            scalars[f"hbo/epochs/{name}"] = float(counts["row"][index] / cells.sizes[index].sum())
             there = np.where(cells.sizes[index] > 0, weights[index], np.nan)
             scalars |= self._levels(f"hbo/level_weight/{name}", there)
         scalars["hbo/capped_levels"] = float(balancer.capped.sum())

@@ -44,6 +44,7 @@ class _State(BaseModel):
     method_state: dict[str, Any]
     rows_trained: list[Count]
     tokens: list[Count]
+    trained_tokens: list[Count]
     capped: list[bool]
     batcher: dict[str, Any]
     in_force_from: Count
@@ -58,7 +59,8 @@ class _State(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> _State:
-        cells = {len(counts) for counts in (self.rows_trained, self.tokens, self.capped, self.drawn)}
+        counted = (self.rows_trained, self.tokens, self.trained_tokens, self.capped, self.drawn)
+        cells = {len(counts) for counts in counted}
         if len(cells) > 1 or len(self.fingerprints) != len(self.datasets):
             msg = "it has not one entry for each cell and dataset"
             raise ValueError(msg)

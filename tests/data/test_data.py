@@ -37,7 +37,7 @@ def test_ties_keep_the_order_of_the_data() -> None:
 
 
 def test_cells_know_their_rows() -> None:
-    cells = Cells(("a", "b"), np.array([[2, 3], [1, 4]]), np.ones(10, np.int32), ("", ""))
+    cells = Cells(("a", "b"), np.array([[2, 3], [1, 4]]), np.ones(10, np.int32), np.ones(10, np.int32), ("", ""))
     assert [list(cells.rows(cell)) for cell in range(4)] == [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
     assert [list(cells.dataset_rows(dataset)) for dataset in range(2)] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert cells.of(np.arange(10)).tolist() == [0, 0, 1, 1, 1, 2, 3, 3, 3, 3]

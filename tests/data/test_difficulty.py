@@ -18,7 +18,7 @@ from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
-from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, typed, without_answer
+from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, trained, typed
 
 BOS = 0
 
@@ -41,7 +41,7 @@ def scorer(model: Path, cache: Path, kind: str) -> Scorer:
 
 def prepared(count: int = 12) -> Prepared:
     data = rows(count)
-    made = Prepared((), lengths(data), digest(data), without_answer=1, raw_rows=count)
+    made = Prepared((), lengths(data), trained(data), digest(data), raw_rows=count)
     made.__dict__["rows"] = data  # which it would read from files
     return made
 
@@ -189,11 +189,13 @@ def test_a_copied_model_is_not_scored_again_and_a_changed_one_is(
         scorer(copied, cache, "loss").score(prepared(), "x")
 
 
-def test_rows_without_an_answer_are_counted() -> None:
+def test_tokens_that_are_learned_are_counted() -> None:
+    """The first token of a row is never predicted."""
     first_only = {"input_ids": [[5, 6, 7], [5], [], [5, 6]], "labels": [[5, -100, -100], [5], [], [-100, 6]]}
-    assert without_answer(rows()) == 1
-    assert without_answer(Dataset.from_dict(first_only)) == 3  # the first token is never predicted
-    assert without_answer(rows().select([])) == 0
+    assert trained(Dataset.from_dict(first_only)).tolist() == [0, 0, 0, 1]
+    expected = [sum(label >= 0 for label in labels[1:]) for labels in rows()["labels"]]
+    assert trained(rows()).tolist() == expected
+    assert trained(rows().select([])).tolist() == []
 
 
 def test_integers_have_the_same_width_in_every_dataset() -> None:

@@ -19,7 +19,7 @@ def source() -> SignalSource:
     (code,) = re.findall(r"^```python\n(\"\"\"Seen.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     module: Any = ModuleType("seen")
     exec(code, module.__dict__)  # noqa: S102 that it runs is what is tested
-    cells = Cells(("a", "b"), np.array([[2, 2], [1, 1]]), np.full(6, 5, np.int32), ("", ""))
+    cells = Cells(("a", "b"), np.array([[2, 2], [1, 1]]), np.full(6, 5, np.int32), np.full(6, 5, np.int32), ("", ""))
     made: SignalSource = module.Seen(("seen",), Context(None, cells))
     return made
 

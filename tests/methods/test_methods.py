@@ -440,6 +440,6 @@ def test_a_method_whose_weights_are_no_distribution_is_stopped_by_name(monkeypat
     a_module(monkeypatch, Mine=Mine)
     config = HBOConfig.model_validate({"method": "their_methods.Mine"})
     sizes = np.array([[3, 4]])
-    cells = Cells(("a",), sizes, np.ones(7, np.int32), ("x",))
+    cells = Cells(("a",), sizes, np.ones(7, np.int32), np.ones(7, np.int32), ("x",))
     with pytest.raises(ValueError, match=r"`their_methods\.Mine` gave weights whose sum is `2`, but it"):
         Balancer(cells, config, config.make_method(sizes, ("a",), seed=0, batch=4), seed=0, total=7)

@@ -63,7 +63,7 @@ class Model(nn.Module):
 def observer(rows: list[dict[str, Any]], names: tuple[str, ...] = REUSABLE, *, side: str = "right") -> Reuse:
     lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
     trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side=side), model=Model())
-    cells = Cells(("a", "b"), SIZES, lengths, ("", ""))
+    cells = Cells(("a", "b"), SIZES, lengths, lengths, ("", ""))
     return Reuse(names, Context(trainer, cells, passes=False, gradient_rows=8))
 
 
@@ -256,7 +256,7 @@ def test_pike_takes_datasets_with_the_same_gradients_alike_whatever_their_sizes(
     lengths = np.full(508, 4, np.int32)
     trainer = SimpleNamespace(processing_class=SimpleNamespace(padding_side="right"), model=Model())
     source = Reuse(
-        ("gradient_norm", "gradient_variance"), Context(trainer, Cells(("a", "b"), sizes, lengths, ("", "")))
+        ("gradient_norm", "gradient_variance"), Context(trainer, Cells(("a", "b"), sizes, lengths, lengths, ("", "")))
     )
     for first in (0, 500):
         seen = batch(rows, [[0], [0], [0], [0], [1], [1], [1], [2]])  # less noise than gradient

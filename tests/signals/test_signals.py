@@ -55,7 +55,7 @@ def trainer(model: Any) -> Any:
 def probes(trainer: Any) -> Callable[..., Probes]:
     """A function that makes probes of these signals; keywords replace what the context says."""
     lengths = np.array([len(row["input_ids"]) for row in trainer.train_dataset], np.int32)
-    cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), lengths, ("", ""))
+    cells = Cells(("a", "b"), np.array([[8, 8], [4, 4]]), lengths, lengths, ("", ""))
     context = Context(trainer, cells, seed=3, gradient_rows=100, forward_rows=100)
     return lambda *names, **changes: Probes(names, replace(context, **changes))
 
@@ -136,7 +136,7 @@ def test_gradient_variance(trainer: Any) -> None:
     """With rows of one length and a part for each row, the parts' variance is that of the rows."""
     rows = [{"input_ids": [4 + row, 9, 30 + 2 * row], "labels": [-100, 9, 30 + 2 * row]} for row in range(12)]
     trainer.train_dataset = Dataset.from_list(rows)
-    cells = Cells(("a", "b"), np.array([[8], [4]]), np.full(12, 3, np.int32), ("", ""))
+    cells = Cells(("a", "b"), np.array([[8], [4]]), np.full(12, 3, np.int32), np.full(12, 3, np.int32), ("", ""))
     source = Probes(["gradient_variance"], Context(trainer, cells, seed=3, gradient_rows=8))
     found = source.measure(1)["gradient_variance"]
     for part, variance in zip((rows[:8], rows[8:]), found, strict=True):
@@ -266,7 +266,7 @@ def test_what_is_not_finite_is_left_out_and_counted(trainer: Any, probes: Callab
 def test_a_cell_without_rows_is_not_measured(trainer: Any, probes: Callable[..., Probes]) -> None:
     """A dataset may have fewer rows than levels."""
     lengths = np.array([len(row["input_ids"]) for row in trainer.train_dataset], np.int32)
-    cells = Cells(("a", "b"), np.array([[16, 0], [4, 4]]), lengths, ("", ""))
+    cells = Cells(("a", "b"), np.array([[16, 0], [4, 4]]), lengths, lengths, ("", ""))
     source = probes("loss", "perplexity_ratio", cells=cells)
     source.begin(0)
     for name, values in source.measure(1).items():

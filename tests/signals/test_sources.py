@@ -46,7 +46,7 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
 
     names = {source: tuple(name for name, signal in SIGNALS.items() if source in signal.sources) for source in SOURCES}
     assert set(SIGNALS) == {name for of_source in names.values() for name in of_source}
-    cells = Cells(("a",), np.array([[2]]), np.ones(2, np.int32), ("",))
+    cells = Cells(("a",), np.array([[2]]), np.ones(2, np.int32), np.ones(2, np.int32), ("",))
     sources = Choice(names, passes=True).build(Context(None, cells))
     assert {source: type(built).__name__ for source, built in sources.items()} == {
         "reuse": "Reuse",
@@ -168,7 +168,9 @@ def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None
     def run(rank: int, ranks: int) -> tuple[int, Any]:
         accelerator = SimpleNamespace(device="cpu", reduce=reduce)
         context = Context(
-            trainer, Cells(("a", "b"), np.array([[5], [4]]), lengths, ("", "")), Ranks(rank, ranks, accelerator)
+            trainer,
+            Cells(("a", "b"), np.array([[5], [4]]), lengths, lengths, ("", "")),
+            Ranks(rank, ranks, accelerator),
         )
         passes.clear()
         passed = pass_over(context, Dataset.from_list(rows), np.arange(9), lengths, ("loss",))

@@ -120,7 +120,7 @@ def repeats(seed: int, *, packed: bool, swings: bool, replacement: bool = False)
     """Train on nothing; how often every row was given, int64[rows]."""
     lengths = np.random.default_rng(seed).integers(20, 200, SIZES.sum()).astype(np.int32)
     names = ("a", "b", "c")
-    cells = Cells(names, SIZES, lengths, names)
+    cells = Cells(names, SIZES, lengths, lengths, names)
     method = {"method": "random", "temperature": float("inf"), "spread": 100} if swings else {"method": "uniform"}
     config = HBOConfig.model_validate({**method, "max_epochs": 3, "replacement": replacement, "levels": 1})
     # A bin holds some 5 rows.

@@ -21,7 +21,7 @@ def balancer(sizes: list[list[int]], total: int = 1000, **keys: Any) -> Balancer
     """A balancer of datasets of these sizes, under `max_epochs: null` unless the keys say otherwise."""
     counts = np.array(sizes)
     names = tuple("abc"[: len(counts)])
-    cells = Cells(names, counts, np.ones(counts.sum(), np.int32), names)
+    cells = Cells(names, counts, np.ones(counts.sum(), np.int32), np.ones(counts.sum(), np.int32), names)
     config = HBOConfig.model_validate({"max_epochs": None, **keys})
     return Balancer(cells, config, config.make_method(counts, names, seed=3, batch=4), seed=3, total=total)
 

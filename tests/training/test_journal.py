@@ -31,7 +31,9 @@ SIGNALS = {"gradient_norm": 1, "perplexity_ratio": 2}
 def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
     """The journal of a run on datasets of two levels after an update, with `log_levels: true`."""
     count = len(names)
-    cells = Cells(tuple(names), np.full((count, 2), 5), np.ones(10 * count, np.int32), tuple(names))
+    cells = Cells(
+        tuple(names), np.full((count, 2), 5), np.ones(10 * count, np.int32), np.ones(10 * count, np.int32), tuple(names)
+    )
     config = HBOConfig(levels=2)
     method = config.make_method(cells.sizes, cells.names, seed=3, batch=4)
     balancer = Balancer(cells, config, method, seed=3, total=100)

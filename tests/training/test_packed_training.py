@@ -89,10 +89,11 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
     assert rates[steps] < rates[1] / 50
 
 
-def test_token_weights_are_shares_of_tokens(packed: Any) -> None:
-    hbo = {"method": "uniform", "unit": "token", "levels": 1, "max_epochs": None}
+@pytest.mark.parametrize(("unit", "counted"), [("token", "tokens"), ("trained_token", "trained_tokens")])
+def test_token_weights_are_shares_of_tokens(packed: Any, unit: str, counted: str) -> None:
+    hbo = {"method": "uniform", "unit": unit, "levels": 1, "max_epochs": None}
     last = read_trace(train(packed(hbo, max_steps=30)))[-1]
-    tokens = {name: sum(cells) for name, cells in last["tokens"].items()}
+    tokens = {name: sum(cells) for name, cells in last[counted].items()}
     rows = {name: sum(cells) for name, cells in last["rows_trained"].items()}
     for name, count in tokens.items():
         assert sum(last["weights"][name]) == pytest.approx(1 / 3)

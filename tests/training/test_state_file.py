@@ -29,7 +29,7 @@ TENSORS = {
 
 def trained() -> dict[str, Any]:
     """The state of a run after two updates."""
-    cells = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), ("x", "y"))
+    cells = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), np.ones(81, np.int32), ("x", "y"))
     config = HBOConfig(levels=2)
     balancer = Balancer(
         cells, config, config.make_method(cells.sizes, cells.names, seed=3, batch=4), seed=3, total=1000

@@ -50,6 +50,7 @@ def test_every_scalar_reaches_the_log(make_config: Any) -> None:
         assert {f"hbo/weight/{name}", f"hbo/epochs/{name}"} <= last.keys()
         assert 0 <= last[f"hbo/share/row/{name}"] <= 1
         assert 0 <= last[f"hbo/share/token/{name}"] <= 1
+        assert 0 <= last[f"hbo/share/trained_token/{name}"] <= 1
         assert last[f"hbo/signal/gradient_norm/{name}"] > 0
         assert last[f"hbo/signal/perplexity_ratio/{name}"] > 0
         assert history(folder, f"eval_{name}_loss")[0] > 0
