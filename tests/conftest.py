@@ -50,9 +50,12 @@ def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[...,
 
 
 @pytest.fixture(autouse=True)
-def _no_plugins_left() -> Iterator[None]:
-    """Axolotl keeps its plugins for the life of the process."""
+def _nothing_left_of_a_run() -> Iterator[None]:
+    """Axolotl keeps its plugins for the life of the process, and sets environment variables that the next run reads."""
+    before = dict(os.environ)
     yield
+    os.environ.clear()
+    os.environ.update(before)
     base = sys.modules.get("axolotl.integrations.base")
     if base is not None:
         base.PluginManager._instance = None
