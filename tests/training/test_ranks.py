@@ -156,7 +156,10 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
 
 @pytest.mark.parametrize(
     ("ranks", "hbo"),
-    [(1, {"signals": "probe", "reward": {"global": "similarity", "local": "entropy"}}), (2, {})],
+    [
+        (1, {"signals": "probe", "reward": {"global": "similarity", "local": "entropy"}}),
+        (2, {"reward": {"global": "loss", "local": "perplexity_ratio"}}),
+    ],
 )
 def test_two_processes_are_one_rank(shared: Any, tmp_path: Path, ranks: int, hbo: dict[str, Any]) -> None:
     """Tensor parallelism: passes of the model and their sums, then signals from the training batches."""
