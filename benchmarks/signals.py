@@ -158,9 +158,13 @@ def _compared(
                 probed.append({signal: np.mean([each[signal] for each in samples], axis=0) for signal in SHARED})
     agreements = []
     for signal in SHARED:
-        pairs = [(ours[signal].ravel(), theirs[signal].ravel()) for ours, theirs in zip(reused, probed, strict=True)]
-        correlation = [float(np.corrcoef(pair)[0, 1]) for pair in pairs]
-        agreements.append(
-            Agreement(name, signal, correlation, [float(np.median(ours / theirs)) for ours, theirs in pairs])
-        )
+        correlation, ratio = [], []
+        for ours, theirs in zip(reused, probed, strict=True):
+            both = np.isfinite(ours[signal]) & np.isfinite(
+                theirs[signal]
+            )  # of a cell that was not drawn, nothing is known
+            pair = ours[signal][both], theirs[signal][both]
+            correlation.append(float(np.corrcoef(pair)[0, 1]))
+            ratio.append(float(np.median(pair[0] / pair[1])))
+        agreements.append(Agreement(name, signal, correlation, ratio))
     return agreements
