@@ -40,6 +40,18 @@ def comparison() -> str:
     return _table(("method", "eight tasks", "and a dataset of noise", "time that hbo took"), rows)
 
 
+def starting() -> str:
+    """How soon a run starts."""
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for row in _measured("start.json")["rows"]:
+        cases.setdefault(row["case"], []).append(row)
+    rows = (
+        (case, f"{off['cpu']:.1f} s", f"{on['cpu']:.1f} s", _times(on["cpu"] / off["cpu"]))
+        for case, (off, on) in cases.items()
+    )
+    return _table(("rows", "Axolotl alone", "hbo", "hbo over Axolotl"), rows)
+
+
 def draws() -> str:
     """How fast each sampler draws from ten million rows."""
     case = "draws, batch 256, new weights every 1,024, 10,000,000 rows"
@@ -84,7 +96,7 @@ def overhead() -> str:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "evidence.md": (comparison,),
-    "speed.md": (draws, packing, overhead),
+    "speed.md": (draws, packing, overhead, starting),
 }
 """The tables of each page."""
 
