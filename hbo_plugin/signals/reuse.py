@@ -114,12 +114,19 @@ class Reuse(SignalSource):
         self._seen = values, owners, rows
         if self._of_gradients:
             self._layers.expect(whose, len(rows), labels.device)
-            logits.register_hook(partial(self._find_scale, at, targets, values[0]))
+            loss = batch.outputs.get("loss")
+            if loss is not None and loss.requires_grad:
+                loss.register_hook(partial(self._scale_of_loss, loss.detach(), values[0]))
+            logits.register_hook(partial(self._scale_of_logits, at, targets, values[0]))
 
-    def _find_scale(
+    def _scale_of_loss(self, loss: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Not exact where the loss has other parts; but DeepSpeed's ZeRO 3 hands out logits that nothing comes back to."""
+        self._scale = gradient * loss / losses.nansum()
+
+    def _scale_of_logits(
         self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """The gradient of a token's loss by the logit of that token is its probability - 1."""
+        """The gradient of a token's loss by the logit of that token is its probability - 1. Comes after that of the loss."""
         passed, own = gradient.flatten(0, 1)[at, targets].float(), torch.expm1(-losses)
         known = own.isfinite()  # a row that is not must not spoil the others
         self._scale = torch.where(known, passed, 0).sum() / torch.where(known, own, 0).sum()

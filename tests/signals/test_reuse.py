@@ -88,8 +88,18 @@ def batch(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool =
     return Trained(ids, labels, sequences)
 
 
-def train(seen: Reuse, trained: Trained, *, spoil: tuple[int, int] | None = None, still: bool = False) -> None:
-    """Run a micro-batch forward and backward; the logits at one place may be spoilt, or all be made equal."""
+def train(
+    seen: Reuse,
+    trained: Trained,
+    *,
+    spoil: tuple[int, int] | None = None,
+    still: bool = False,
+    apart: bool = False,
+) -> None:
+    """Run a micro-batch forward and backward.
+
+    The logits at one place may be spoilt, all be made equal, or stand apart from the loss.
+    """
     model = seen._context.model
     with seen.watching():
         logits = model(trained.ids) * (0 if still else 1)
@@ -97,11 +107,10 @@ def train(seen: Reuse, trained: Trained, *, spoil: tuple[int, int] | None = None
             hole = torch.zeros((*logits.shape[:2], 1))
             hole[spoil] = float("nan")
             logits = logits + hole
-        seen.observe(Batch({"labels": trained.labels}, {"logits": logits}, trained.rows))
-        losses = functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), trained.labels[:, 1:].flatten(), reduction="sum"
-        )
-        (SCALE * losses).backward()
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), trained.labels[:, 1:].flatten())
+        outputs = {"loss": loss, "logits": logits + 0} if apart else {"logits": logits}
+        seen.observe(Batch({"labels": trained.labels}, outputs, trained.rows))
+        (SCALE * loss).backward()
     model.zero_grad()
     seen.gather()
 
@@ -164,6 +173,13 @@ def test_rows_of_a_batch_may_come_as_one_line(rows: list[dict[str, Any]]) -> Non
     train(flattened, replace(one_line, rows=[[0], [7], [4]]))
     for (name, one), other in zip(apart.measure(1).items(), flattened.measure(1).values(), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def test_gradients_are_scaled_by_the_loss_where_logits_stand_apart_from_it(rows: list[dict[str, Any]]) -> None:
+    """As under ZeRO 3."""
+    seen, drawn = observer(rows), [0, 7, 4, 9]
+    train(seen, batch(rows, [[row] for row in drawn]), apart=True)
+    np.testing.assert_allclose(seen.measure(1)["gradient_norm"], expected(rows, drawn)["gradient_norm"], rtol=1e-4)
 
 
 def test_a_perplexity_ratio_is_relative_to_the_first_measurement(rows: list[dict[str, Any]]) -> None:
