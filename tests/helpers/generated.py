@@ -40,6 +40,16 @@ def comparison() -> str:
     return _table(("method", "eight tasks", "and a dataset of noise", "time that hbo took"), rows)
 
 
+def signals() -> str:
+    """How well signals from training batches agree with those of probes."""
+    models = {"small": "the small model", "demo": "the demo's model"}
+    rows = (
+        (f"`{row['signal']}`", models[row["model"]], _moments(row["correlation"]), _moments(row["ratio"]))
+        for row in _measured("signals.json")["rows"]
+    )
+    return _table(("signal", "model", "correlation with the probes", "value over that of the probes"), rows)
+
+
 def starting() -> str:
     """How soon a run starts."""
     cases: dict[str, list[dict[str, Any]]] = {}
@@ -95,7 +105,7 @@ def overhead() -> str:
 
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
-    "evidence.md": (comparison,),
+    "evidence.md": (comparison, signals),
     "speed.md": (draws, packing, overhead, starting),
 }
 """The tables of each page."""
@@ -138,6 +148,10 @@ def _by_case(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def _difference(row: dict[str, Any]) -> str:
     return f"{row['difference']:+.3f} ± {row['error']:.3f}" if row["difference"] else "0"
+
+
+def _moments(values: Iterable[float | None]) -> str:
+    return ", ".join("?" if value is None else f"{value:.2f}" for value in values)
 
 
 def _times(ratio: float) -> str:
