@@ -95,7 +95,7 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
     One run takes some twelve seconds on a core: a quarter of an hour for all, with five seeds.
     """
     contenders = {name: block for name, block in CONTENDERS.items() if not only or name in {BASELINE, *only}}
-    start = _first_model(FIRST_STEPS)
+    start = first_model(FIRST_STEPS)
     losses = np.empty((seeds, len(contenders), len(LEARNABLE)))
     sizes = np.empty((seeds, len(LEARNABLE)), np.int64)
     costs = np.empty((seeds, len(contenders)))
@@ -113,7 +113,7 @@ def compare(*, seeds: int, steps: int, noise: bool, only: tuple[str, ...], json_
         write_json(json_to, {"rows": rows, "settings": settings, "environment": environment()})
 
 
-def _first_model(steps: int) -> Any:
+def first_model(steps: int) -> Any:
     """A model that has begun to learn every task, from rows of its own."""
     from benchmarks.training_run import small_model
 

@@ -97,10 +97,10 @@ def signals(*, steps: int, demo_steps: int, json_to: Path | None) -> None:
 
 def _small() -> tuple[Any, list[Rows]]:
     """The model of `benchmarks compare`, trained to begin with, and eight tasks."""
-    from benchmarks.comparison import FIRST_STEPS, _first_model
+    from benchmarks.comparison import FIRST_STEPS, first_model
 
     rng = np.random.default_rng(0)
-    return _first_model(FIRST_STEPS), [task_rows(name, 400, rng) for name in LEARNABLE]
+    return first_model(FIRST_STEPS), [task_rows(name, 400, rng) for name in LEARNABLE]
 
 
 def _demo() -> tuple[Any, list[Rows]]:
@@ -160,9 +160,8 @@ def _compared(
     for signal in SHARED:
         correlation, ratio = [], []
         for ours, theirs in zip(reused, probed, strict=True):
-            both = np.isfinite(ours[signal]) & np.isfinite(
-                theirs[signal]
-            )  # of a cell that was not drawn, nothing is known
+            # Of a cell that was not drawn, nothing is known.
+            both = np.isfinite(ours[signal]) & np.isfinite(theirs[signal])
             pair = ours[signal][both], theirs[signal][both]
             correlation.append(float(np.corrcoef(pair)[0, 1]))
             ratio.append(float(np.median(pair[0] / pair[1])))

@@ -25,7 +25,7 @@ class DatasetSummary:
     Attributes:
         name: as in the configuration.
         rows: rows there are.
-        weight: share of the draws, in rows or tokens, whatever `unit` is.
+        weight: share of the draws, of what `hbo.unit` says.
         levels: weight of each level within the dataset, the easiest first; they sum to 1.
         row_share: of the rows trained on so far, the share from this dataset.
         token_share: the same of the tokens.

@@ -74,28 +74,23 @@ class LayerGradients:
         if not output.requires_grad:
             return
         with self._clock("signals"), torch.no_grad():
-            if isinstance(layer, nn.Embedding):
-                long, wide = layer.num_embeddings, layer.embedding_dim
-                given = self._signs(0, long, _sides(long, wide)[0], output)[args[0].flatten()]
+            if isinstance(layer, nn.Embedding):  # it is given which rows of its weight to return
+                sides, side = _sides(layer.num_embeddings, layer.embedding_dim), 1
+                given = self._signs(0, layer.num_embeddings, sides[0], output)[args[0].flatten()]
             else:
-                long, wide = layer.out_features, layer.in_features
-                given = self._shortened(args[0], 1, _sides(long, wide)[1])
-        output.register_hook(
-            partial(self._backward, number, given, (long, wide), of_rows=isinstance(layer, nn.Embedding))
-        )
+                sides, side = _sides(layer.out_features, layer.in_features), 0
+                given = self._shortened(args[0], 1, sides[1])
+        output.register_hook(partial(self._backward, number, given, side, sides[side]))
 
     @torch.no_grad()
-    def _backward(
-        self, number: int, given: torch.Tensor, shape: tuple[int, int], gradient: torch.Tensor, *, of_rows: bool
-    ) -> None:
-        """Add the sketch of one layer, of a weight of this shape; `of_rows` of an embedding, which is given rows of it."""
+    def _backward(self, number: int, given: torch.Tensor, side: int, numbers: int, gradient: torch.Tensor) -> None:
+        """Add the sketch of a layer, whose weight has the gradient on this side and what it was given on the other."""
         # An expert is given some of the tokens and does not say which.
         if self._places is None or len(given) != self._tokens:
             return
         with self._clock("signals"):
-            side = 1 if of_rows else 0
-            passed = self._shortened(gradient, side, _sides(*shape)[side])
-            left, right = (given, passed) if of_rows else (passed, given)
+            passed = self._shortened(gradient, side, numbers)
+            left, right = (given, passed) if side else (passed, given)
             found = (self._by_row(left).transpose(1, 2) @ self._by_row(right)).flatten(1)
             self.sketches[:, : found.shape[1]] += found * self._signs(2 + number, 1, found.shape[1], found)
 

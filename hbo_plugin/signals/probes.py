@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hbo_plugin.cells import Cells
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.gradients import Gradients, Rows
 from hbo_plugin.signals.padding import fetch
@@ -38,10 +39,9 @@ class Probes(SignalSource):
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to."""
         if step == 0 and "perplexity_ratio" in self._names:
-            passed = self._pass_over_sample(("loss",))
-            self._initial = _mean(passed.sums[0], passed.tokens)
+            self._initial = row_losses(self._context, self._sample)
         if step == 0 and "mean_perplexity_ratio" in self._names:
-            self._every_initial = self._losses(np.arange(len(self._context.cells.lengths)))
+            self._every_initial = row_losses(self._context, np.arange(len(self._context.cells.lengths)))
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Measure the signals; `step` chooses the rows of the gradients."""
@@ -83,35 +83,17 @@ class Probes(SignalSource):
 
     def _perplexity_ratio(self, passed: Passed) -> NDArray[np.float64]:
         """HBO (arXiv 2505.12300, section 3.3) takes the arithmetic mean, which a single row can carry away."""
-        if self._initial is None:
-            msg = "a perplexity ratio was asked for before the start was measured"
-            raise RuntimeError(msg)
-        change = _mean(passed.sums[0], passed.tokens) - self._initial
-        known = np.isfinite(change)
-        return np.asarray(np.exp(self._by_cell(change, known) / self._by_cell(np.ones(len(change)), known)))
-
-    def _losses(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Mean loss of the answer of each of these rows, float64[rows]."""
-        context = self._context
-        passed = pass_over(context, context.rows, rows, context.cells.lengths[rows], ("loss",))
-        return _mean(passed.sums[0], passed.tokens)
+        change = _mean(passed.sums[0], passed.tokens) - _measured(self._initial)
+        means = mean_by_cell(self._context.cells, self._sample, change)
+        return np.asarray(np.exp(means.reshape(self._context.cells.sizes.shape)))
 
     def _mean_ratio(self, step: int) -> NDArray[np.float64]:
         """The mean of ratios as the code of HBO takes it, over rows that the step chooses; float64[datasets, levels]."""
-        rng, cells = _generator(self._context, step, use=1), self._context.cells
-        samples = [_sample(rng, cells.rows(cell), self._context.forward_rows) for cell in range(cells.sizes.size)]
-        rows = np.concatenate(samples)
-        if self._every_initial is None:
-            msg = "a perplexity ratio was asked for before the start was measured"
-            raise RuntimeError(msg)
+        cells, rows = self._context.cells, sample_cells(self._context, step, use=1)
         with np.errstate(over="ignore"):
-            ratios = np.exp(self._losses(rows) - self._every_initial[rows])
-        known = np.isfinite(ratios)
-        self.dropped += int((~known).sum())
-        count, cell = cells.sizes.size, cells.of(rows)[known]
-        with np.errstate(invalid="ignore"):
-            means = np.bincount(cell, ratios[known], count) / np.bincount(cell, minlength=count)
-        return np.asarray(means.reshape(cells.sizes.shape))
+            ratios = np.exp(row_losses(self._context, rows) - _measured(self._every_initial)[rows])
+        self.dropped += int((~np.isfinite(ratios)).sum())
+        return mean_by_cell(cells, rows, ratios).reshape(cells.sizes.shape)
 
     def _similarity(self, passed: Passed) -> NDArray[np.float64]:
         """Mean cosine between the mean hidden states of a dataset and of each dataset (MoS, arXiv 2406.08811)."""
@@ -181,9 +163,30 @@ _BACKWARD: Mapping[str, Callable[[Gradients, Rows, list[torch.Tensor], Context],
 """How each signal is measured on some rows of a dataset."""
 
 
-def sample_cells(context: Context) -> NDArray[np.int64]:
-    """The rows of each cell that are measured without gradients, int64[rows]; the same at every step."""
-    rng, cells = _generator(context, 0), context.cells
+def row_losses(context: Context, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean loss of the answer of each of these rows of the training set, float64[rows]; NaN where there is no answer."""
+    passed = pass_over(context, context.rows, rows, context.cells.lengths[rows], ("loss",))
+    return _mean(passed.sums[0], passed.tokens)
+
+
+def mean_by_cell(cells: Cells, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the finite values of these rows in each cell, float64[datasets * levels]; NaN where there is none."""
+    known, count = np.isfinite(values), cells.sizes.size
+    cell = cells.of(rows)[known]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(cell, values[known], count) / np.bincount(cell, minlength=count))
+
+
+def _measured(start: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if start is None:
+        msg = "a perplexity ratio was asked for before the start was measured"
+        raise RuntimeError(msg)
+    return start
+
+
+def sample_cells(context: Context, step: int = 0, use: int = 0) -> NDArray[np.int64]:
+    """The rows of each cell that are measured without gradients, int64[rows]; others for another step or use."""
+    rng, cells = _generator(context, step, use), context.cells
     return np.concatenate([_sample(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)])
 
 

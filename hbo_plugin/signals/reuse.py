@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.layers import SKETCH, LayerGradients
-from hbo_plugin.signals.passes import answers, owners_of, pass_over, token_statistics
-from hbo_plugin.signals.probes import sample_cells
+from hbo_plugin.signals.passes import answers, owners_of, token_statistics
+from hbo_plugin.signals.probes import mean_by_cell, row_losses, sample_cells
 from hbo_plugin.signals.row_gradients import RowGradients
 from hbo_plugin.signals.sources import Batch, SignalSource
 
@@ -62,14 +62,8 @@ class Reuse(SignalSource):
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to, where the model can be run for it."""
         if step == 0 and "perplexity_ratio" in self._names and self._context.passes:
-            cells, sample = self._context.cells, sample_cells(self._context)
-            passed = pass_over(self._context, self._context.rows, sample, cells.lengths[sample], ("loss",))
-            with np.errstate(invalid="ignore"):
-                losses = passed.sums[0] / passed.tokens
-            known, count = np.isfinite(losses), cells.sizes.size
-            cell = cells.of(sample)[known]
-            with np.errstate(invalid="ignore"):
-                self._first[:] = np.bincount(cell, losses[known], count) / np.bincount(cell, minlength=count)
+            sample = sample_cells(self._context)
+            self._first[:] = mean_by_cell(self._context.cells, sample, row_losses(self._context, sample))
 
     def observes(self, step: int) -> bool:
         """One step in so many: whole steps, however they are shared out over ranks."""

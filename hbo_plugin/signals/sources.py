@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch that was just trained on.
+    """A micro-batch that is being trained on, between its forward and its backward pass.
 
     Attributes:
         inputs: what the model was given, by name.

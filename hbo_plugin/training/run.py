@@ -158,8 +158,9 @@ class Run:
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: list[list[int]]) -> None:
         """Let the sources look at a micro-batch that was just run forward; see `Batch`."""
         with self.clock("signals"):
+            batch = Batch(inputs, outputs, rows)
             for source in self._observing:
-                source.observe(Batch(inputs, outputs, rows))
+                source.observe(batch)
 
     @property
     def _active(self) -> Batcher:

@@ -48,8 +48,8 @@ class DoReMi(Single):
     excess is below 0 and clipped weights would stay where they start. So the excess is not clipped: the softmax
     sees only differences, and what gains weight is what improved least, as the min-max idea wants. `clip: true`
     clips, but the mean of a dataset and not each token. And a dataset without a measurement counts as the mean of the
-    others, where the code takes ln(vocabulary), which puts nearly all weight on it. Nothing pulls back, so lasting differences end in one dataset with all but the floor:
-    a long run with many updates may want a smaller `step_size`.
+    others, where the code takes ln(vocabulary), which puts nearly all weight on it. Nothing pulls back, so lasting
+    differences end in one dataset with all but the floor: a long run with many updates may want a smaller `step_size`.
 
     Source: DoReMi (arXiv 2305.10429), Algorithm 1.
     """
