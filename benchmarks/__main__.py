@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what hbo costs a training run, how it packs, what it brings, and how soon it starts."""
+"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, and how soon it starts."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Reuse: signals from the batches that the model is trained on, without a pass of their own."""
+"""Reuse: signals from the batches that the model is trained on, in passing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
