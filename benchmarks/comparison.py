@@ -40,15 +40,15 @@ HELD_OUT = 64
 
 BASELINE = "temperature 3"
 CONTENDERS: Mapping[str, dict[str, Any]] = {
-    BASELINE: {"method": "temperature"},
-    "temperature 2": {"method": "temperature", "temperature": 2},
-    "proportional": {"method": "proportional"},
-    "uniform": {"method": "uniform"},
+    BASELINE: {"method": "static"},
+    "temperature 2": {"method": "static", "prior": 2},
+    "proportional": {"method": "static", "prior": "proportional"},
+    "uniform": {"method": "static", "prior": "uniform"},
     "hbo": {},
     "hbo, datasets only": {"levels": 1},
     "hbo, local actor rewarded with the loss": {"reward": {"local": "loss"}},
     "hbo, exponent 1": {"exponent": 1},
-    "hbo, temperature 1": {"temperature": 1},
+    "hbo, prior proportional": {"prior": "proportional"},
     "hbo, published": {"published": True},
     "learning progress": {"method": "learning_progress"},
     "mos": {"method": "mos"},
@@ -120,7 +120,7 @@ def first_model(steps: int) -> Any:
     rng = np.random.default_rng(2**32)
     datasets = [task_rows(name, 400, rng) for name in LEARNABLE]
     model = small_model(VOCABULARY)
-    _train(model, datasets, [rows[:1] for rows in datasets], {"method": "uniform"}, steps, 0)
+    _train(model, datasets, [rows[:1] for rows in datasets], {"method": "static", "prior": "uniform"}, steps, 0)
     return model
 
 

@@ -128,7 +128,6 @@ def training(*, quick: bool, json_to: Path | None) -> None:
 
 
 _NEEDED: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "given": lambda _: {"weights": {"set0": 1, "set1": 2, "set2": 3}},
     "target_loss": lambda _: {"goal_losses": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
     "replay": lambda folder: {"trace": str(folder / "hbo" / "hbo_trace.jsonl")},
 }

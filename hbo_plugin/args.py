@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from hbo_plugin.messages import explain, listed, nearest, reasons, unknown_dataset, yaml_text
-from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, Method, RunFacts, find_settings, make_method
-from hbo_plugin.methods.parameters import parameters, plain, read_settings
-from hbo_plugin.methods.published.hbo import PublishedHboSettings
+from hbo_plugin.messages import explain, reasons, unknown_dataset, yaml_text
+from hbo_plugin.method_args import MethodConfig
+from hbo_plugin.methods import Method, RunFacts, make_method
+from hbo_plugin.methods.parameters import Moment, plain
 from hbo_plugin.options import refuse_incompatible
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
@@ -19,31 +19,19 @@ MODEL_SCORES = ("loss", "perplexity", "ifd")
 
 LEVELS = 4
 """The difficulty levels of a dataset for which none are set."""
-MAX_EPOCHS = 10.0
-"""The cap of a dataset that has none of its own."""
+MAX_EPOCHS = 4.0
+"""The cap of a dataset that has none of its own, where the whole mixture is not repeated more often."""
 _Above0 = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1, lt=2**63)]
 
 
-class HBOConfig(BaseModel):
+class HBOConfig(MethodConfig):
     """The keys of the `hbo:` block: those of every run, and beside them the parameters of its method.
 
     All have a default, except for the parameters without which a method cannot work. The parameters are the fields
     of the method's `Settings`; `model_extra` has them as they were given.
     """
 
-    model_config = ConfigDict(extra="allow")  # `_check_keys` refuses what is no parameter of the method
-
-    method: str = Field(
-        default="hbo",
-        description="The rule that turns signals into weights: a name in docs/methods.md, or the import path of a class.",
-    )
-    published: bool = Field(
-        default=False,
-        description=f"Learn as the published code does, from its rewards; {listed(PUBLISHED)} have one. With `hbo` the defaults "
-        f"of `update_every` and `temperature` become the published {PublishedHboSettings.update_every} and "
-        f"{PublishedHboSettings().temperature:g}.",
-    )
     update_every: _Count = Field(default=100, description="Optimizer steps between two updates of the weights.")
     unit: Literal["row", "token", "trained_token"] = Field(
         default="row",
@@ -57,27 +45,28 @@ class HBOConfig(BaseModel):
     )
     levels: _Count | dict[str, _Count] = Field(
         default=LEVELS,
-        description="Difficulty levels, of all datasets or by name; 1 balances datasets only. "
-        "A dataset with fewer rows has a level for each.",
+        description="Difficulty levels, of all datasets or by name; 1 balances datasets only, and is the default of "
+        "`method: static`. A dataset with fewer rows has a level for each.",
     )
     difficulty: str = Field(
         default="length",
         min_length=1,
         description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
     )
-    settings: dict[str, Any] | None = Field(
-        default=None,
-        description="The parameters of a class of your own. The parameters of all other methods stand beside `method`.",
-    )
     max_epochs: _Above0 | dict[str, _Above0] = Field(
         default=MAX_EPOCHS,
         description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap. "
-        "Shares that you give by `method: given` have no cap unless you set one.",
+        "The default is more in a run that repeats its whole mixture more often; and shares that you write down, by "
+        "`weights` or by a `prior` with `method: static`, have no cap unless you set one.",
     )
     val_set_size: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
         default=None,
         description="What single datasets hold out, by name: a share below 1, or a number of rows. "
         "The others follow Axolotl's `val_set_size`.",
+    )
+    hold_steps: Moment = Field(
+        default=0.0,
+        description="Optimizer steps that keep the prior before anything adapts it; below 1 a share of the run.",
     )
     gradient_rows: _Count = Field(default=32, description="Rows of a dataset that one gradient norm is measured on.")
     forward_rows: _Count = Field(default=16, description="Rows of a cell that one perplexity ratio is measured on.")
@@ -126,24 +115,37 @@ class HBOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "HBOConfig":
+        self._choose_method()
         self._check_places()
         settings = self._read()
+        if self.is_static and self.hold_steps:
+            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but the weights of `method: static` always hold; remove it."
+            raise ValueError(msg)
+        # Straight into __dict__: an assignment would mark the keys as set by the user.
         if "update_every" not in self.model_fields_set:
-            # Straight into __dict__: an assignment would mark the key as set by the user.
             self.__dict__["update_every"] = getattr(settings, "update_every", self.update_every)
-        if "max_epochs" not in self.model_fields_set:
-            self.__dict__["max_epochs"] = self._default_cap
+        if "levels" not in self.model_fields_set:
+            self.__dict__["levels"] = self._default_levels
+        if "max_epochs" not in self.model_fields_set and self._shares_hold:
+            self.__dict__["max_epochs"] = math.inf
         return self
 
-    def epochs_of(self, names: Sequence[str]) -> list[float]:
-        """The cap of each dataset."""
-        caps = self.max_epochs
-        return [caps.get(name, self._default_cap) if isinstance(caps, dict) else caps for name in names]
+    def epochs_of(self, names: Sequence[str], average: float) -> list[float]:
+        """The cap of each dataset, in a run that repeats its whole mixture so often on average."""
+        default = math.inf if self._shares_hold else max(MAX_EPOCHS, average)
+        if isinstance(self.max_epochs, dict):
+            return [self.max_epochs.get(name, default) for name in names]
+        return [self.max_epochs if "max_epochs" in self.model_fields_set else default] * len(names)
 
     @property
-    def _default_cap(self) -> float:
-        """Shares that a user wrote down hold, unless the user wrote a cap beside them."""
-        return math.inf if self.method == "given" else MAX_EPOCHS
+    def _shares_hold(self) -> bool:
+        """Whether a user wrote down the shares of the whole run: nothing caps them but a cap that stands beside them."""
+        return self.is_static and bool(self.shares)
+
+    @property
+    def _default_levels(self) -> int:
+        """Levels that nothing tells apart would only cost their scoring."""
+        return 1 if self.is_static else LEVELS
 
     def effective(self) -> dict[str, str]:
         """Every key with the value in force, defaults included, as YAML has it."""
@@ -152,7 +154,10 @@ class HBOConfig(BaseModel):
 
     def levels_of(self, names: Sequence[str]) -> list[int]:
         """The difficulty levels of each dataset."""
-        return [self.levels.get(name, LEVELS) if isinstance(self.levels, dict) else self.levels for name in names]
+        return [
+            self.levels.get(name, self._default_levels) if isinstance(self.levels, dict) else self.levels
+            for name in names
+        ]
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""
@@ -161,12 +166,6 @@ class HBOConfig(BaseModel):
             for name in given if isinstance(given, dict) else ():
                 if name not in names:
                     raise ValueError(unknown_dataset(key, name, names))
-
-    def method_settings(self) -> dict[str, Any]:
-        """What the block sets of its method, as YAML has it."""
-        read = plain(self._read())
-        given = {key: read[key] for key in self._given()}
-        return {"published": True, **given} if self.published else given
 
     def make_method(self, rows: NDArray[np.int64], names: Sequence[str], *, seed: int, batch: int) -> Method:
         """The method of a run.
@@ -183,47 +182,6 @@ class HBOConfig(BaseModel):
         keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
         run = RunFacts(names=tuple(names), seed=seed, batch=batch, **keys)
         return make_method(self.method, rows, self._read(), run)
-
-    def _given(self) -> dict[str, Any]:
-        """The method's parameters that the block sets, unchecked."""
-        return (self.model_extra or {}) | (self.settings or {})
-
-    def _read(self) -> Any:
-        """The settings of the method; a ValueError for a value that it does not allow."""
-        return read_settings(find_settings(self.method, published=self.published), self._given(), self.settings or ())
-
-    def _check_places(self) -> None:
-        """Raise a ValueError for a parameter that the method lacks, or that stands in the wrong place."""
-        if self.settings is not None and self.method in METHODS:
-            msg = (
-                f"`hbo.settings: {yaml_text(self.settings)}` was given, but it is only for a class of your own; put "
-                f"the parameters of `{self.method}` beside `method`."
-            )
-            raise ValueError(msg)
-        has = parameters(find_settings(self.method, published=self.published))
-        for key, value in (self.model_extra or {}).items():
-            if key in has and key in PARAMETERS:
-                continue
-            if key in has:
-                wrong = f"it is a parameter of a class of your own; move it to `hbo.settings.{key}`."
-            elif key in PARAMETERS:
-                wrong = self._lacks(has)
-            else:
-                near = nearest(key, (*type(self).model_fields, *has))
-                hint = f"did you mean `{near}`?" if near else "`python -m hbo_plugin docs keys` lists the keys."
-                wrong = f"there is no such key; {hint}"
-            msg = f"`hbo.{key}: {yaml_text(value)}` was given, but {wrong}"
-            raise ValueError(msg)
-        for key, value in (self.settings or {}).items():
-            if key in has and key not in PARAMETERS:
-                continue
-            wrong = f"it stands beside `settings`; move it to `hbo.{key}`." if key in PARAMETERS else self._lacks(has)
-            msg = f"`hbo.settings.{key}: {yaml_text(value)}` was given, but {wrong}"
-            raise ValueError(msg)
-
-    def _lacks(self, has: Sequence[str]) -> str:
-        method = f"`{self.method}`" + (" with `published: true`" if self.published else "")
-        return f"{method} has {f'only {listed(has)}' if has else 'no parameters'}; remove it."
 
 
 class HBOArgs(BaseModel):

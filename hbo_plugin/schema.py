@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.messages import yaml_text
+from hbo_plugin.method_args import STATIC
 from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
 from hbo_plugin.methods.parameters import defaults
 
@@ -70,12 +71,14 @@ def _keys() -> dict[str, Schema]:
 
 def _is(name: str, *, published: bool) -> Schema:
     """The condition that a block names this method, in this form."""
-    form = {"published": {"const": published}} if name in PUBLISHED else {}
-    needed = ["method"] if name != HBOConfig.model_fields["method"].default else []
-    return {
-        "properties": {"method": {"const": name}, **form},
-        "required": needed + ["published"] * published,
-    }
+    form: Schema = {"properties": {"published": {"const": published}}} if name in PUBLISHED else {}
+    form |= {"required": ["published"]} if published else {}
+    named = {"properties": {"method": {"const": name}}, "required": ["method"]}
+    unnamed, fixed = {"properties": {"method": False}}, {"required": ["weights"]}
+    if name == STATIC:
+        return {"type": "object", "anyOf": [named, {"allOf": [unnamed, fixed]}]}
+    default = name == HBOConfig.model_fields["method"].default
+    return {**form, "type": "object", "anyOf": [named, {"allOf": [unnamed, {"not": fixed}]}] if default else [named]}
 
 
 def _only(name: str, keys: list[str], *, published: bool) -> Schema:

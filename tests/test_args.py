@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.messages import nearest, yaml_text
 from hbo_plugin.methods import PARAMETERS
-from hbo_plugin.methods.static import Temperature
+from hbo_plugin.methods.static import Static
 
 ROWS, NAMES = np.array([[1], [8]]), ("a", "b")
 
@@ -46,11 +46,11 @@ def test_no_parameter_of_a_method_has_the_name_of_a_run_s_key() -> None:
 def test_published_hbo_has_the_published_defaults() -> None:
     config = HBOConfig.model_validate({"published": True})
     assert (config.update_every, config.method_settings()) == (200, {"published": True})
-    config = HBOConfig.model_validate({"published": True, "update_every": 50, "temperature": 10})
-    assert (config.update_every, config.method_settings()) == (50, {"published": True, "temperature": 10.0})
+    config = HBOConfig.model_validate({"published": True, "update_every": 50, "prior": 10})
+    assert (config.update_every, config.method_settings()) == (50, {"published": True, "prior": 10.0})
     assert HBOConfig.model_validate({"method": "mos", "published": True}).update_every == 100
     described = HBOConfig.model_fields["published"].description or ""
-    assert "of `update_every` and `temperature` become the published 200 and 1." in described
+    assert "of `update_every` and `prior` become the published 200 and `proportional`." in described
     prior = config.model_copy(update={"published": True}).make_method(ROWS, NAMES, seed=0, batch=4).weights()
     assert prior.sum(axis=1).tolist() == pytest.approx([1 / (1 + 8**0.1), 8**0.1 / (1 + 8**0.1)])
 
@@ -61,10 +61,10 @@ def test_published_hbo_has_the_published_defaults() -> None:
     [
         {},
         {"published": True},
-        {"method": "given", "weights": {"a": 1, "b": 2}, "levels": 2},
-        {"reward": {"local": "loss"}, "step_size": 1, "temperature": float("inf")},
+        {"weights": {"a": 1, "b": 2}, "levels": 2},
+        {"reward": {"local": "loss"}, "step_size": 1, "prior": float("inf")},
         {"max_epochs": None},
-        {"method": "their_methods.Mine", "temperature": 2, "settings": {"power": 3}},
+        {"method": "their_methods.Mine", "prior": 2, "settings": {"power": 3}},
     ],
 )
 def test_what_axolotl_makes_of_a_block_is_the_same_block(block: dict[str, Any]) -> None:
@@ -77,10 +77,10 @@ def test_what_axolotl_makes_of_a_block_is_the_same_block(block: dict[str, Any]) 
 
 def test_a_parameter_reaches_its_method_in_one_spelling() -> None:
     """Numbers are compared on resume as the method reads them: `1` is `1.0`."""
-    config = HBOConfig.model_validate({"step_size": 1, "temperature": "2e0", "reward": {"local": "loss"}})
+    config = HBOConfig.model_validate({"step_size": 1, "prior": "2e0", "reward": {"local": "loss"}})
     assert config.method_settings() == {
         "step_size": 1.0,
-        "temperature": 2.0,
+        "prior": 2.0,
         "reward": {"global": "gradient_norm", "local": "loss"},
     }
     assert config.make_method(ROWS, NAMES, seed=0, batch=4).signals == ("gradient_norm", "loss")
@@ -91,13 +91,13 @@ def test_a_parameter_reaches_its_method_in_one_spelling() -> None:
 
 @pytest.mark.parametrize(
     ("key", "near"),
-    [("update_evry", "update_every"), ("level", "levels"), ("temprature", "temperature"), ("exponnent", "exponent")],
+    [("update_evry", "update_every"), ("level", "levels"), ("priors", "prior"), ("exponnent", "exponent")],
 )
 def test_a_typo_is_named_with_the_nearest_key(key: str, near: str) -> None:
     assert refused({key: 5}) == f"`hbo.{key}: 5` was given, but there is no such key; did you mean `{near}`?"
 
 
-@pytest.mark.parametrize("key", ["prior", "group_by", "reference", "rate", "strength", "smoothing", "lr"])
+@pytest.mark.parametrize("key", ["temperature", "group_by", "reference", "rate", "strength", "smoothing", "lr"])
 def test_nothing_far_is_suggested(key: str) -> None:
     """Old names of keys among them: they have no second life."""
     assert refused({key: 5}) == (
@@ -113,14 +113,15 @@ def their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Settings:
         power: float = 1.0
-        temperature: float = 3.0
+        prior: float = 3.0
 
     module = ModuleType("their_methods")
-    module.__dict__["Mine"] = type("Mine", (Temperature,), {"Settings": Settings})
+    module.__dict__["Mine"] = type("Mine", (Static,), {"Settings": Settings})
     monkeypatch.setitem(sys.modules, "their_methods", module)
 
 
-HBO_HAS = "`temperature`, `step_size`, `floor`, `ema_decay`, `exponent`, `reward`"
+PRIOR = "`proportional` or `uniform` or greater than 0 or a block of keys"
+HBO_HAS = "`prior`, `step_size`, `floor`, `ema_decay`, `exponent`, `reward`"
 MINE = {"method": "their_methods.Mine"}
 
 
@@ -131,34 +132,44 @@ MINE = {"method": "their_methods.Mine"}
         (True, "`hbo: True` was given, but `hbo:` is a block of keys; leave it empty to use every default."),
         ({5: 1}, "`hbo.5: 5` was given, but that is no key; remove it."),
         (
-            {"method": "uniform", "published": True},
+            {"method": "static", "published": True},
             (
-                "`hbo.published: true` was given with the method `uniform`, but only `hbo`, `mos`, `mos_plus`, "
+                "`hbo.published: true` was given with the method `static`, but only `hbo`, `mos`, `mos_plus`, "
                 "`multidds`, `multiuat` have a published form; remove it."
             ),
         ),
         (
             {"method": "mos_plus", "published": True, "step_size": 0.1},
             (
-                "`hbo.step_size: 0.1` was given, but `mos_plus` with `published: true` has only `temperature`, "
+                "`hbo.step_size: 0.1` was given, but `mos_plus` with `published: true` has only `prior`, "
                 "`ema_decay`; remove it."
             ),
         ),
-        ({"weights": {"a": 1}}, f"`hbo.weights: {{a: 1}}` was given, but `hbo` has only {HBO_HAS}; remove it."),
         (
-            {"method": "uniform", "temperature": 2},
-            "`hbo.temperature: 2` was given, but `uniform` has no parameters; remove it.",
-        ),
-        (
-            {"method": "capped", "limits": 3},
-            "`hbo.limits: 3` was given, but there is no such key; did you mean `limit`?",
-        ),
-        (
-            {"method": "capped", "settings": {"limit": 3}},
+            {"method": "hbo", "weights": {"a": 1}},
             (
-                "`hbo.settings: {limit: 3}` was given, but it is only for a class of your own; "
-                "put the parameters of `capped` beside `method`."
+                "`hbo.weights: {a: 1}` fixes the mixture, but `hbo.method: hbo` moves it; write `prior:` in place of "
+                "`weights:` for where it starts, or remove `method`."
             ),
+        ),
+        (
+            {"prior": 2, "weights": {"a": 1}},
+            (
+                "`hbo.weights: {a: 1}` fixes the mixture, but `hbo.prior: 2` stands beside it; remove `prior` or "
+                "`weights`."
+            ),
+        ),
+        (
+            {"method": "static", "step_size": 1},
+            "`hbo.step_size: 1` was given, but `static` has only `prior`, `weights`; remove it.",
+        ),
+        (
+            {"method": "replay", "prior": 2},
+            "`hbo.prior: 2` was given, but `replay` has only `trace`; remove it.",
+        ),
+        (
+            {"hold_steps": 0.5, "weights": {"a": 1}},
+            "`hbo.hold_steps: 0.5` was given, but the weights of `method: static` always hold; remove it.",
         ),
         (
             {"step_size": 0.2, "settings": {"step_size": 0.9}},
@@ -168,8 +179,8 @@ MINE = {"method": "their_methods.Mine"}
             ),
         ),
         (
-            {**MINE, "settings": {"temperature": 2}},
-            ("`hbo.settings.temperature: 2` was given, but it stands beside `settings`; move it to `hbo.temperature`."),
+            {**MINE, "settings": {"prior": 2}},
+            ("`hbo.settings.prior: 2` was given, but it stands beside `settings`; move it to `hbo.prior`."),
         ),
         (
             {**MINE, "power": 2},
@@ -180,10 +191,7 @@ MINE = {"method": "their_methods.Mine"}
         ),
         (
             {**MINE, "settings": {"levels": 2}},
-            (
-                "`hbo.settings.levels: 2` was given, but `their_methods.Mine` has only `power`, `temperature`; "
-                "remove it."
-            ),
+            ("`hbo.settings.levels: 2` was given, but `their_methods.Mine` has only `power`, `prior`; remove it."),
         ),
         (
             {**MINE, "settings": {"power": "two"}},
@@ -192,7 +200,7 @@ MINE = {"method": "their_methods.Mine"}
                 "change it, or remove it for the default of `1.0`."
             ),
         ),
-        ({"method": "given"}, "`hbo.weights` is missing, but it has no default; add it."),
+        ({"method": "replay"}, "`hbo.trace` is missing, but it has no default; add it."),
     ],
 )
 def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
@@ -203,8 +211,8 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
     ("key", "value", "allowed"),
     [
         ("update_every", 0, "greater than or equal to 1; change it, or remove it for the default of `100`"),
-        ("temperature", 0, "greater than 0; change it, or remove it for the default of `3.0`"),
-        ("temperature", float("nan"), "greater than 0; change it, or remove it for the default of `3.0`"),
+        ("prior", 0, f"{PRIOR}; change it, or remove it for the default of `3.0`"),
+        ("prior", float("nan"), f"{PRIOR}; change it, or remove it for the default of `3.0`"),
         ("levels", 0, "greater than or equal to 1 or a block of keys; change it, or remove it for the default of `4`"),
         ("step_size", 0, "greater than 0; change it, or remove it for the default of `0.5`"),
         ("floor", 1.1, "less than or equal to 1; change it, or remove it for the default of `0.05`"),
@@ -216,7 +224,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         (
             "max_epochs",
             -1,
-            "greater than 0 or a block of keys; change it, or remove it for the default of `10.0`",
+            "greater than 0 or a block of keys; change it, or remove it for the default of `4.0`",
         ),
         *(
             (key, 2**63, f"less than {2**63}; change it, or remove it for the default of `{default}`")

@@ -43,7 +43,7 @@ def accept_or_name(block: dict[str, Any]) -> None:
     try:
         config = HBOConfig.model_validate(block)
         balancer = Balancer(
-            CELLS, config, config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4), seed=3, total=1000
+            CELLS, config, config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4), seed=3, steps=1000, capacity=1
         )
     except ValueError as error:
         said = (

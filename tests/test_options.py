@@ -102,7 +102,7 @@ def test_tensor_parallelism_is_refused_beside_another_way_to_share_a_model(optio
 def test_signals_are_refused_where_the_loss_is_another(key: str) -> None:
     with pytest.raises(ValueError, match=rf"`{key}` changes the loss that is trained on, but the signals") as error:
         choose({key: True}, HBOConfig(), ["loss"], held_out=False, tied=False)
-    assert str(error.value).endswith("remove it, or choose a method without signals, such as `temperature`.")
+    assert str(error.value).endswith("remove it, or choose `method: static`, which needs none.")
     assert choose({key: True}, HBOConfig(), [], held_out=False, tied=False).names == {}
 
 

@@ -95,8 +95,8 @@ def test_the_defaults_are_those_of_the_method(form: str, tmp_path: Path) -> None
         if key in needed(name, ROWS, tmp_path):
             assert "default" not in entry
             assert key in branches[0]["required"]
-        elif values[key] == float("inf"):
-            assert entry["description"].endswith(" The default is .inf.")
+        elif values[key] is None:
+            assert "default" not in entry
         else:
             assert entry["default"] == values[key], key
     every = branches[0]["properties"].get("update_every", {"default": 100})["default"]
@@ -120,26 +120,34 @@ def test_the_defaults_of_the_run_are_the_code_s() -> None:
         (True, False),
         ([], False),
         ({"method": "hbo", "published": False}, True),
-        ({"method": "uniform", "published": False}, True),
-        ({"method": "uniform", "published": True}, False),
+        ({"method": "static", "published": False}, True),
+        ({"method": "static", "published": True}, False),
         ({"published": True, "step_size": 0.5}, False),
         ({"step_size": 0.5}, True),
         ({"step_size": 0}, False),
         ({"step_size": 1.5}, False),
         ({"step_size": "x"}, False),
         ({"floor": None}, False),
-        ({"temperature": float("inf")}, True),
+        ({"prior": float("inf")}, True),
+        ({"prior": "uniform"}, True),
+        ({"prior": "even"}, False),
+        ({"prior": {"a": 1, "b": 2}}, True),
+        ({"prior": {"a": -1}}, False),
         ({"reward": {"local": "loss"}}, True),
         ({"reward": {"local": "gradient_norm"}}, False),
         ({"reward": {"globl": "loss"}}, False),
         ({"reward": "loss"}, False),
         ({"method": "mos", "reward": "similarity"}, True),
         ({"method": "mos", "reward": {"global": "loss"}}, False),
-        ({"method": "given"}, False),
-        ({"method": "given", "weights": {"a": 1}}, True),
-        ({"method": "given", "weights": {"a": 0}}, False),
-        ({"method": "capped", "limit": 2.5}, False),
-        ({"method": "capped", "settings": {"limit": 2}}, False),
+        ({"method": "replay"}, False),
+        ({"weights": {"a": 1, "b": 0}}, True),
+        ({"weights": [{"until": 0.8, "a": 1}, {"a": 2}]}, True),
+        ({"method": "static", "weights": {"a": 1}}, True),
+        ({"method": "hbo", "weights": {"a": 1}}, False),
+        ({"weights": {"a": 1}, "step_size": 0.5}, False),
+        ({"weights": {"a": -1}}, False),
+        ({"method": "static", "prior": "proportional"}, True),
+        ({"method": "static", "settings": {"prior": 2}}, False),
         ({"settings": {}}, False),
         ({"method": "no_such_method"}, False),
         ({"method": "hbo_reference"}, False),
@@ -163,7 +171,7 @@ def test_it_agrees_with_the_code(block: Any, valid: bool) -> None:  # noqa: FBT0
 
 def test_a_class_of_ones_own_has_any_settings() -> None:
     """What they are is known when the class is imported, so the schema knows only what stands beside `settings`."""
-    assert accepts({"hbo": {"method": "my_package.HighLoss", "settings": {"power": 2}, "temperature": 2, "levels": 2}})
+    assert accepts({"hbo": {"method": "my_package.HighLoss", "settings": {"power": 2}, "prior": 2, "levels": 2}})
     assert not accepts({"hbo": {"method": "my_package.HighLoss", "power": 2}})
     assert not accepts({"hbo": {"method": "my_package.HighLoss", "published": True}})
     assert not accepts({"hbo": {"method": "my package.HighLoss"}})

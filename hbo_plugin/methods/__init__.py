@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from hbo_plugin.messages import listed, nearest
 from hbo_plugin.methods.base import Method, MethodClass, RunFacts, check_rows
-from hbo_plugin.methods.given import Given
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.learning_progress import LearningProgress
 from hbo_plugin.methods.parameters import parameters
@@ -28,7 +27,7 @@ from hbo_plugin.methods.published.target_loss import TargetLoss
 from hbo_plugin.methods.random import RandomRewards
 from hbo_plugin.methods.reading import SIGNALS
 from hbo_plugin.methods.replay import Replay
-from hbo_plugin.methods.static import Capped, Proportional, Temperature, Uniform
+from hbo_plugin.methods.static import Static
 
 METHODS: Mapping[str, MethodClass] = {
     "hbo": Hbo,
@@ -42,11 +41,7 @@ METHODS: Mapping[str, MethodClass] = {
     "doremi": DoReMi,
     "target_loss": TargetLoss,
     "learning_progress": LearningProgress,
-    "proportional": Proportional,
-    "temperature": Temperature,
-    "uniform": Uniform,
-    "capped": Capped,
-    "given": Given,
+    "static": Static,
     "random": RandomRewards,
     "replay": Replay,
 }

@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.arithmetic import filled, moving_average, softmax
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import EmaDecay, Exponent, PriorFloor, StepSize, Temperature
+from hbo_plugin.methods.parameters import EmaDecay, Exponent, PriorFloor, StepSize
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.state import from_json, to_json
 
 # Where rewards are magnitudes, zero and below count as this, so that every logarithm and ratio exists.
@@ -43,8 +44,8 @@ class ActorSettings(Protocol):
     """Settings of a method with one actor: they say what it starts from, and build it."""
 
     @property
-    def temperature(self) -> float:
-        """Of the prior, above 0."""
+    def prior(self) -> str | float | Mapping[str, float]:
+        """What the actor starts from, as a user writes it."""
         ...
 
     def actor(self, prior: NDArray[np.float64], run: RunFacts, /) -> Actor:
@@ -56,7 +57,7 @@ class ActorSettings(Protocol):
 class ClosedFormSettings:
     """The settings of methods whose actors are `ClosedForm`; the defaults are those of `hbo`."""
 
-    temperature: Temperature = 3.0
+    prior: Prior = 3.0
     step_size: StepSize = 0.5
     floor: PriorFloor = 0.05
     ema_decay: EmaDecay = 0.5

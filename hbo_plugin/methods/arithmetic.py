@@ -1,4 +1,4 @@
-"""The arithmetic that methods share: softmax, the prior, moving averages."""
+"""The arithmetic that methods share: softmax and moving averages."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,6 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     odds = np.exp(np.maximum(logits - logits.max(axis=-1, keepdims=True), _LOWEST_LOGIT))
     weights: NDArray[np.float64] = odds / odds.sum(axis=-1, keepdims=True)
     return weights
-
-
-def temperature_prior(rows: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    """Return the weights proportional to rows^(1/temperature): float64[arms] from int64[arms], all at least 1.
-
-    The temperature is above 0: 1 is in proportion to the rows, infinity is uniform.
-    Source: HBO (arXiv 2505.12300), q_tau.
-    """
-    with np.errstate(over="ignore"):  # the coldest put all weight on the largest, as they should
-        return softmax(np.log(rows / rows.max()) / temperature)
 
 
 def moving_average(old: NDArray[np.float64], new: NDArray[np.float64], decay: float) -> NDArray[np.float64]:

@@ -77,6 +77,15 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class FollowsTime(Protocol):
+    """A method whose weights also depend on how far the run is; it has this beside the rest."""
+
+    def advance(self, step: int, steps: int, /) -> int:
+        """Take the weights of what follows step `step` of `steps`; return the step until which nothing changes them."""
+        ...
+
+
+@runtime_checkable
 class KeepsArrays(Protocol):
     """A method with state that is too large for JSON, such as the weights of a network; it has these two beside the rest."""
 

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import Actor, ClosedForm, ClosedFormSettings
-from hbo_plugin.methods.arithmetic import temperature_prior
 from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.prior import prior_weights
 from hbo_plugin.methods.reading import SIGNALS, by_dataset, read_signal
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class HierarchySettings(Protocol):
     """Settings of `Hbo`: they say what rewards the actors, what the global one starts from, and build them."""
 
     @property
-    def temperature(self) -> float:
-        """Of the global prior, above 0."""
+    def prior(self) -> str | float | Mapping[str, float]:
+        """Of the global actor."""
         ...
 
     @property
@@ -77,7 +77,7 @@ class Hbo:
 
     where `average` is the moving average of an arm's reward; an arm that was never measured counts as the mean
     of those that were. The weight of a cell is that of its dataset times that of its level. The global actor starts
-    from the temperature prior, the local actors start uniform. Levels without rows have no arm, and so weight 0. An
+    from the prior, the local actors start uniform. Levels without rows have no arm, and so weight 0. An
     actor of which no arm was measured is not updated. A global signal with one value a cell counts as its mean over
     the levels, weighted with their rows.
 
@@ -101,7 +101,7 @@ class Hbo:
         self._rows, self._arms = rows, rows > 0
         self._reward = settings.reward
         self.signals = tuple(dict.fromkeys((self._reward.global_, self._reward.local)))
-        self._global = settings.global_actor(temperature_prior(rows.sum(axis=1), settings.temperature))
+        self._global = settings.global_actor(prior_weights(settings.prior, rows.sum(axis=1), run.names))
         levels = self._arms.sum(axis=1)
         self._local = [
             (self._arms & (levels == count)[:, None], settings.local_actor(np.full((members, count), 1 / count)))

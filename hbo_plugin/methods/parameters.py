@@ -14,14 +14,10 @@ from hbo_plugin.messages import explain, listed, unknown_dataset
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-Temperature = Annotated[
-    float,
-    Field(
-        gt=0,
-        description="The weights start at a prior in proportion to rows ** (1 / temperature): "
-        "1 is in proportion to the rows, .inf is uniform.",
-    ),
-]
+Shares = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+"""A number for each dataset, by its name; they need not sum to 1."""
+Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A time in a run: below 1 a share of its steps, else an optimizer step."""
 StepSize = Annotated[
     float, Field(gt=0, le=1, description="How much of the way to its goal one update moves a weight, in logarithms.")
 ]
@@ -33,6 +29,11 @@ EmaDecay = Annotated[
     Field(ge=0, lt=1, description="Share of its old value that a moving average keeps when a new reward comes in."),
 ]
 Exponent = Annotated[Factor, Field(description="Power to which a reward counts; at 0 the weights stay at the prior.")]
+
+
+def step_of(moment: float, steps: int) -> int:
+    """Return the optimizer step of a `Moment` in a run of so many."""
+    return round(moment * steps) if moment < 1 else int(moment)
 
 
 def parameters(settings: type) -> tuple[str, ...]:
@@ -81,6 +82,9 @@ def in_order(key: str, values: Mapping[str, float], names: Sequence[str]) -> NDA
             raise ValueError(unknown_dataset(key, name, names))
     missing = [name for name in names if name not in values]
     if missing:
-        message = f"`hbo.{key}` has no number for {listed(missing)}, but it needs one for each dataset; add it."
+        message = (
+            f"`hbo.{key}` has no number for {listed(missing)}, but it needs one for each of {listed(names)}; add it, or 0 "
+            "to leave a dataset out."
+        )
         raise ValueError(message)
     return np.array([values[name] for name in names], dtype=np.float64)

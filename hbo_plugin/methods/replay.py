@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.state import from_json, to_json
-from hbo_plugin.methods.static import Static
+from hbo_plugin.methods.static import Fixed
 from hbo_plugin.trace import History, Trace
 
 
@@ -28,7 +28,7 @@ class ReplaySettings:
     ]
 
 
-class Replay(Static):
+class Replay(Fixed):
     """Every cell at the mean of its weights in the earlier run, each weight counted by the steps it was in force.
 
     The weights are kept in the state, so that a resumed run does not change where the trace did.

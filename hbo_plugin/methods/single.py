@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin.methods.actors import ActorSettings
-from hbo_plugin.methods.arithmetic import temperature_prior
 from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.prior import cell_prior, prior_weights
 from hbo_plugin.methods.reading import by_dataset, read_signal
 
 
 class Single(ABC):
-    """One actor that starts from the temperature prior; each method says what rewards it.
+    """One actor that starts from its prior; each method says what rewards it.
 
     An arm is a dataset, whose levels follow their rows, so that each of its rows is as likely as any other; or,
     where the class is `flat`, a cell. Cells without rows have no arm, and so weight 0. Where no arm was measured,
@@ -22,7 +22,7 @@ class Single(ABC):
 
     Args:
         rows: int64[datasets, levels], the rows of every cell; no dataset is empty.
-        settings: the temperature, and what builds the actor from its prior.
+        settings: the prior, and what builds the actor from its prior.
         run: of which some actors need a fact.
     """
 
@@ -38,7 +38,10 @@ class Single(ABC):
         self._share = cells / arms[self._arm]
         """Of every cell with rows: its arm, and its share of the arm's weight."""
         self._settings = settings
-        self._actor = settings.actor(temperature_prior(arms, settings.temperature), run)
+        prior = (
+            cell_prior(settings.prior, rows, run.names) if self.flat else prior_weights(settings.prior, arms, run.names)
+        )
+        self._actor = settings.actor(prior, run)
 
     @property
     @abstractmethod

@@ -143,7 +143,7 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
     if signals and (changed := options.changed_loss(cfg)):
         msg = (
             f"`{changed}` changes the loss that is trained on, but the signals of the method `{config.method}` measure "
-            f"the next-token loss; remove it, or choose a method without signals, such as `temperature`."
+            f"the next-token loss; remove it, or choose `method: static`, which needs none."
         )
         raise ValueError(msg)
     names: dict[str, tuple[str, ...]] = {}

@@ -12,7 +12,7 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.messages import listed
 from hbo_plugin.methods import Method
-from hbo_plugin.methods.base import check_weights
+from hbo_plugin.methods.base import FollowsTime, check_weights
 from hbo_plugin.training.caps import cap_weights
 from hbo_plugin.training.changes import compare
 
@@ -24,7 +24,7 @@ class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
 
     def __init__(
-        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, total: int, window: int = 0
+        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, steps: int, capacity: int, window: int = 0
     ) -> None:
         """Start at the method's first weights.
 
@@ -33,18 +33,20 @@ class Balancer:
             config: the `hbo:` block.
             method: new; the balancer moves it.
             seed: of the stream.
-            total: rows that the whole run trains on, for the repetition cap; or tokens, where rows are packed.
+            steps: of the whole run.
+            capacity: rows of a step, for the repetition cap; or tokens, where rows are packed.
             window: rows that can wait for a bin, where they are packed; else 0.
         """
         self.cells = cells
         self._config = config
         self._sizes = cells.sizes.ravel()
-        self._total, self._window = total, window
-        laps = np.repeat(config.epochs_of(cells.names), cells.levels)
+        self._steps, self._capacity, self._window = steps, capacity, window
+        self._cost = cells.mean(cells.lengths) if window else np.ones(self._sizes.size)
+        """What a row of each cell takes of a step, float64[datasets * levels]."""
+        average = steps * capacity / float(self._sizes @ self._cost)
+        laps = np.repeat(config.epochs_of(cells.names, average), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
-        self._cost = cells.mean(cells.lengths) if window else np.ones(self._sizes.size)
-        """What a row of each cell takes of the total, float64[datasets * levels]."""
         self.unit = config.unit
         of_rows = {"row": np.ones_like(cells.lengths), "token": cells.lengths, "trained_token": cells.trained}
         self._unit = cells.mean(of_rows[config.unit])
@@ -62,9 +64,12 @@ class Balancer:
         """Cells whose weight the repetition cap lowers, bool[datasets * levels]."""
         self.changed: list[str] = []
         """Keys of the block whose values are not those of the checkpoint that the run resumed from."""
+        self.holds_until = steps
+        """The step until which nothing but an update changes the weights."""
         self._in_force_from = 0
         self._drawn = np.zeros(self._sizes.size, np.int64)
         """Rows drawn before `_in_force_from`, int64[datasets * levels]."""
+        self.advance(0)
         weights = method.weights()
         check_weights(self.method_name, weights, cells.sizes)
         self.mixture = MixtureSampler(self._sizes, weights.ravel(), seed=seed, replacement=config.replacement)
@@ -87,6 +92,14 @@ class Balancer:
         self.method.update(signals)
         self.reweigh(head)
 
+    def advance(self, step: int) -> bool:
+        """Bring a method that follows time to the weights after `step`; say whether it has others than before."""
+        if not isinstance(self.method, FollowsTime):
+            return False
+        before = self.method.weights()
+        self.holds_until = self.method.advance(step, self._steps)
+        return not np.array_equal(self.method.weights(), before)
+
     def reweigh(self, head: int) -> None:
         """Let the method's weights, under the cap, take force at the position `head`."""
         self._drawn += self.mixture.counts(self._in_force_from, head - self._in_force_from)
@@ -104,7 +117,7 @@ class Balancer:
         wanted = weights.ravel() / self._unit * self._cost
         wanted /= wanted.sum()
         # Of the rows that are drawn, so many are left waiting at the end.
-        total = self._total + self._window * float(wanted @ self._cost)
+        total = self.holds_until * self._capacity + self._window * float(wanted @ self._cost)
         left = total - float(self._drawn @ self._cost)
         if left <= 0:
             return  # nothing is drawn any more

@@ -109,19 +109,18 @@ class Journal:
             signals: that the method was given.
             before: the old weights, float64[datasets, levels], and which cells were capped, bool[datasets * levels].
         """
-        weights, capped = before
         self._signals = self._signal_scalars(signals)
         rows = head - self._balancer.trained
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
         if self._writes:
-            self._tell_capped(capped)
-            tqdm.write(encodable(f"hbo: step {step}: {self._moved(weights)}"))
+            self._tell(step, before)
             measured = {name: self._by_name(_json(values)) for name, values in signals.items()}
             self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
 
-    def change(self, step: int, head: int) -> None:
-        """Keys of the block changed on a resume, and the weights that follow act from the position `head`."""
+    def change(self, step: int, head: int, before: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+        """Weights that no measurement changed act from a position; the arguments are those of `update`."""
         if self._writes:
+            self._tell(step, before)
             self._write({"step": step, "event": "update", "head": head})
 
     def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str]) -> None:
@@ -150,6 +149,11 @@ class Journal:
 
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
         return dict(zip(self._cells.names, values, strict=True))
+
+    def _tell(self, step: int, before: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+        weights, capped = before
+        self._tell_capped(capped)
+        tqdm.write(encodable(f"hbo: step {step}: {self._moved(weights)}"))
 
     def _moved(self, old: NDArray[np.float64]) -> str:
         """Which datasets gained and lost most, from weights of float64[datasets, levels]."""

@@ -60,9 +60,15 @@ class Run:
         self.ranks = Ranks.of(trainer)
         self.shape = StepShape.of(args, self.ranks.size)
         self.clock = Clock()
-        total = self.shape.steps * self.shape.capacity
-        window = self.shape.bins.window if self.shape.bins else 0
-        self.balancer = Balancer(cells, config, method, seed=seed, total=total, window=window)
+        self.balancer = Balancer(
+            cells,
+            config,
+            method,
+            seed=seed,
+            steps=self.shape.steps,
+            capacity=self.shape.capacity,
+            window=self.shape.bins.window if self.shape.bins else 0,
+        )
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
         self.context = Context(
@@ -117,13 +123,18 @@ class Run:
         self._reported = self._dropped
         if self.balancer.changed:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
-            head = self._active.head
-            self.balancer.reweigh(head)
-            self.journal.change(step, head)
+        if self.balancer.advance(step) or self.balancer.changed:
+            self._reweigh(step)
         self._warn_of_rare_updates()
         with self.clock("signals"):
             for source in self.sources.values():
                 source.begin(step)
+
+    def _reweigh(self, step: int) -> None:
+        """Let weights that no measurement changed take force."""
+        before, head = (self.balancer.weights(), self.balancer.capped), self._active.head
+        self.balancer.reweigh(head)
+        self.journal.change(step, head, before)
 
     def _warn_of_rare_updates(self) -> None:
         every, steps = self.config.update_every, self.shape.steps
@@ -182,6 +193,8 @@ class Run:
             self._check.count(rows)
         with self.clock("logging"):
             self.journal.rows(step, rows)
+        if step == self.balancer.holds_until and not last and self.balancer.advance(step):
+            self._reweigh(step)
         due = step % self.config.update_every == 0
         if due and not last and self.sources:
             self._update(step, self._active.head)

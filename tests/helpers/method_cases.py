@@ -108,8 +108,6 @@ def make(
 
 def needed(name: str, rows: NDArray[np.int64], folder: Path) -> dict[str, Any]:
     """The parameters without which a method cannot be."""
-    if name == "given":
-        return {"weights": {key: 1 + index for index, key in enumerate(names(rows))}}
     if name == "target_loss":
         return {"goal_losses": dict.fromkeys(names(rows), 0.5)}
     if name == "replay":
@@ -124,11 +122,13 @@ FORMS = (*METHODS, *(f"{name} published" for name in PUBLISHED))
 """Every method, and every published form of one."""
 
 
-def build(form: str, rows: NDArray[np.int64]) -> Method:
-    """Build a method with its defaults, and with what it cannot do without."""
+def build(form: str, rows: NDArray[np.int64], **chosen: object) -> Method:
+    """Build a method with its defaults but for what is chosen, and with what it cannot do without."""
     name, _, published = form.partition(" ")
     with tempfile.TemporaryDirectory() as folder:
-        return make(name, rows, published=bool(published), names=names(rows), **needed(name, rows, Path(folder)))
+        return make(
+            name, rows, published=bool(published), names=names(rows), **needed(name, rows, Path(folder)), **chosen
+        )
 
 
 def random_signals(rows: NDArray[np.int64], random: np.random.Generator) -> dict[str, NDArray[np.float64]]:

@@ -61,7 +61,7 @@ LEAST: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     "dynamix": _uniform(0.3),
     "doremi": _uniform(1e-3),
     "target_loss": _uniform(1e-4),
-    **dict.fromkeys(("proportional", "temperature", "uniform", "capped", "given", "replay"), _kept(1.0)),
+    **dict.fromkeys(("static", "replay"), _kept(1.0)),
 }
 """The least weight of every dataset that a method's rule leaves, given the first weights, float64[datasets], and the
 number of updates."""

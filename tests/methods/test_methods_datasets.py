@@ -53,7 +53,7 @@ MEANS = [(25 * 1.2 + 25 * 0.9 + 26 * 0.7) / 76, (300 * 0.8 + 300 * 1.1 + 301 * 1
         ),
         (
             "multiuat",
-            {"reward": "loss", "temperature": inf},
+            {"reward": "loss", "prior": "uniform"},
             {"loss": CELLS},
             MEANS,
         ),
@@ -319,7 +319,7 @@ def test_learning_progress_of_nobody_leads_back_to_the_prior() -> None:
 
 
 def test_random_rewards_lie_within_their_spread_and_favour_nobody() -> None:
-    method = make("random", column(5, 5), temperature=inf, ema_decay=0.0, exponent=1.0, seed=1, spread=4.0, **AT_ONCE)
+    method = make("random", column(5, 5), prior="uniform", ema_decay=0.0, exponent=1.0, seed=1, spread=4.0, **AT_ONCE)
     odds = []
     for _ in range(2000):
         method.update({"gradient_norm": np.array([1.0, 1e9]), "perplexity_ratio": np.ones((2, 1))})
@@ -346,7 +346,7 @@ def test_random_rewards_go_through_the_update_of_hbo_where_there_was_a_measureme
     """What a twin that rests at its rewards shows of them, given to HBO, gives the same weights."""
     # Without an average only ratios of rewards count, so the twin's weights will do as rewards.
     method, other = make("random", ROWS, seed=3, ema_decay=0.0), make("hbo", ROWS, ema_decay=0.0)
-    twin = make("random", ROWS, seed=3, temperature=inf, ema_decay=0.0, exponent=1.0, **AT_ONCE)
+    twin = make("random", ROWS, seed=3, prior="uniform", ema_decay=0.0, exponent=1.0, **AT_ONCE)
     whole = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 3))}
     missed = {"gradient_norm": np.array([5.0, 2.0, 1.0]), "perplexity_ratio": np.array([[1.0], [np.nan], [1.0]]) * ROWS}
     for measured in (whole, missed, whole):

@@ -42,7 +42,7 @@ def test_hbo_starts_at_the_tempered_prior_with_uniform_levels() -> None:
 
 
 def test_hbo_two_updates_by_hand() -> None:
-    method = make("hbo", column(1, 8), temperature=3.0, step_size=0.5, floor=0.1, ema_decay=0.25, exponent=0.5)
+    method = make("hbo", column(1, 8), prior=3.0, step_size=0.5, floor=0.1, ema_decay=0.25, exponent=0.5)
     # Prior (1, 2)/3. Averages are the first rewards: target ~ (1 * sqrt(16), 2 * sqrt(1)) = (4, 2).
     # moved ~ sqrt((1, 2) * (4, 2)) = (2, 2), so one half each.
     method.update(gradient_norm(16, 1))
@@ -70,7 +70,7 @@ def test_hbo_with_exponent_1_and_a_uniform_prior_rests_where_the_published_updat
 
 
 def test_hbo_rests_at_prior_times_reward_to_the_exponent() -> None:
-    method = make("hbo", column(1, 8, 27), temperature=3.0, floor=0.0, exponent=0.5)
+    method = make("hbo", column(1, 8, 27), prior=3.0, floor=0.0, exponent=0.5)
     for _ in range(60):
         method.update(gradient_norm(4, 1, 9))
     np.testing.assert_allclose(method.weights()[:, 0], np.array([2, 2, 9]) / 13, rtol=1e-12)

@@ -7,33 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from method_cases import ROWS, build, make, names, write_trace
+from method_cases import FORMS, ROWS, build, column, make, names, write_trace
+
+from hbo_plugin.messages import yaml_text
+from hbo_plugin.methods.base import FollowsTime
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hbo_plugin.methods import Method
 
+ABC = ("a", "b", "c")
+CUBES = np.array([[8, 0], [13, 14], [64, 61]])
+
 
 @pytest.mark.parametrize(
     ("method", "datasets"),
     [
-        (make("proportional", ROWS), [76 / 985, 901 / 985, 8 / 985]),
-        (make("uniform", ROWS), [1 / 3, 1 / 3, 1 / 3]),
-        (make("temperature", np.array([[8, 0], [13, 14], [64, 61]]), temperature=3.0), [0.2, 0.3, 0.5]),
-        (make("capped", ROWS, limit=100), [76 / 184, 100 / 184, 8 / 184]),
-        (make("capped", np.array([[9000], [2000], [3001]])), [3 / 8, 2 / 8, 3 / 8]),
-        (make("given", ROWS, names=["a", "b", "c"], weights={"c": 6, "a": 2, "b": 4.0}), [1 / 6, 1 / 3, 1 / 2]),
-        (make("given", ROWS[:2], names=["a", "b"], weights={"a": 1.5e308, "b": 0.5e308}), [0.75, 0.25]),
+        (make("static", ROWS, prior="proportional"), [76 / 985, 901 / 985, 8 / 985]),
+        (make("static", ROWS, prior=1), [76 / 985, 901 / 985, 8 / 985]),
+        (make("static", ROWS, prior="uniform"), [1 / 3, 1 / 3, 1 / 3]),
+        (make("static", ROWS, prior=float("inf")), [1 / 3, 1 / 3, 1 / 3]),
+        (make("static", CUBES), [0.2, 0.3, 0.5]),
+        (make("static", ROWS, names=ABC, prior={"c": 6, "a": 2, "b": 4.0}), [1 / 6, 1 / 3, 1 / 2]),
+        (make("static", ROWS, names=ABC, weights={"c": 6, "a": 2, "b": 4.0}), [1 / 6, 1 / 3, 1 / 2]),
+        (make("static", ROWS[:2], names=ABC[:2], weights={"a": 1.5e308, "b": 0.5e308}), [0.75, 0.25]),
     ],
 )
 def test_static_weights_of_datasets(method: Method, datasets: list[float]) -> None:
     np.testing.assert_allclose(method.weights().sum(axis=1), datasets, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["proportional", "temperature", "uniform", "capped", "given"])
-def test_static_levels_follow_their_rows_and_updates_change_nothing(name: str) -> None:
-    method = build(name, ROWS)
+def test_static_levels_follow_their_rows_and_updates_change_nothing() -> None:
+    method = build("static", ROWS)
     before = method.weights()
     shares = before / before.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(shares, ROWS / ROWS.sum(axis=1, keepdims=True), rtol=1e-12)
@@ -43,33 +49,119 @@ def test_static_levels_follow_their_rows_and_updates_change_nothing(name: str) -
     np.testing.assert_array_equal(method.weights(), before)
 
 
+@pytest.mark.parametrize("name", sorted({form.split()[0] for form in FORMS} - {"static", "replay", "mos_plus"}))
+def test_every_method_starts_at_the_prior_that_is_given(name: str) -> None:
+    given = {"d0": 1, "d1": 2, "d2": 5}
+    for prior, expected in ((given, [0.125, 0.25, 0.625]), ("proportional", [76 / 985, 901 / 985, 8 / 985])):
+        start = build(name, ROWS, prior=prior).weights()
+        floor = 0.3 if name == "dynamix" else 0.0  # the only one whose floor acts before it was measured
+        np.testing.assert_allclose(start.sum(axis=1), (1 - floor) * np.array(expected) + floor / 3, rtol=1e-9)
+
+
+def test_a_prior_of_cells_counts_cells_unless_it_is_given_by_dataset() -> None:
+    live = ROWS > 0
+    np.testing.assert_allclose(build("mos_plus", ROWS, prior="uniform").weights(), live / live.sum(), rtol=1e-9)
+    given = build("mos_plus", ROWS, prior={"d0": 1, "d1": 2, "d2": 5}).weights()
+    expected = ROWS / ROWS.sum(axis=1, keepdims=True) * np.array([[0.125], [0.25], [0.625]])
+    np.testing.assert_allclose(given, expected, rtol=1e-9)
+
+
+PHASES = [{"until": 0.25, "a": 3, "b": 1}, {"until": 80, "a": 0, "b": 5}, {"a": 1, "b": 1}]
+
+
+def test_phases_follow_each_other_at_their_steps() -> None:
+    method = make("static", column(3, 4), names=("a", "b"), weights=PHASES)
+    assert isinstance(method, FollowsTime)
+    seen = []
+    for step in (0, 24, 25, 79, 80, 99):
+        ends = method.advance(step, 100)
+        seen.append((step, ends, method.weights()[0, 0]))
+    assert seen == [(0, 25, 0.75), (24, 25, 0.75), (25, 80, 0.0), (79, 80, 0.0), (80, 100, 0.5), (99, 100, 0.5)]
+
+
+def test_a_phase_is_resumed() -> None:
+    method, resumed = (make("static", column(3, 4), names=("a", "b"), weights=PHASES) for _ in range(2))
+    method.advance(30, 100)  # type: ignore[attr-defined]
+    resumed.load_state_dict(json.loads(json.dumps(method.state_dict())))
+    np.testing.assert_array_equal(resumed.weights(), method.weights())
+    fewer = make("static", column(3, 4), names=("a", "b"), weights={"a": 1, "b": 3})
+    fewer.load_state_dict({"phase": [2]})
+    assert fewer.weights()[0, 0] == 0.25
+
+
 @pytest.mark.parametrize(
-    ("weights", "message"),
+    ("steps", "until", "message"),
     [
         (
-            [1, 2],
-            "`hbo.weights: [1, 2]` was given, but it must be a block of keys; change it.",
+            70,
+            80,
+            "has a phase `until: 80.0`, but in a run of 70 steps the phases end at `[18, 80, 70]`, so that number 3",
         ),
         (
+            100,
+            10,
+            "has a phase `until: 10.0`, but in a run of 100 steps the phases end at `[25, 10, 100]`, so that number 2",
+        ),
+        (1, 0.9, "has a phase `until: 0.25`, but in a run of 1 steps the phases end at `[0, 1, 1]`, so that number 1"),
+    ],
+)
+def test_a_phase_without_a_step_is_refused(steps: int, until: float, message: str) -> None:
+    phases = [PHASES[0], {**PHASES[1], "until": until}, PHASES[2]]
+    method = make("static", column(3, 4), names=("a", "b"), weights=phases)
+    with pytest.raises(ValueError, match="until") as error:
+        method.advance(0, steps)  # type: ignore[attr-defined]
+    assert str(error.value) == f"`hbo.weights` {message} has no step; change `until`."
+
+
+@pytest.mark.parametrize("phases", [[], [{}], [PHASES[0]], PHASES[:2], [PHASES[2], PHASES[2]]])
+def test_phases_that_cannot_follow_each_other_are_refused(phases: Any) -> None:
+    with pytest.raises(ValueError, match="weights") as error:
+        make("static", column(3, 4), names=("a", "b"), weights=phases)
+    given = yaml_text([{key: float(value) for key, value in phase.items()} for phase in phases])
+    assert str(error.value) == (
+        f"`hbo.weights: {given}` was given, but each phase needs the weights of its datasets, and each but the last "
+        "needs `until`, where it ends; add or remove it."
+    )
+
+
+@pytest.mark.parametrize("key", ["weights", "prior"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
             {"a": 1, "caht": 2},
-            "`hbo.weights` names the dataset `caht`, but the datasets are `a`, `chat`; did you mean `chat`?",
+            "`hbo.{key}` names the dataset `caht`, but the datasets are `a`, `chat`; did you mean `chat`?",
         ),
         (
             {"a": 1, "zzz": 2},
             (
-                "`hbo.weights` names the dataset `zzz`, but the datasets are `a`, `chat`; "
+                "`hbo.{key}` names the dataset `zzz`, but the datasets are `a`, `chat`; "
                 "correct it, or name the datasets in `hbo.names`."
             ),
         ),
-        ({"a": 1}, "`hbo.weights` has no number for `chat`, but it needs one for each dataset; add it."),
-        ({"a": 1, "chat": "much"}, "`hbo.weights.chat: much` was given, but it must be a valid number; change it."),
-        ({"a": 1, "chat": 0}, "`hbo.weights.chat: 0` was given, but it must be greater than 0; change it."),
+        (
+            {"a": 1},
+            (
+                "`hbo.{key}` has no number for `chat`, but it needs one for each of `a`, `chat`; add it, or 0 to leave a "
+                "dataset out."
+            ),
+        ),
     ],
 )
-def test_given_weights_that_do_not_fit_are_refused(weights: Any, message: str) -> None:
-    with pytest.raises(ValueError, match="weights") as error:
-        make("given", np.array([[3], [4]]), names=("a", "chat"), weights=weights)
-    assert str(error.value) == message
+def test_shares_that_do_not_fit_are_refused(key: str, given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=key) as error:
+        make("static", np.array([[3], [4]]), names=("a", "chat"), **{key: given})
+    assert str(error.value) == message.format(key=key)
+
+
+@pytest.mark.parametrize("key", ["weights", "prior"])
+@pytest.mark.parametrize(
+    "given", [[1, 2], {"a": 1, "chat": "much"}, {"a": 1, "chat": -1}, {"a": 1, "chat": float("inf")}]
+)
+def test_shares_that_are_no_numbers_are_refused(key: str, given: Any) -> None:
+    with pytest.raises(ValueError, match=f"`hbo.{key}") as error:
+        make("static", np.array([[3], [4]]), names=("a", "chat"), **{key: given})
+    assert "was given, but" in str(error.value)
 
 
 # Replay

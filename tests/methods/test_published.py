@@ -71,7 +71,7 @@ def rewards(file: str, case: str) -> tuple[str, NDArray[np.float64]]:
 def adam_method(file: str, case: str) -> Method:
     """The published form of a method, as the case has it."""
     setting = FILES[file]["settings"]["cases"][case]
-    chosen: dict[str, Any] = {"temperature": float(setting.get("temperature", 1))}
+    chosen: dict[str, Any] = {"prior": float(setting.get("temperature", 1))}
     if file == "mos":
         chosen |= {"reward": setting["reward"], "ema_decay": 0.1 if setting["average"] else 0.0}
     if file == "multiuat":
@@ -142,7 +142,7 @@ def test_doremi(case: str) -> None:
     """`clip` is of a dataset's mean, so that only rows of one token show it; else the clipped means are given."""
     inputs = FILES["doremi"]["inputs"][case]
     rows = np.round(100 * array(inputs["first_weights"])).astype(np.int64)[:, None]
-    method = make("doremi", rows, temperature=1.0, clip=case == "one_token")
+    method = make("doremi", rows, prior="proportional", clip=case == "one_token")
     scores = array(inputs["excess" if case == "one_token" else "score"])
     for score, expected in zip(scores, array(FILES["doremi"]["outputs"][case]["weights"]), strict=True):
         method.update({"perplexity_ratio": np.exp(score)[:, None]})

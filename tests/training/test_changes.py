@@ -51,8 +51,8 @@ def test_a_changed_key_acts_or_is_refused_or_is_told_by_the_data(key: str) -> No
 
 
 def test_parameters_of_a_method_act() -> None:
-    after = HBOConfig.model_validate({"step_size": 0.25, "temperature": 2}).effective()
-    assert sorted(compare(BEFORE, after)) == ["step_size", "temperature"]
+    after = HBOConfig.model_validate({"step_size": 0.25, "prior": 2}).effective()
+    assert sorted(compare(BEFORE, after)) == ["prior", "step_size"]
     assert compare(BEFORE, BEFORE) == []
 
 
@@ -62,7 +62,7 @@ def test_new_shares_act_from_the_checkpoint_on(make_config: Any, monkeypatch: py
 
     warnings: list[str] = []
     monkeypatch.setattr(run.LOG, "warning", lambda text, *args: warnings.append(text % args))
-    hbo = {"method": "given", "levels": 1, "record_rows": True}
+    hbo = {"record_rows": True}
     shares = {"sums": 6, "words": 3, "tales": 1}
     folder = train(make_config(hbo={**hbo, "weights": shares}, max_steps=8))
     checkpoint = folder / "checkpoint-4"
@@ -87,7 +87,7 @@ def test_new_shares_act_from_the_checkpoint_on(make_config: Any, monkeypatch: py
 @pytest.mark.axolotl
 def test_a_lower_cap_acts_under_a_fixed_mixture(make_config: Any) -> None:
     """A uniform mixture takes 16 of the 16 tales in 12 steps; with a cap set half way, no tale is drawn any more."""
-    hbo = {"method": "uniform", "levels": 1, "record_rows": True}
+    hbo = {"method": "static", "prior": "uniform", "record_rows": True}
     folder = train(make_config(hbo=hbo, max_steps=12))
     checkpoint = folder / "checkpoint-8"
     config = make_config(

@@ -34,7 +34,7 @@ def untrained() -> Any:
     """As much of a run as a checkpoint knows, before its first step."""
     config, shape, clock = HBOConfig(levels=2), StepShape(micro_batch=2, batches=2, steps=50), Clock()
     method = config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4)
-    balancer = Balancer(CELLS, config, method, seed=3, total=200)
+    balancer = Balancer(CELLS, config, method, seed=3, steps=200, capacity=1)
     journal = Journal(
         Path(), balancer, shape, clock, {"a": "a", "b": "b"}, writes=False, log_levels=False, record_rows=False
     )

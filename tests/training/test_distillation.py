@@ -25,7 +25,7 @@ def test_a_teacher_is_learnt_from(make_config: Any, tmp_path: Path, *, packed: b
         datasets=[taught],
         chat_template="tokenizer_default",
         plugins=["hbo_plugin.HBOPlugin", "axolotl.integrations.kd.KDPlugin"],
-        hbo={"method": "temperature", "levels": 2},
+        hbo={"method": "static", "levels": 2},
         kd_trainer=True,
         kd_ce_alpha=0.1,
         kd_alpha=0.9,

@@ -23,7 +23,7 @@ def balancer(sizes: list[list[int]], total: int = 1000, **keys: Any) -> Balancer
     names = tuple("abc"[: len(counts)])
     cells = Cells(names, counts, np.ones(counts.sum(), np.int32), np.ones(counts.sum(), np.int32), names)
     config = HBOConfig.model_validate({"max_epochs": None, **keys})
-    return Balancer(cells, config, config.make_method(counts, names, seed=3, batch=4), seed=3, total=total)
+    return Balancer(cells, config, config.make_method(counts, names, seed=3, batch=4), seed=3, steps=total, capacity=1)
 
 
 def signals(norms: list[float], ratios: list[list[float]]) -> dict[str, Any]:

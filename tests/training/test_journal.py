@@ -36,7 +36,7 @@ def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
     )
     config = HBOConfig(levels=2)
     method = config.make_method(cells.sizes, cells.names, seed=3, batch=4)
-    balancer = Balancer(cells, config, method, seed=3, total=100)
+    balancer = Balancer(cells, config, method, seed=3, steps=100, capacity=1)
     named, shape = metric_names(names), StepShape(micro_batch=2, batches=2, steps=50)
     journal = Journal(folder, balancer, shape, Clock(), named, writes=writes, log_levels=True, record_rows=False)
     balancer.count(np.arange(10 * count))

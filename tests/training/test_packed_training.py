@@ -91,7 +91,7 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize(("unit", "counted"), [("token", "tokens"), ("trained_token", "trained_tokens")])
 def test_token_weights_are_shares_of_tokens(packed: Any, unit: str, counted: str) -> None:
-    hbo = {"method": "uniform", "unit": unit, "levels": 1, "max_epochs": None}
+    hbo = {"method": "static", "prior": "uniform", "unit": unit, "max_epochs": None}
     last = read_trace(train(packed(hbo, max_steps=30)))[-1]
     tokens = {name: sum(cells) for name, cells in last[counted].items()}
     rows = {name: sum(cells) for name, cells in last["rows_trained"].items()}

@@ -43,7 +43,7 @@ def test_resume_in_the_second_epoch(make_config: Any, monkeypatch: pytest.Monkey
 
 def test_resume_without_the_optimizer(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`save_only_model` loses the optimizer, so losses differ; the stream does not."""
-    config = make_config(save_only_model=True, hbo={"method": "temperature", "levels": 2, "record_rows": True})
+    config = make_config(save_only_model=True, hbo={"method": "static", "levels": 2, "record_rows": True})
     assert_resumes(config, monkeypatch, crash_at=6, losses=False)
 
 
@@ -68,7 +68,7 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
     ("changes", "message"),
     [
         (
-            {"hbo": {"method": "uniform", "levels": 2}},
+            {"hbo": {"method": "static", "prior": "uniform", "levels": 2}},
             (
                 "the checkpoint was trained with `method: hbo`, but `hbo:` has `method: uniform`; change `method` back, "
                 "or start afresh in another `output_dir`."

@@ -32,7 +32,7 @@ def trained() -> dict[str, Any]:
     cells = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), np.ones(81, np.int32), ("x", "y"))
     config = HBOConfig(levels=2)
     balancer = Balancer(
-        cells, config, config.make_method(cells.sizes, cells.names, seed=3, batch=4), seed=3, total=1000
+        cells, config, config.make_method(cells.sizes, cells.names, seed=3, batch=4), seed=3, steps=1000, capacity=1
     )
     for head in (100, 200):
         signals = {"gradient_norm": np.array([1 / 3, head]), "perplexity_ratio": np.full((2, 2), 0.1 + head)}

@@ -124,9 +124,9 @@ def test_hbo_as_published_runs(make_config: Any) -> None:
         assert 0 < abs(math.log(sum(last[name]) / sum(first[name]))) < 0.25
 
 
-@pytest.mark.parametrize("method", ["proportional", "temperature", "uniform"])
-def test_static_methods_keep_their_weights(make_config: Any, method: str) -> None:
-    trace = read_trace(train(make_config(hbo={"method": method, "max_epochs": None})))
+@pytest.mark.parametrize("prior", ["proportional", 3, "uniform"])
+def test_a_static_mixture_stays_at_its_prior(make_config: Any, prior: object) -> None:
+    trace = read_trace(train(make_config(hbo={"method": "static", "prior": prior, "max_epochs": None})))
     assert [record["event"] for record in trace] == ["start", "end"]
     assert trace[0]["weights"] == trace[1]["weights"]
 
@@ -153,7 +153,7 @@ def test_full_options_with_lora(make_config: Any) -> None:
 
 def test_the_repetition_cap_binds(make_config: Any) -> None:
     """Under a uniform prior 12 steps would take all 16 tales; with a cap of their own they give at most 8 rows."""
-    hbo = {"method": "uniform", "levels": 1, "max_epochs": {"tales": 0.5}}
+    hbo = {"method": "static", "prior": "uniform", "max_epochs": {"tales": 0.5}}
     last = read_trace(train(make_config(hbo=hbo)))[-1]
     assert last["capped"] == {"sums": [False], "words": [False], "tales": [True]}
     assert sum(last["rows_trained"]["tales"]) <= 8

@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.methods.actors import SMALLEST_REWARD
 from hbo_plugin.methods.arithmetic import moving_average, softmax
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import EmaDecay, Temperature
+from hbo_plugin.methods.parameters import EmaDecay
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.state import from_json, to_json
 
 # The learning rate is that of HBO's paper (appendix A), the number of steps that of its code; the rest is usual.
@@ -46,7 +47,7 @@ class AdamSettings:
     first_average: ClassVar[float] = nan
     """What the averages of the rewards start from; NaN is the first reward."""
 
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     ema_decay: EmaDecay = 0.0
 
     def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "AdamActor":

@@ -1,7 +1,6 @@
 """DoReMi's rule, online: datasets whose loss stands highest above that of the initial model."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import LogStep, Temperature, UniformFloor
+from hbo_plugin.methods.parameters import LogStep, UniformFloor
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.reading import by_dataset, read_signal
 from hbo_plugin.methods.single import Single
@@ -23,7 +23,7 @@ _SMALLEST_RATIO = 1e-100
 class DoReMiSettings:
     """The settings of `doremi`."""
 
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     step_size: LogStep = 1.0
     floor: UniformFloor = 1e-3
     clip: Annotated[bool, Field(description="Count a mean excess loss below 0 as 0.")] = False

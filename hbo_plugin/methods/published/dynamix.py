@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.arithmetic import filled, moving_average, softmax
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import EmaDecay, Factor, Temperature, UniformFloor
+from hbo_plugin.methods.parameters import EmaDecay, Factor, UniformFloor
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.single import Single
 from hbo_plugin.methods.state import from_json, to_json
 
@@ -19,7 +20,7 @@ from hbo_plugin.methods.state import from_json, to_json
 class DynamixSettings:
     """The settings of `dynamix`."""
 
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     ema_decay: EmaDecay = 0.95
     exponent: Annotated[
         Factor,

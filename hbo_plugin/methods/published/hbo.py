@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.hbo import REWARD, AnySignal, CellSignal, Reward
-from hbo_plugin.methods.parameters import Temperature
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.adam import AdamActor, Fit
 
 FIT = Fit(logit=1.0, learning_rate=1e-4, error=1e-10)
@@ -45,7 +45,7 @@ class PublishedHboSettings:
     update_every: ClassVar[int] = 200
     """The paper's optimizer steps between two updates, which become the run's default."""
 
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     reward: Annotated[PublishedReward, Field(description=REWARD)] = PublishedReward()
 
     def global_actor(self, prior: NDArray[np.float64]) -> AdamActor:

@@ -1,7 +1,6 @@
 """MoS: one actor over the datasets, rewarded by similarity or by how little a dataset was learned so far."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
-from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
+from hbo_plugin.methods.parameters import EmaDecay, Exponent
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.published.hbo import FIT
 from hbo_plugin.methods.single import Single
@@ -29,7 +29,7 @@ class MosSettings(ClosedFormSettings):
     """The signal of that reward."""
 
     reward: Reward = "difference"
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     ema_decay: EmaDecay = 0.1
     exponent: Exponent = 1.0
 
@@ -43,7 +43,7 @@ class PublishedMosSettings(AdamSettings):
     difference: ClassVar[str] = "mean_perplexity_ratio"
 
     reward: Reward = "difference"
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     ema_decay: EmaDecay = 0.1
 
 

@@ -1,7 +1,6 @@
 """MoS+: the reward of MoS, with one flat actor over all cells; what HBO is without its hierarchy."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
-from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
+from hbo_plugin.methods.parameters import EmaDecay, Exponent
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.published.hbo import FIT
 from hbo_plugin.methods.reading import read_signal
@@ -23,7 +23,7 @@ class MosPlusSettings(ClosedFormSettings):
     difference: ClassVar[str] = "perplexity_ratio"
     """The signal that rewards a cell."""
 
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     ema_decay: EmaDecay = 0.1
     exponent: Exponent = 1.0
 
@@ -36,7 +36,7 @@ class PublishedMosPlusSettings(AdamSettings):
     first_average: ClassVar[float] = 1.0
     difference: ClassVar[str] = "mean_perplexity_ratio"
 
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     ema_decay: EmaDecay = 0.1
 
 

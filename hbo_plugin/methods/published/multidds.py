@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedForm, ClosedFormSettings
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
+from hbo_plugin.methods.parameters import EmaDecay, Exponent
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.single import Single
 
@@ -22,7 +23,7 @@ _SMALLEST_COSINE = 0.01
 class MultiDdsSettings(ClosedFormSettings):
     """The settings of `multidds`."""
 
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     ema_decay: EmaDecay = 0.0
     exponent: Exponent = 1.0
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import ClosedFormSettings
-from hbo_plugin.methods.parameters import EmaDecay, Exponent, Temperature
+from hbo_plugin.methods.parameters import EmaDecay, Exponent
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.adam import AdamSettings, Fit
 from hbo_plugin.methods.single import Single
 
@@ -21,7 +22,7 @@ class MultiUatSettings(ClosedFormSettings):
     """The settings of `multiuat`."""
 
     reward: Reward = "entropy"
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     ema_decay: EmaDecay = 0.0
     exponent: Exponent = 1.0
 

@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.arithmetic import moving_average
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import EmaDecay, Temperature
+from hbo_plugin.methods.parameters import EmaDecay
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.single import Single
 from hbo_plugin.methods.state import from_json, to_json
 
@@ -21,7 +22,7 @@ _LARGEST_LOSS = 200.0
 class OdmSettings:
     """The settings of `odm`."""
 
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     ema_decay: EmaDecay = 0.9
 
     def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "SmoothedMean":

@@ -1,7 +1,6 @@
 """PiKE: datasets with a strong gradient and little noise in it."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import Factor, Temperature, UniformFloor
+from hbo_plugin.methods.parameters import Factor, UniformFloor
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.single import Single
 
@@ -22,7 +22,7 @@ _SMALLEST_SQUARE, _LARGEST = 1e-100, 1e100
 class PikeSettings:
     """The settings of `pike`."""
 
-    temperature: Temperature = inf
+    prior: Prior = "uniform"
     zeta_1: Annotated[
         Factor,
         Field(

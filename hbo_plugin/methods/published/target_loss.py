@@ -9,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.base import RunFacts
-from hbo_plugin.methods.parameters import LogStep, Temperature, UniformFloor, in_order
+from hbo_plugin.methods.parameters import LogStep, UniformFloor, in_order
+from hbo_plugin.methods.prior import Prior
 from hbo_plugin.methods.published.exponentiated import Exponentiated
 from hbo_plugin.methods.single import Single
 
@@ -22,7 +23,7 @@ class TargetLossSettings:
         dict[str, Annotated[float, Field(allow_inf_nan=False)]],
         Field(description="The held-out loss that each dataset is meant to reach, by its name, in nats a token."),
     ]
-    temperature: Temperature = 1.0
+    prior: Prior = "proportional"
     step_size: LogStep = 1.0
     floor: UniformFloor = 1e-4
     clip: Annotated[bool, Field(description="Count a distance to the goal below 0 as 0.")] = False
