@@ -162,7 +162,7 @@ def _train(
                 group["lr"] = RATE * min(1, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / steps))
             training.step(step)
         cost = training.run.journal.scalars()["hbo/overhead/share"]
-        return [*held_out_losses(training.run.context).values()], cost
+        return [*held_out_losses(training.run.context, training.run.data.judging).values()], cost
 
 
 def _outcomes(

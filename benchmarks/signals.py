@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.packing import DEMO
 from benchmarks.tasks import LEARNABLE, task_rows
 from hbo_plugin.bench.report import environment, wide_console
-from hbo_plugin.methods.static import Uniform
+from hbo_plugin.methods.static import Static
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 from hbo_plugin.signals.table import SIGNALS
 
@@ -33,7 +33,7 @@ PROBED = 2
 """Samples of the probes that are averaged, since one differs from the next."""
 
 
-class Watch(Uniform):
+class Watch(Static):
     """`method: uniform` that asks for every signal, so that both sources see one run whose weights stay."""
 
     signals = SHARED

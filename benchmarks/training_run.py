@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
+from hbo_plugin.data.held_out import HeldOutRows
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
 from hbo_plugin.signals.padding import fetch, pad
@@ -173,10 +174,12 @@ def _laid_out(train: Dataset, counts: Sequence[int], held_out: Sequence[Rows], l
     sizes = np.array([np.diff(np.arange(levels + 1) * count // levels) for count in counts])
     ends = np.cumsum([0, *map(len, held_out)]).tolist()
     ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-    held = Dataset.from_list(_together(held_out))
+    rows = Dataset.from_list(_together(held_out))
+    held = HeldOutRows(rows, lengths(rows), ranges)
     cells = Cells(names, sizes, lengths(train), trained(train), ())
     same = dict(zip(names, names, strict=True))
-    return RunData(train, cells, held, ranges, lengths(held), same, same)
+    even = dict.fromkeys(names, 1 / len(names))
+    return RunData(train, cells, held, same, steering=held, target=even, tied=same)
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

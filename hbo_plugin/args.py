@@ -1,7 +1,7 @@
 """The `hbo:` block: every key with its default and bounds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -83,6 +83,13 @@ class HBOConfig(MethodConfig):
     held_out: dict[str, str] | None = Field(
         default=None,
         description="The held-out set of a dataset, by name, where `test_datasets` calls it something else.",
+    )
+    target: dict[str, _Above0] | list[str] | None = Field(
+        default=None,
+        description="The held-out sets that the run should be good at: a list, or a number for each; unset, all count alike. "
+        "Half of their rows steer methods that look at them, the other half judges the run. Where they belong to some of the "
+        "datasets, the default prior is target first: these by temperature up to `max_epochs`, and what is left evenly to "
+        "the others.",
     )
     easiest: Literal["low", "high"] = Field(
         default="low", description="Which scores of `difficulty` are the easiest: a quality column wants `high`."
@@ -167,7 +174,15 @@ class HBOConfig(MethodConfig):
                 if name not in names:
                     raise ValueError(unknown_dataset(key, name, names))
 
-    def make_method(self, rows: NDArray[np.int64], names: Sequence[str], *, seed: int, batch: int) -> Method:
+    def make_method(
+        self,
+        rows: NDArray[np.int64],
+        names: Sequence[str],
+        *,
+        seed: int,
+        batch: int,
+        prior: Mapping[str, float] | None = None,
+    ) -> Method:
         """The method of a run.
 
         Args:
@@ -175,13 +190,14 @@ class HBOConfig(MethodConfig):
             names: of the datasets.
             seed: of the run.
             batch: rows of an optimizer step.
+            prior: the default one, by name, in place of the method's own.
 
         Raises:
             ValueError: a parameter that does not fit the datasets.
         """
         keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
         run = RunFacts(names=tuple(names), seed=seed, batch=batch, **keys)
-        return make_method(self.method, rows, self._read(), run)
+        return make_method(self.method, rows, self._read(prior), run)
 
 
 class HBOArgs(BaseModel):

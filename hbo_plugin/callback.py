@@ -69,7 +69,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
                 mean_length=float(cells.lengths[rows.start : rows.stop].mean()),
                 asked=float(asked.sum()),
                 weight=float(weights.sum()),
-                held_out=len(run.data.held_out_rows.get(run.data.tied.get(name, ""), ())),
+                held_out=len(run.data.judging.sets.get(run.data.tied.get(name, ""), ())),
             )
         )
     batch = (

@@ -46,6 +46,11 @@ class Cells:
         sums = total[self.ends] - total[self.ends - sizes]
         return np.where(sums, sums / np.maximum(sizes, 1), 1.0)
 
+    def mean_units(self, unit: str) -> NDArray[np.float64]:
+        """How many of a unit a row of each cell has on average, as `hbo.unit` names it; float64[datasets * levels]."""
+        of_rows = {"row": np.ones_like(self.lengths), "token": self.lengths, "trained_token": self.trained}
+        return self.mean(of_rows[unit])
+
     def rows(self, cell: int) -> range:
         """The rows of a cell, numbered as in the training set."""
         return range(int(self.ends[cell] - self.sizes.ravel()[cell]), int(self.ends[cell]))

@@ -56,9 +56,16 @@ class MethodConfig(BaseModel):
         """The method's parameters that the block sets, unchecked."""
         return (self.model_extra or {}) | (self.settings or {})
 
-    def _read(self) -> Any:
-        """The settings of the method; a ValueError for a value that it does not allow."""
-        return read_settings(find_settings(self.method, published=self.published), self._given(), self.settings or ())
+    def _read(self, prior: Mapping[str, float] | None = None) -> Any:
+        """The settings of the method, of which `prior` may be the default; a ValueError for a value that it does not allow."""
+        given = self._given() | ({"prior": prior} if prior and self.takes_default_prior else {})
+        return read_settings(find_settings(self.method, published=self.published), given, self.settings or ())
+
+    @property
+    def takes_default_prior(self) -> bool:
+        """Whether the method has a prior and the block leaves it open."""
+        has = parameters(find_settings(self.method, published=self.published))
+        return "prior" in has and not self._given().keys() & {"prior", "weights"}
 
     def _choose_method(self) -> None:
         """Let `weights` choose the static method; raise a ValueError where another is named beside it, or a prior."""

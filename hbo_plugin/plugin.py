@@ -11,6 +11,7 @@ from axolotl.integrations.base import BasePlugin
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
 from hbo_plugin import options, user_errors
 from hbo_plugin.args import HBOArgs, HBOConfig
+from hbo_plugin.messages import listed
 
 if TYPE_CHECKING:
     from hbo_plugin.data.load import RunData
@@ -58,7 +59,7 @@ class HBOPlugin(BasePlugin):
         if cfg.hbo is None:
             return None
         from hbo_plugin import compat
-        from hbo_plugin.data.held_out import ties
+        from hbo_plugin.data.held_out import target_shares, ties
         from hbo_plugin.data.load import load
         from hbo_plugin.data.names import entry_names
         from hbo_plugin.signals.sources import choose
@@ -72,14 +73,14 @@ class HBOPlugin(BasePlugin):
         rows = np.ones((len(names), max(config.levels_of(names))), np.int64)
         trial = config.make_method(rows, names, seed=_seed(cfg), batch=cfg.batch_size)
         sets = entry_names(cfg.test_datasets or []) or (names if _holds_out(cfg, config) else [])
+        target_shares(config.target, sets)
         tied = ties(names, sets, config.held_out or {})
         choice = choose(cfg, config, trial.signals, held_out=bool(sets), tied=bool(tied))
-        loaded = load(cfg, config)
-        cells = loaded.cells
-        method = config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size)
+        loaded = load(cfg, config, steers=choice.steers)
+        method = _method(cfg, config, loaded)
         self._prepared = (loaded, choice, method)
         steps = -1 if preprocess else loaded.steps(cfg)
-        return compat.dataset_meta(train_dataset=loaded.train, eval_dataset=loaded.held_out, total_num_steps=steps)
+        return compat.dataset_meta(train_dataset=loaded.train, eval_dataset=loaded.judging.rows, total_num_steps=steps)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
         """No loader workers: the rows that they draw ahead would be drawn under weights that are past."""
@@ -115,6 +116,28 @@ class HBOPlugin(BasePlugin):
 
 def _config(cfg: Any) -> HBOConfig:
     return HBOConfig.model_validate(cfg.hbo.to_dict())
+
+
+def _method(cfg: Any, config: HBOConfig, loaded: "RunData") -> "Method":
+    """The method of the run, which starts target first where the target is some of the datasets."""
+    from hbo_plugin.training.target_first import target_first
+
+    cells, prior = loaded.cells, None
+    counted = {name for name, tied in loaded.tied.items() if tied in loaded.target}
+    if config.target and config.takes_default_prior and 0 < len(counted) < len(cells.names):
+        prior = target_first(
+            cells,
+            config,
+            counted,
+            steps=loaded.steps(cfg),
+            capacity=cfg.batch_size * (cfg.sequence_len if cfg.sample_packing else 1),
+            packed=bool(cfg.sample_packing),
+        )
+        loaded.notes.append(
+            f"the prior is target first: {listed(name for name in cells.names if name in counted)} up to `max_epochs`, "
+            f"and what is left evenly to the others"
+        )
+    return config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size, prior=prior)
 
 
 def _holds_out(cfg: Any, config: HBOConfig) -> bool:

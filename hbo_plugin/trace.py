@@ -172,11 +172,12 @@ class State:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss a token of each held-out set, in nats; and the set that is `tied` to a dataset, by dataset."""
+    """Mean loss a token of each held-out set and of the target, in nats; and the set `tied` to a dataset, by dataset."""
 
     step: int
     losses: dict[str, float]
     tied: dict[str, str]
+    target: float
 
     def loss(self, dataset: str) -> float | None:
         """Return the loss of the set that belongs to a dataset; None where it has none."""
@@ -204,7 +205,7 @@ class History:
         ended = False
         for record in records:
             if record["event"] == "evaluate":
-                evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"]))
+                evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
             else:
                 states.append(State(**{field.name: record[field.name] for field in fields(State)}))
                 ended = record["event"] == "end"

@@ -31,8 +31,8 @@ def attach(trainer: Any, run: Run) -> None:
 
 def replace_data(trainer: Any, data: "RunData") -> None:
     """Let a trainer that was built on Axolotl's split of the data evaluate hbo's in its place."""
-    trainer.hbo_stand_ins = {id(trainer.train_dataset): data.train, id(trainer.eval_dataset): data.held_out}
-    trainer.train_dataset, trainer.eval_dataset = data.train, data.held_out
+    trainer.hbo_stand_ins = {id(trainer.train_dataset): data.train, id(trainer.eval_dataset): data.judging.rows}
+    trainer.train_dataset, trainer.eval_dataset = data.train, data.judging.rows
 
 
 class HBOTrainerMixin(Trainer):
@@ -95,10 +95,10 @@ class HBOTrainerMixin(Trainer):
         return self.hbo.evaluation.watch(SequentialSampler(eval_dataset) if sampler is None else sampler)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate; the metrics have the loss of each held-out set as `eval_<set>_loss`, and their mean."""
+        """Evaluate; the metrics have the loss of each held-out set as `eval_<set>_loss`, and that of the target."""
         eval_dataset = self.hbo_stand_ins.get(id(eval_dataset), eval_dataset)
-        own = eval_dataset is None or eval_dataset is self.hbo.data.held_out
-        self._evaluates_own = own and bool(self.hbo.data.held_out_rows)
+        own = eval_dataset is None or eval_dataset is self.hbo.data.judging.rows
+        self._evaluates_own = own and bool(self.hbo.data.judging.sets)
         try:
             metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
         finally:

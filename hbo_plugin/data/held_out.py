@@ -1,14 +1,83 @@
-"""Held-out sets: how many rows a dataset holds out, and which set belongs to which dataset."""
+"""Held-out sets: how many rows a dataset holds out, which set belongs to which dataset, and which ones count."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 TARGET = "target"
-"""The name under which evaluations report the mean over the held-out sets."""
+"""The name under which evaluations report the loss of the run's target: the mean over the held-out sets that count."""
 
 _ENOUGH = 8
 """Fewer held-out rows than this give a loss that says little; so many are held out where they are a small part."""
 _SMALL_PART = 0.2
+_SPLIT_SEED = 2505
+"""Of the halves of a held-out set: the same for every run, so that all are judged on the same rows."""
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows of held-out sets, set after set.
+
+    Attributes:
+        rows: tokenised; None where there are none.
+        lengths: tokens of each, int32[rows].
+        sets: which of them belong to which set, by its name.
+    """
+
+    rows: Any = None
+    lengths: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    sets: Mapping[str, range] = field(default_factory=dict)
+
+
+def target_shares(target: Mapping[str, float] | Sequence[str] | None, sets: Sequence[str]) -> dict[str, float]:
+    """How much each held-out set counts: shares that sum to 1, of those that `hbo.target` names, or of all alike.
+
+    Raises:
+        ValueError: `hbo.target` names a set that there is not.
+    """
+    if TARGET in sets:
+        msg = f"a held-out set is called `{TARGET}`, the name under which evaluations report what counts; give it another."
+        raise ValueError(msg)
+    for name in target or ():
+        if name not in sets:
+            raise ValueError(_no_such_set(f"target: {name}", name, sets))
+    given = dict(target) if isinstance(target, Mapping) else dict.fromkeys(target or sets, 1.0)
+    total = sum(given.values())
+    return {name: share / total for name, share in given.items()}
+
+
+def mean_loss(losses: Mapping[str, float], target: Mapping[str, float]) -> float:
+    """The loss of the target: the mean of its sets by their shares, without those that have no loss; NaN where none has."""
+    known = {name: share for name, share in target.items() if np.isfinite(losses[name])}
+    return float(np.average([losses[name] for name in known], weights=[*known.values()])) if known else float("nan")
+
+
+def halves(rows: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split a held-out set into the rows that judge a run and those that steer it, in their order; the first has one more.
+
+    Raises:
+        ValueError: the set has a single row.
+    """
+    if len(rows) < 2:
+        msg = (
+            f"held-out set `{name}` has {len(rows)} row, but half of a set that steers the run must be kept to judge it; "
+            "give it more rows, or leave it out of `hbo.target`."
+        )
+        raise ValueError(msg)
+    order = np.random.default_rng([_SPLIT_SEED, len(rows)]).permutation(len(rows))
+    judging = (len(rows) + 1) // 2
+    return rows[np.sort(order[:judging])], rows[np.sort(order[judging:])]
+
+
+def _no_such_set(given: str, name: str, sets: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sets, n=1)
+    hint = f"did you mean `{near[0]}`? There are" if near else "there are"
+    known = ", ".join(f"`{known}`" for known in sets) or "none; set `test_datasets` or `val_set_size`"
+    return f"`hbo.{given}` names a held-out set that does not exist; {hint} {known}."
 
 
 def held_out_counts(
@@ -51,9 +120,5 @@ def ties(datasets: Iterable[str], sets: Iterable[str], given: Mapping[str, str])
     sets = list(sets)
     for dataset, name in given.items():
         if name not in sets:
-            near = difflib.get_close_matches(name, sets, n=1)
-            hint = f"did you mean `{near[0]}`? There are" if near else "there are"
-            known = ", ".join(f"`{known}`" for known in sets) or "none; set `test_datasets` or `val_set_size`"
-            msg = f"`hbo.held_out: {{{dataset}: {name}}}` names a held-out set that does not exist; {hint} {known}."
-            raise ValueError(msg)
+            raise ValueError(_no_such_set(f"held_out: {{{dataset}: {name}}}", name, sets))
     return {dataset: given.get(dataset, dataset) for dataset in datasets if given.get(dataset, dataset) in sets}

@@ -16,7 +16,7 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
 from hbo_plugin.data.difficulty import Scorer, column_of
-from hbo_plugin.data.held_out import held_out_counts, ties
+from hbo_plugin.data.held_out import HeldOutRows, halves, held_out_counts, target_shares, ties
 from hbo_plugin.data.names import entry_names, metric_names
 from hbo_plugin.data.prepared import Prepared, Preparer
 from hbo_plugin.data.rows import read
@@ -29,9 +29,9 @@ class RunData:
     Attributes:
         train: the training set, cell after cell.
         cells: its layout.
-        held_out: rows kept from training or named under `test_datasets:`, set after set; None without any.
-        held_out_rows: the rows of `held_out` of each set, by the set's own name.
-        held_out_lengths: tokens of each of its rows, int32[rows].
+        judging: rows kept from training or named under `test_datasets:`, on which the run is evaluated.
+        steering: the other half of the sets that steer the run, at which methods look; empty where none does.
+        target: how much each held-out set counts, shares that sum to 1.
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
         raw_rows: how many rows of the user's each dataset was made of.
         metric_names: how metrics write the names of datasets and held-out sets, by name.
@@ -40,10 +40,10 @@ class RunData:
 
     train: Dataset
     cells: Cells
-    held_out: Dataset | None
-    held_out_rows: dict[str, range]
-    held_out_lengths: NDArray[np.int32]
+    judging: HeldOutRows
     metric_names: dict[str, str]
+    steering: HeldOutRows = field(default_factory=HeldOutRows)
+    target: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     raw_rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -76,9 +76,24 @@ class _Together:
         order = np.concatenate([*chosen])
         return _Together(self.rows.select(order), self.lengths[order], self.trained[order])
 
+    def of_sets(self, sets: Mapping[str, NDArray[np.int64]]) -> HeldOutRows:
+        """The rows of held-out sets, set after set."""
+        if not sets:
+            return HeldOutRows()
+        chosen = self.select(sets.values())
+        ends = np.cumsum([0, *map(len, sets.values())]).tolist()
+        return HeldOutRows(
+            chosen.rows, chosen.lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}
+        )
 
-def load(cfg: Any, config: HBOConfig) -> RunData:
+
+def load(cfg: Any, config: HBOConfig, *, steers: bool = False) -> RunData:
     """Load, score and lay out every dataset of a run; what was prepared before comes from the cache.
+
+    Args:
+        cfg: Axolotl's configuration.
+        config: the `hbo:` block.
+        steers: whether the method looks at held-out rows.
 
     Raises:
         ValueError: names the dataset that cannot be trained on, and what to do.
@@ -114,24 +129,19 @@ def load(cfg: Any, config: HBOConfig) -> RunData:
     if tests:
         ends = np.cumsum([0, *(len(part.lengths) for part in tested)])
         sets = {name: np.arange(*ends[index : index + 2]) for index, name in enumerate(tests)}
-    held_out, held_out_lengths, ranges = _held_out(cfg, _Together.of(tested) if tests else together, sets)
+    target = target_shares(config.target, [*sets])
+    steering, judging = {}, dict(sets)
+    for name in sets if steers else (config.target or ()):
+        judging[name], steering[name] = halves(sets[name], name)
+    held_out = _Together.of(tested) if tests else together
+    judges = held_out.of_sets(judging)
+    if judging:
+        options.check_packed_evaluation(cfg, judges.lengths)
     tied = ties(names, sets, config.held_out or {})
     raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
     written = metric_names([*names, *sets])
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
-    return RunData(train.rows, cells, held_out, ranges, held_out_lengths, written, tied, raw_rows, notes)
-
-
-def _held_out(
-    cfg: Any, rows: _Together, sets: Mapping[str, NDArray[np.int64]]
-) -> tuple[Dataset | None, NDArray[np.int32], dict[str, range]]:
-    """The rows of all held-out sets together, their lengths, int32[rows], and which of them are of which set."""
-    if not sets:
-        return None, np.empty(0, np.int32), {}
-    held_out = rows.select(sets.values())
-    options.check_packed_evaluation(cfg, held_out.lengths)
-    ends = np.cumsum([0, *map(len, sets.values())]).tolist()
-    return held_out.rows, held_out.lengths, {name: range(*ends[index : index + 2]) for index, name in enumerate(sets)}
+    return RunData(train.rows, cells, judges, written, held_out.of_sets(steering), target, tied, raw_rows, notes)
 
 
 def _prepare(

@@ -47,12 +47,17 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a run up to its newest `step`; it may not have `ended`."""
+    """What became of a run up to its newest `step`; it may not have `ended`.
+
+    Attributes:
+        target_loss: mean a token of the held-out sets that count, in nats; None where no set was evaluated.
+    """
 
     step: int
     ended: bool
     rows_trained: int
     tokens_trained: int
+    target_loss: Change | None
     datasets: tuple[DatasetSummary, ...]
 
 
@@ -78,7 +83,9 @@ def summarise(history: History) -> Summary:
                 held_out_loss=Change(_finite(losses[0]), _finite(losses[-1])) if losses else None,
             )
         )
-    return Summary(last.step, history.ended, trained, tokens, tuple(datasets))
+    targets = [each.target for each in history.evaluations]
+    target = Change(_finite(targets[0]), _finite(targets[-1])) if targets else None
+    return Summary(last.step, history.ended, trained, tokens, target, tuple(datasets))
 
 
 def _shares(weights: list[float]) -> list[float]:

@@ -56,6 +56,8 @@ def summary(found: Summary) -> RenderableType:
         title(f"The mixture after {found.step:,} steps, {found.rows_trained:,} rows trained on"),
         _datasets(found),
     ]
+    if found.target_loss:
+        parts += ["", f"Held-out loss of the target: {_changed(found.target_loss, '.3f')}"]
     if capped := [dataset.name for dataset in found.datasets if dataset.capped]:
         parts += ["", literal(f"`max_epochs` lowers the weight of {listed(capped)}.")]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):

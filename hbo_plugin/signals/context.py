@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hbo_plugin.clock import Clock
+from hbo_plugin.data.held_out import HeldOutRows
 from hbo_plugin.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
-
-    from numpy.typing import NDArray
 
     from hbo_plugin.cells import Cells
 
@@ -33,9 +30,8 @@ class Context:
         gradient_rows: rows of a dataset that a gradient is measured on.
         forward_rows: rows of a cell that are measured without gradients.
         observed_every: of so many steps in a row, the training batches of the last are looked at.
-        held_out: tokenised rows that are not trained on; None without any.
-        held_out_lengths: tokens of each of them, int32[rows].
-        held_out_rows: which of them belong to which held-out set.
+        steering: the held-out rows that methods look at; none of them judges the run.
+        target: how much each of their sets counts, shares that sum to 1.
         tied: the held-out set of each dataset that has one of its own.
     """
 
@@ -48,9 +44,8 @@ class Context:
     gradient_rows: int = 32
     forward_rows: int = 16
     observed_every: int = 1
-    held_out: Any = None
-    held_out_lengths: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    held_out_rows: Mapping[str, range] = field(default_factory=dict)
+    steering: HeldOutRows = field(default_factory=HeldOutRows)
+    target: Mapping[str, float] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -12,21 +12,23 @@ from hbo_plugin.signals.passes import answers, owners_of, token_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from hbo_plugin.data.held_out import HeldOutRows
     from hbo_plugin.signals.context import Context
 
 
 class Evaluation:
     """Looks at the batches of one evaluation after the other, and adds up the loss of each held-out row."""
 
-    def __init__(self, context: Context, batch_size: int) -> None:
+    def __init__(self, context: Context, held_out: HeldOutRows, batch_size: int) -> None:
         """Look at nothing yet.
 
         Args:
             context: the run.
+            held_out: the rows that judge it.
             batch_size: rows of a batch of one rank, where they are not packed.
         """
         self._context = context
-        self._lengths = context.held_out_lengths
+        self._sets, self._lengths = held_out.sets, held_out.lengths
         self._batch_size = batch_size
         self._watched: WatchedSampler | WatchedBatches | None = None
         self.begin()
@@ -89,7 +91,7 @@ class Evaluation:
         # A row that several ranks saw counts once.
         seen = np.maximum(seen, 1)
         losses = {}
-        for name, rows in self._context.held_out_rows.items():
+        for name, rows in self._sets.items():
             part = slice(rows.start, rows.stop)
             count = (tokens[part] / seen[part]).sum()
             losses[name] = float((sums[part] / seen[part]).sum() / count) if count else float("nan")

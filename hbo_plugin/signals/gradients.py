@@ -1,7 +1,7 @@
 """Gradients of the mean loss of some rows: how long, how variable, where they point, and what a step along them does."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,12 @@ class Gradients:
         between = (squares - _square(total or []) / len(parts)) / (len(parts) - 1)
         return between * len(rows) / len(parts)
 
-    def mean_direction(self, samples: Sequence[Rows]) -> list[torch.Tensor]:
-        """The mean of the unit gradients of some samples; its product with a unit gradient is the mean cosine."""
+    def mean_direction(self, samples: Iterable[tuple[Rows, float]]) -> list[torch.Tensor]:
+        """The mean of the unit gradients of some samples by their shares; its product with another is the mean cosine."""
         total: list[torch.Tensor] = []
-        for rows in samples:
+        for rows, share in samples:
             _, gradient = self._gradient(rows)
-            scale = 1 / (math.sqrt(_square(gradient)) * len(samples))
+            scale = share / math.sqrt(_square(gradient))
             scaled = [part.mul_(scale) for part in gradient]
             total = [sum_.add_(part) for sum_, part in zip(total, scaled, strict=True)] if total else scaled
         return total

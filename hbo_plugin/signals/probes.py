@@ -130,8 +130,11 @@ class Probes(SignalSource):
 
     def _held_out_direction(self, gradients: Gradients, rng: np.random.Generator) -> list[torch.Tensor]:
         context = self._context
-        samples = [_sample(rng, rows, context.gradient_rows) for rows in context.held_out_rows.values()]
-        return gradients.mean_direction([fetch(context.held_out, rows) for rows in samples])
+        steering = context.steering
+        samples = {name: _sample(rng, steering.sets[name], context.gradient_rows) for name in context.target}
+        return gradients.mean_direction(
+            [(fetch(steering.rows, samples[name]), share) for name, share in context.target.items()]
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the losses of the start."""

@@ -117,6 +117,13 @@ class Choice:
     passes: bool
     notes: tuple[str, ...] = ()
 
+    @property
+    def steers(self) -> bool:
+        """Whether held-out rows are looked at to move the weights."""
+        return any(
+            "held_out" in SIGNALS[name].sources[source] for source, names in self.names.items() for name in names
+        )
+
     def build(self, context: Context) -> dict[str, SignalSource]:
         """The sources, by name."""
         sources = {}

@@ -41,15 +41,14 @@ class Balancer:
         self._config = config
         self._sizes = cells.sizes.ravel()
         self._steps, self._capacity, self._window = steps, capacity, window
-        self._cost = cells.mean(cells.lengths) if window else np.ones(self._sizes.size)
+        self._cost = cells.mean_units("token" if window else "row")
         """What a row of each cell takes of a step, float64[datasets * levels]."""
         average = steps * capacity / float(self._sizes @ self._cost)
         laps = np.repeat(config.epochs_of(cells.names, average), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
         self.unit = config.unit
-        of_rows = {"row": np.ones_like(cells.lengths), "token": cells.lengths, "trained_token": cells.trained}
-        self._unit = cells.mean(of_rows[config.unit])
+        self._unit = cells.mean_units(config.unit)
         """How many a row of each cell has of what weights are shares of, float64[datasets * levels]."""
         self._seed = seed
         self.method_name = config.method

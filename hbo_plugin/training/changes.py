@@ -27,6 +27,8 @@ ON_RESUME: Mapping[str, OnResume] = {
     "record_rows": "acts",
     "stop_on_nan": "acts",
     "held_out": "acts",
+    "target": "acts",
+    "hold_steps": "acts",
     "levels": "data",
     "difficulty": "data",
     "names": "data",

@@ -123,10 +123,11 @@ class Journal:
             self._tell(step, before)
             self._write({"step": step, "event": "update", "head": head})
 
-    def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str]) -> None:
-        """The losses of held-out sets were measured, in nats per token; `tied` has the set of each dataset."""
+    def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str], target: float) -> None:
+        """The losses of held-out sets and of the target were measured, in nats per token; `tied` has the set of each dataset."""
         if self._writes:
-            self.trace.append({"step": step, "event": "evaluate", "held_out": dict(losses), "tied": dict(tied)})
+            measured = {"held_out": dict(losses), "tied": dict(tied), "target": target}
+            self.trace.append({"step": step, "event": "evaluate", **measured})
 
     def end(self, step: int) -> None:
         """The training ended."""

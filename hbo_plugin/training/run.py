@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbo_plugin.clock import Clock
-from hbo_plugin.data.held_out import TARGET
+from hbo_plugin.data.held_out import TARGET, mean_loss
 from hbo_plugin.messages import listed
+from hbo_plugin.methods.parameters import step_of
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
@@ -81,13 +82,12 @@ class Run:
             gradient_rows=config.gradient_rows,
             forward_rows=config.forward_rows,
             observed_every=min(max(1, seen), config.update_every),
-            held_out=data.held_out,
-            held_out_lengths=data.held_out_lengths,
-            held_out_rows=data.held_out_rows,
+            steering=data.steering,
+            target=data.target,
             tied=data.tied,
         )
         self.sources = choice.build(self.context)
-        self.evaluation = Evaluation(self.context, args.eval_batch_size)
+        self.evaluation = Evaluation(self.context, data.judging, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
             self.balancer,
@@ -102,6 +102,7 @@ class Run:
         """Where the stream stood after the steps that were made; None before the first."""
         self._batcher: Batcher | None = None
         self._check = RankCheck(self.ranks)
+        self._hold = step_of(config.hold_steps, self.shape.steps)
         self._begun = False
         self._first_step = 1
         self._step = 0
@@ -138,7 +139,11 @@ class Run:
 
     def _warn_of_rare_updates(self) -> None:
         every, steps = self.config.update_every, self.shape.steps
-        if self.sources and every >= steps > 0:
+        if self.sources and self._hold >= steps > 0:
+            LOG.warning(
+                "hbo: `hold_steps` keeps the weights still for all %d steps of the run; set a lower one.", steps
+            )
+        elif self.sources and every >= steps > 0:
             LOG.warning(
                 "hbo: `update_every: %d` is not below the %d steps of the run, so the weights will never change; "
                 "set `update_every: %d` for about %d updates.",
@@ -196,7 +201,7 @@ class Run:
         if step == self.balancer.holds_until and not last and self.balancer.advance(step):
             self._reweigh(step)
         due = step % self.config.update_every == 0
-        if due and not last and self.sources:
+        if due and not last and self.sources and step >= self._hold:
             self._update(step, self._active.head)
         if due or step == self._first_step:
             with self.clock("update"):
@@ -242,19 +247,19 @@ class Run:
         self.journal.end(step)
 
     def held_out_losses(self, step: int) -> dict[str, float]:
-        """Mean loss per token of each held-out set after an evaluation, in nats, and their mean as `target`.
+        """Mean loss per token of each held-out set after an evaluation, in nats, and that of the target.
 
         They are named as metrics are, while the trace has the names of the sets.
         """
         losses = self.evaluation.losses()
         if not self.evaluation.complete and self.choice.passes:
-            losses = held_out_losses(self.context)
+            losses = held_out_losses(self.context, self.data.judging)
         if losses is None:
             LOG.warning(
                 "hbo: the losses of single held-out sets are not measured: the evaluation leaves no logits, and ranks "
                 "that share a model cannot run it apart from the training; train with DDP, or turn the fused loss off."
             )
             return {}
-        self.journal.evaluate(step, losses, self.data.tied)
-        named = {self.data.metric_names[name]: loss for name, loss in losses.items()}
-        return {**named, TARGET: float(np.nanmean([*losses.values()]))}
+        target = mean_loss(losses, self.data.target)
+        self.journal.evaluate(step, losses, self.data.tied, target)
+        return {**{self.data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}

@@ -128,10 +128,10 @@ def test_each_dataset_holds_out_its_share(
     make_config: Any, tmp_path: Path, val_set_size: float, held: dict[str, int]
 ) -> None:
     loaded = load_data(make_config({"sums": 16, "words": 40}, val_set_size=val_set_size), tmp_path)
-    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == held
-    assert len(loaded.train) + len(loaded.held_out) == 56
+    assert {name: len(rows) for name, rows in loaded.judging.sets.items()} == held
+    assert len(loaded.train) + len(loaded.judging.rows) == 56
     kept = {tuple(row["input_ids"]) for row in loaded.train.select(range(12))}
-    out = {tuple(row["input_ids"]) for row in loaded.held_out.select(range(4))}
+    out = {tuple(row["input_ids"]) for row in loaded.judging.rows.select(range(4))}
     assert len(kept) == 12
     assert not kept & out
 
@@ -141,18 +141,18 @@ def test_a_test_set_belongs_to_the_dataset_of_its_name_in_any_order(make_config:
     config = make_config({"sums": 16, "words": 40})
     config["test_datasets"] = [{**entry, "split": "train"} for entry in reversed(config["datasets"])]
     loaded = load_data(config, tmp_path)
-    assert loaded.held_out_rows == {"words": range(40), "sums": range(40, 56)}
+    assert loaded.judging.sets == {"words": range(40), "sums": range(40, 56)}
     assert loaded.tied == {"sums": "sums", "words": "words"}
     assert len(loaded.train) == 56
 
 
 @pytest.mark.axolotl
 def test_a_name_that_metrics_write_differently_is_noted(make_config: Any, tmp_path: Path) -> None:
-    config = make_config({"sums": 16, "words": 40}, val_set_size=0.5, hbo={"levels": 2, "names": ["target", "a/b"]})
+    config = make_config({"sums": 16, "words": 40}, val_set_size=0.5, hbo={"levels": 2, "names": ["goal", "a/b"]})
     loaded = load_data(config, tmp_path)
-    assert list(loaded.held_out_rows) == ["target", "a/b"]
-    assert loaded.metric_names == {"target": "target-2", "a/b": "a-b"}
-    assert loaded.notes == ["in metrics, `target` is written `target-2`", "in metrics, `a/b` is written `a-b`"]
+    assert list(loaded.judging.sets) == ["goal", "a/b"]
+    assert loaded.metric_names == {"goal": "goal", "a/b": "a-b"}
+    assert loaded.notes == ["in metrics, `a/b` is written `a-b`"]
 
 
 @pytest.mark.axolotl
@@ -162,7 +162,7 @@ def test_a_test_set_of_another_name_is_tied_by_the_key_alone(make_config: Any, t
     exam.write_text(Path(config["datasets"][0]["path"]).read_text())
     config["test_datasets"] = [{**config["datasets"][0], "path": str(exam), "split": "train"}]
     loaded = load_data(config, tmp_path)
-    assert (loaded.held_out_rows, loaded.tied) == ({"exam": range(16)}, {})
+    assert (loaded.judging.sets, loaded.tied) == ({"exam": range(16)}, {})
     config["hbo"]["held_out"] = {"sums": "exam"}
     assert load_data(config, tmp_path).tied == {"sums": "exam"}
     config["hbo"]["held_out"] = {"suns": "exam"}
@@ -180,7 +180,7 @@ def test_datasets_hold_out_what_they_are_told(make_config: Any, tmp_path: Path) 
     """A share or a number of rows by name; the others follow Axolotl's own key."""
     hbo = {"levels": 1, "val_set_size": {"sums": 7, "words": 0}}
     loaded = load_data(make_config(hbo=hbo, val_set_size=0.25), tmp_path)
-    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == {"sums": 7, "tales": 4}
+    assert {name: len(rows) for name, rows in loaded.judging.sets.items()} == {"sums": 7, "tales": 4}
     assert loaded.cells.sizes.ravel().tolist() == [73, 40, 12]
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         load_data(make_config(hbo={"val_set_size": {"suns": 7}}), tmp_path)

@@ -122,7 +122,7 @@ FORMS = (*METHODS, *(f"{name} published" for name in PUBLISHED))
 """Every method, and every published form of one."""
 
 
-def build(form: str, rows: NDArray[np.int64], **chosen: object) -> Method:
+def build(form: str, rows: NDArray[np.int64], **chosen: Any) -> Method:
     """Build a method with its defaults but for what is chosen, and with what it cannot do without."""
     name, _, published = form.partition(" ")
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,9 @@ def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, A
 
 def evaluation(step: int, tied: dict[str, str] | None = None, **losses: float) -> dict[str, Any]:
     """The losses of held-out sets at a step; each belongs to the dataset of its name where no others are tied."""
-    return {"step": step, "event": "evaluate", "held_out": losses, "tied": tied or {name: name for name in losses}}
+    tied = tied or {name: name for name in losses}
+    target = sum(losses.values()) / len(losses)
+    return {"step": step, "event": "evaluate", "held_out": losses, "tied": tied, "target": target}
 
 
 def run_of(*names: str) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def test_a_prior_of_cells_counts_cells_unless_it_is_given_by_dataset() -> None:
     np.testing.assert_allclose(given, expected, rtol=1e-9)
 
 
-PHASES = [{"until": 0.25, "a": 3, "b": 1}, {"until": 80, "a": 0, "b": 5}, {"a": 1, "b": 1}]
+PHASES: list[dict[str, float]] = [{"until": 0.25, "a": 3, "b": 1}, {"until": 80, "a": 0, "b": 5}, {"a": 1, "b": 1}]
 
 
 def test_phases_follow_each_other_at_their_steps() -> None:
@@ -177,7 +177,7 @@ def record(step: int, event: str, *weights: float) -> dict[str, Any]:
 
 RUN = [
     record(0, "start", 0.25, 0.25, 0.5),
-    {"step": 5, "event": "evaluate", "held_out": {"d0": 1.0}, "tied": {}},
+    {"step": 5, "event": "evaluate", "held_out": {"d0": 1.0}, "tied": {}, "target": 1.0},
     record(10, "update", 0.5, 0.25, 0.25),
     record(20, "update", 0.1, 0.2, 0.7),
     record(50, "end", 0.1, 0.2, 0.7),

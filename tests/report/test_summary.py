@@ -27,6 +27,7 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
         ended=False,
         rows_trained=100,
         tokens_trained=250,
+        target_loss=Change(2.0, None),
         datasets=(
             DatasetSummary(
                 name="sums",

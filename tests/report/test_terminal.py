@@ -48,7 +48,14 @@ def squeezed(text: str) -> str:
 def test_a_summary_fits_80_columns_and_shows_names_as_they_are(
     name: str, levels: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = Summary(10**6, ended=False, rows_trained=10**9, tokens_trained=10**12, datasets=(dataset(name, levels),))
+    found = Summary(
+        10**6,
+        ended=False,
+        rows_trained=10**9,
+        tokens_trained=10**12,
+        target_loss=None,
+        datasets=(dataset(name, levels),),
+    )
     lines = shown(terminal.summary(found), capsys).splitlines()
     assert max(map(cell_len, lines)) <= 80
     row = lines.index(next(line for line in lines if "100,000,000" in line))
@@ -72,14 +79,21 @@ def cut(line: str, width: int) -> str:
 def test_the_summary_says_whose_weight_the_cap_lowers(capsys: pytest.CaptureFixture[str]) -> None:
     for capped in (True, False):
         found = Summary(
-            1, ended=True, rows_trained=1, tokens_trained=1, datasets=(replace(dataset("sums", 2), capped=capped),)
+            1,
+            ended=True,
+            rows_trained=1,
+            tokens_trained=1,
+            target_loss=None,
+            datasets=(replace(dataset("sums", 2), capped=capped),),
         )
         assert ("`max_epochs` lowers the weight of `sums`." in shown(terminal.summary(found), capsys)) == capped
 
 
 def test_a_run_that_has_not_ended_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
     for ended in (True, False):
-        found = Summary(1200, ended=ended, rows_trained=9, tokens_trained=9, datasets=(dataset("sums"),))
+        found = Summary(
+            1200, ended=ended, rows_trained=9, tokens_trained=9, target_loss=None, datasets=(dataset("sums"),)
+        )
         text = shown(terminal.summary(found), capsys)
         note = "This run has not ended: it still trains, or it was stopped. Its trace reaches step 1,200."
         assert (squeezed(note) in squeezed(text)) != ended
@@ -87,12 +101,13 @@ def test_a_run_that_has_not_ended_is_said_to_be_so(capsys: pytest.CaptureFixture
 
 def test_levels_and_losses_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
     plain = DatasetSummary("sums", 5, Change(1, 1), (Change(1, 1),), 1, 1, 1, capped=False, held_out_loss=None)
-    text = shown(terminal.summary(Summary(1, True, 9, 9, (plain,))), capsys)  # noqa: FBT003
+    text = shown(terminal.summary(Summary(1, True, 9, 9, None, (plain,))), capsys)  # noqa: FBT003
     assert "held-out" not in text
     assert "levels" not in text
-    mixed = Summary(1, True, 9, 9, (plain, dataset("words")))  # noqa: FBT003
+    mixed = Summary(1, True, 9, 9, Change(2.5, 1.5), (plain, dataset("words")))  # noqa: FBT003
     text = shown(terminal.summary(mixed), capsys)
     assert "held-out loss" in text
+    assert "Held-out loss of the target: 2.500 → 1.500" in text
     assert "100% 100% 100% 100% → 100% 100% 100% 100%" in text
 
 

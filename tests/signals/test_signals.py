@@ -18,6 +18,7 @@ from safetensors.torch import load, save  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
+from hbo_plugin.data.held_out import HeldOutRows  # noqa: E402
 from hbo_plugin.signals.context import Context  # noqa: E402
 from hbo_plugin.signals.held_out import HeldOut  # noqa: E402
 from hbo_plugin.signals.padding import by_length, fetch, pad  # noqa: E402
@@ -148,16 +149,19 @@ def test_gradient_alignment_and_held_out_loss(trainer: Any, probes: Callable[...
     held_out = [trainer.train_dataset[row] for row in (3, 4, 18, 19, 20)]
     source = probes(
         "gradient_alignment",
-        held_out=Dataset.from_list(held_out),
-        held_out_lengths=np.array([len(row["input_ids"]) for row in held_out], np.int32),
-        held_out_rows={"b_dev": range(2), "c": range(2, 5)},
+        steering=HeldOutRows(
+            Dataset.from_list(held_out),
+            np.array([len(row["input_ids"]) for row in held_out], np.int32),
+            {"b_dev": range(2), "c": range(2, 5)},
+        ),
+        target={"b_dev": 0.75, "c": 0.25},
         tied={"b": "b_dev"},
     )
     sets = [gradient(trainer.model, held_out[:2]), gradient(trainer.model, held_out[2:])]
     for rows, found in zip((range(16), range(16, 24)), source.measure(1)["gradient_alignment"], strict=True):
         direction = gradient(trainer.model, [trainer.train_dataset[row] for row in rows])
         cosines = [float(functional.cosine_similarity(direction, each, dim=0)) for each in sets]
-        assert found == pytest.approx(np.mean(cosines), rel=1e-3)
+        assert found == pytest.approx(np.average(cosines, weights=[3, 1]), rel=1e-3)
     tokens = sum(len(row["input_ids"]) - 1 for row in held_out[:2])
     with torch.no_grad():
         expected = float(sum(loss(trainer.model, row) for row in held_out[:2])) / tokens
@@ -170,7 +174,7 @@ def test_held_out_losses_that_are_not_finite_are_counted(trainer: Any, probes: C
     """Of each dataset that has held-out rows: the others were not measured at all."""
     held_out = trainer.train_dataset.select([3, 4])
     sizes = np.array([len(ids) for ids in held_out["input_ids"]], np.int32)
-    made = probes(held_out=held_out, held_out_lengths=sizes, held_out_rows={"b": range(2)}, tied={"b": "b"})
+    made = probes(steering=HeldOutRows(held_out, sizes, {"b": range(2)}), target={"b": 1.0}, tied={"b": "b"})
     source = HeldOut(["held_out_loss"], made._context)
     source.measure(1)
     assert source.dropped == 0

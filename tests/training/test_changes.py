@@ -30,6 +30,8 @@ OTHER: dict[str, Any] = {
     "record_rows": True,
     "stop_on_nan": True,
     "held_out": {"a": "b"},
+    "target": ["a"],
+    "hold_steps": 0.5,
     "easiest": "high",
 }
 """Another value of every key, but for `settings`, which only a class of the user's has."""

@@ -23,13 +23,12 @@ def expected(folder: Path, config: dict[str, Any]) -> dict[str, float]:
 
     cfg = load(config, folder.parent)
     data = load_data(cfg, HBOConfig.model_validate(cfg.hbo.to_dict()))
-    assert data.held_out is not None
     model = AutoModelForCausalLM.from_pretrained(folder)
     losses = {}
-    for name, rows in data.held_out_rows.items():
+    for name, rows in data.judging.sets.items():
         total, tokens = 0.0, 0
         for index in rows:
-            row = data.held_out[index]
+            row = data.judging.rows[index]
             with torch.no_grad():
                 logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
             labels = torch.tensor(row["labels"][1:])

@@ -103,14 +103,14 @@ def load_data(config: dict[str, Any], folder: Path) -> Any:
 def test_a_dataset_of_one_row_has_one_level_and_holds_out_none(make_config: Any, tmp_path: Path) -> None:
     loaded = load_data(make_config({"sums": 16, "words": 1}, hbo={"levels": 2}, val_set_size=0.2), tmp_path)
     assert loaded.cells.sizes.tolist() == [[6, 7], [1, 0]]
-    assert loaded.held_out_rows == {"sums": range(3)}
+    assert loaded.judging.sets == {"sums": range(3)}
 
 
 @pytest.mark.axolotl
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_dataset_with_fewer_rows_than_levels_trains(make_config: Any, *, packed: bool) -> None:
     config = make_config({"sums": 40, "words": 3}, sample_packing=packed, max_steps=5)
-    config["hbo"] |= {"update_every": 2, "levels": 4}
+    config["hbo"] |= {"update_every": 2, "levels": 4, "max_epochs": None}
     records = read_trace(train(config))
     weights = [record["weights"]["words"] for record in records if "weights" in record]
     assert len(weights) > 2
