@@ -1,4 +1,4 @@
-"""The files of JSON lines that a run writes, of which the trace is the one that is read again."""
+"""The files of JSON lines that a run writes: its trace, and the rows that were drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LOG = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ TRACE_FILE = "hbo_trace.jsonl"
 """In the output folder: one line for the start, each update, each evaluation and the end."""
 
 ROWS_FILE = "hbo_rows.jsonl"
-"""In the output folder with `record_rows: true`: the rows of each step."""
+"""In the output folder with `record_rows: true`: a line for each step, with its rows. `drawn_rows` reads them."""
 
 
 class JsonLines:
@@ -66,13 +66,13 @@ class JsonLines:
         Raises:
             ValueError: the file cannot be written, or no run of this version wrote it.
         """
-        records = self.read() if step else []
-        # A run that was killed after its last line ends again.
-        kept = [record for record in records if record["step"] <= step and record.get("event") != "end"]
+        records = self.records() if step else ()
+        # A run that was killed after its last line ends again. As bytes: as numbers, the rows of a long run are many times as large.
+        kept = [_encoded(each) for each in records if each["step"] <= step and each.get("event") != "end"]
         draft = self._path.with_suffix(".writing")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(self.header + b"".join(map(_encoded, kept)))
+            draft.write_bytes(self.header + b"".join(kept))
             draft.replace(self._path)
         except OSError as error:
             msg = (
@@ -86,24 +86,29 @@ class JsonLines:
         self._path.unlink(missing_ok=True)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all records; none where there is no file. A last line that a kill cut short is left out.
+        """Return all records at once; see `records`."""
+        return [*self.records()]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield each record; none where there is no file. A last line that a kill cut short is left out.
 
         Raises:
             ValueError: no run of this version wrote the file.
         """
         if not self._path.exists():
-            return []
-        content = self._path.read_bytes()
-        if not content.startswith(self.header):
-            found = content.split(b"\n", 1)[0][:40].decode(errors="replace")
-            msg = (
-                f"`{self._path}` begins with `{found}`, but this version of hbo reads files that begin with "
-                f"`{self.header.decode().strip()}`: use the version that wrote it, or move the file away."
-            )
-            raise ValueError(msg)
-        *lines, _ = content.removeprefix(self.header).split(b"\n")
-        first = 1 + self.header.count(b"\n")
-        return [self._record(number, line) for number, line in enumerate(lines, first)]
+            return
+        with self._path.open("rb") as file:
+            first = file.readline() if self.header else b""
+            if first != self.header:
+                found = first.rstrip(b"\n")[:40].decode(errors="replace")
+                msg = (
+                    f"`{self._path}` begins with `{found}`, but this version of hbo reads files that begin with "
+                    f"`{self.header.decode().strip()}`: use the version that wrote it, or move the file away."
+                )
+                raise ValueError(msg)
+            for number, line in enumerate(file, 1 + self.header.count(b"\n")):
+                if line.endswith(b"\n"):
+                    yield self._record(number, line)
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
         try:
