@@ -2,17 +2,20 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import DatasetDict
 
 SUPPORTED = ">=0.19,<0.22"
 _SFT = "axolotl.utils.data.sft"
 
+RAW_ROW = "hbo_raw_row"
+"""The column with the number of the raw row that a row was made of."""
 
 PREPARING = (
     "added_tokens_overrides", "chat_template", "chat_template_jinja", "chat_template_kwargs", "context_parallel_size",
@@ -93,40 +96,64 @@ class ColumnError(Exception):
     """A column that the user's data do not have; `args` are those that they have."""
 
 
-class _KeepColumn:
-    """A tokenising strategy that hands one column of its input on to its output."""
+class _Keep:
+    """A tokenising strategy that hands columns of its input on to its output."""
 
-    def __init__(self, strategy: Any, source: str, target: str) -> None:
+    def __init__(self, strategy: Any, kept: Mapping[str, str]) -> None:
+        """`kept` has the names of the columns in the output, by those in the input."""
         self._strategy = strategy
-        self._source = source
-        self._target = target
+        self._kept = kept
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # nothing is there yet while unpickling
             raise AttributeError(name)
         return getattr(self._strategy, name)
 
-    def tokenize_prompt(self, prompt: Any) -> dict[str, Any]:
+    def tokenize_prompt(self, prompt: Any) -> Any:
+        values = {target: prompt[source] for source, target in self._kept.items()}
+        prompt = {key: value for key, value in prompt.items() if key != RAW_ROW}
         if not self._strategy.supports_batched:
-            return {**self._strategy.tokenize_prompt(prompt), self._target: prompt[self._source]}
-        # One row at a time, because a batched strategy may make several rows out of one.
-        result: dict[str, Any] = {self._target: []}
-        for index, value in enumerate(prompt[self._source]):
-            part = self._strategy.tokenize_prompt({key: [column[index]] for key, column in prompt.items()})
-            for key, column in part.items():
+            made = self._strategy.tokenize_prompt(prompt)
+            return {**made, **values} if made else made
+        # One row at a time, because a batched strategy may make several rows out of one, or none.
+        result: dict[str, Any] = {target: [] for target in values}
+        for index in range(len(values[RAW_ROW])):
+            made = self._strategy.tokenize_prompt({key: [column[index]] for key, column in prompt.items()})
+            for key, column in made.items():
                 result.setdefault(key, []).extend(column)
-            result[self._target] += [value] * len(part["input_ids"])
+            for target, column in values.items():
+                result[target] += [column[index]] * len(made.get("input_ids", ()))
         return result
 
 
+class _Unnumbered:
+    """Rows that are alike where they differ in their numbers alone."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[Any]:
+        numbers = {RAW_ROW}.intersection(self._dataset.column_names)
+        return iter(self._dataset.remove_columns([*numbers]))
+
+
 @contextmanager
-def watching_rows(column: str | None, target: str, check_tokenised: Callable[[Any], None]) -> Iterator[list[int]]:
-    """While open, Axolotl's tokenising names the row that it fails on, and keeps a column.
+def watching_rows(
+    split: str, column: str | None, target: str, check_tokenised: Callable[[Any], None]
+) -> Iterator[list[int]]:
+    """While open, Axolotl's tokenising names the row that it fails on, and keeps a column and the number of each raw row.
 
     Axolotl removes every column of the user's data when it tokenises, and one raw row may become none or several, so
     that a column cannot be put back afterwards.
 
     Args:
+        split: of the entries that are loaded, `train` or `test`.
         column: of the raw rows, or None.
         target: its name in the tokenised rows.
         check_tokenised: called with rows that the user tokenised, before Axolotl looks at them.
@@ -138,13 +165,15 @@ def watching_rows(column: str | None, target: str, check_tokenised: Callable[[An
         RowError: a row cannot be tokenised.
         ColumnError: the rows have no such column.
     """
+    # In this order: Axolotl's modules import each other.
+    wrap, deduplicate = (_axolotl(_SFT, name) for name in ("get_dataset_wrapper", "deduplicate_and_log_datasets"))
     prompts, loader = _axolotl("axolotl.datasets", "TokenizedPromptDataset"), importlib.import_module(_SFT)
+    process = prompts.process
     counts: list[int] = []
-    process, wrap = prompts.process, _axolotl(_SFT, "get_dataset_wrapper")
 
     def process_watched(self: Any, dataset: Any) -> Any:
-        if column:
-            self.prompt_tokenizer = _KeepColumn(self.prompt_tokenizer, column, target)
+        kept = {column: target} if column else {}
+        self.prompt_tokenizer = _Keep(self.prompt_tokenizer, {**kept, RAW_ROW: RAW_ROW})
         try:
             return process(self, dataset)
         except Exception as error:
@@ -156,23 +185,53 @@ def watching_rows(column: str | None, target: str, check_tokenised: Callable[[An
         dataset = kwargs["dataset"]
         counts.append(len(dataset))
         if column and column not in dataset.column_names:
-            raise ColumnError(*dataset.column_names)
+            raise ColumnError(*(name for name in dataset.column_names if name != RAW_ROW))
         if "input_ids" in dataset.column_names and (
             "labels" in dataset.column_names or not kwargs["dataset_config"].type
         ):
             check_tokenised(dataset)
         return wrap(*args, **kwargs)
 
-    prompts.process, loader.get_dataset_wrapper = process_watched, wrap_watched  # type: ignore[attr-defined]
-    try:
+    with (
+        _replaced(prompts, "process", process_watched),
+        _replaced(loader, "get_dataset_wrapper", wrap_watched),
+        _replaced(loader, "deduplicate_and_log_datasets", lambda dataset: deduplicate(_Unnumbered(dataset))),
+        _numbering_rows(split),
+    ):
         yield counts
+
+
+@contextmanager
+def _numbering_rows(split: str) -> Iterator[None]:
+    """While open, Axolotl numbers the rows that it loads as `RAW_ROW`, before it shuffles or takes a part of them."""
+    load = _axolotl(_SFT, "load_dataset_with_config")
+
+    def load_numbered(config: Any, *args: Any, **kwargs: Any) -> Any:
+        dataset = load(config, *args, **kwargs)
+        for name in (config.split, split):  # as Axolotl chooses among several
+            if isinstance(dataset, DatasetDict) and name in dataset:
+                dataset = dataset[name]
+        if isinstance(dataset, DatasetDict):
+            return dataset  # without either, which Axolotl refuses
+        return dataset.add_column(RAW_ROW, np.arange(len(dataset)))
+
+    with _replaced(importlib.import_module(_SFT), "load_dataset_with_config", load_numbered):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
     finally:
-        prompts.process, loader.get_dataset_wrapper = process, wrap  # type: ignore[attr-defined]
+        setattr(owner, name, before)
 
 
 def _failing_row(strategy: Any, dataset: Any) -> RowError | None:
     """The first row that a strategy fails on, found by going through them one at a time."""
-    for index, row in enumerate(dataset):
+    for row in dataset:
         prompt = {key: [value] for key, value in row.items()} if strategy.supports_batched else row
         try:
             strategy.tokenize_prompt(prompt)
@@ -180,5 +239,5 @@ def _failing_row(strategy: Any, dataset: Any) -> RowError | None:
             empty = " and ".join(f"`{key}`" for key, value in row.items() if value in (None, [], {}, ""))
             why = f", whose {empty} is empty," if empty else ""
             reason = f"{type(error).__name__}: {error}"
-            return RowError(f"row {index + 1}{why} cannot be tokenised ({reason}); correct or remove it")
+            return RowError(f"row {row[RAW_ROW] + 1}{why} cannot be tokenised ({reason}); correct or remove it")
     return None

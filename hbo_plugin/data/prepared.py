@@ -55,6 +55,16 @@ class Prepared:
     raw_rows: int
 
     @cached_property
+    def raw_row(self) -> NDArray[np.int64] | None:
+        """The raw row that each row was made of, int64[rows]; None where Axolotl invented the rows or does not tell.
+
+        Raw rows are counted from 0, in the data as Axolotl loads them: before any shuffling, taking of a part or dropping.
+        """
+        if compat.RAW_ROW not in self.rows.column_names:
+            return None
+        return np.asarray(self.rows.data.column(compat.RAW_ROW), dtype=np.int64)
+
+    @cached_property
     def rows(self) -> Dataset:
         """The rows, with all their columns."""
         return concatenate_datasets([Dataset.from_file(str(file)) for file in self.files])
@@ -90,7 +100,7 @@ class Preparer:
         Raises:
             ValueError: the rows cannot be prepared; names the dataset.
         """
-        stamp = json.dumps([entry, column, split, self._settings], sort_keys=True, default=str)
+        stamp = json.dumps([entry, column, compat.RAW_ROW, split, self._settings], sort_keys=True, default=str)
         folder = self._root / hashlib.blake2b(stamp.encode(), digest_size=8).hexdigest()
         sources = self._sources(entry)
         # `axolotl preprocess` prepares anew, for data on a hub that may have changed.
@@ -131,7 +141,7 @@ class Preparer:
         alone["datasets" if split == "train" else "test_datasets"] = [entry]
         alone["dataset_prepared_path"] = str(draft)
         try:
-            with compat.watching_rows(column, COLUMN, tokenised.check) as counts:
+            with compat.watching_rows(split, column, COLUMN, tokenised.check) as counts:
                 rows = compat.load_entry(self._tokenizer, alone, split)
             return rows, sum(counts) or len(rows)
         except compat.ColumnError as error:
