@@ -7,14 +7,16 @@ if TYPE_CHECKING:
     from hbo_plugin._sampler import MixtureSampler, __version__
     from hbo_plugin.packing import PackedBatchSampler
     from hbo_plugin.plugin import HBOPlugin
+    from hbo_plugin.report.rows import drawn_rows
 
-__all__ = ["HBOPlugin", "MixtureSampler", "PackedBatchSampler", "__version__"]
+__all__ = ["HBOPlugin", "MixtureSampler", "PackedBatchSampler", "__version__", "drawn_rows"]
 
 _HOMES = {
     "HBOPlugin": "hbo_plugin.plugin",
     "MixtureSampler": "hbo_plugin._sampler",
     "PackedBatchSampler": "hbo_plugin.packing",
     "__version__": "hbo_plugin._sampler",
+    "drawn_rows": "hbo_plugin.report.rows",
 }
 
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "bench": ("hbo_plugin.bench.cli:bench", "Measure the sampler against named peers, on this machine."),
     "docs": ("hbo_plugin.cli:docs", "Print a page of the documentation, or list the pages."),
     "report": ("hbo_plugin.report.cli:report", "Show the mixture of a run, first against last."),
+    "rows": ("hbo_plugin.report.cli:rows", "Show the rows of a step, and where they are in your files."),
     "schema": ("hbo_plugin.cli:schema", "Print the JSON Schema of a configuration, for editors."),
 }
 

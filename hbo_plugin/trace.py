@@ -194,11 +194,13 @@ class History:
     """What a trace says of a run.
 
     Attributes:
+        entries: where each dataset is read from, in keys of `datasets:`, by the dataset's name.
         states: at the start, after each update and, if it `ended`, at the end.
         evaluations: in their order.
         ended: whether the run ended; one that trains still or was killed has not.
     """
 
+    entries: dict[str, dict[str, Any]]
     states: tuple[State, ...]
     evaluations: tuple[Evaluation, ...]
     ended: bool
@@ -206,15 +208,17 @@ class History:
     @classmethod
     def of(cls, records: Iterable[dict[str, Any]]) -> History:
         """Build it from the records of a trace; a KeyError where one lacks a key."""
+        entries: dict[str, dict[str, Any]] = {}
         states, evaluations = [], []
         ended = False
         for record in records:
             if record["event"] == "evaluate":
                 evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
             else:
+                entries |= record.get("entries", {})
                 states.append(State(**{field.name: record[field.name] for field in fields(State)}))
                 ended = record["event"] == "end"
-        return cls(tuple(states), tuple(evaluations), ended)
+        return cls(entries, tuple(states), tuple(evaluations), ended)
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from traces import run_of, write
+from traces import record, run_of, write
 
 from hbo_plugin import cli
 
@@ -43,6 +43,14 @@ def test_a_report_needs_no_large_package_and_prints_nothing_else(tmp_path: Path)
     done = start("report", str(folder))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("The mixture after 12 steps")
+
+
+def test_rows_are_read_back_without_a_large_package(tmp_path: Path) -> None:
+    first = {**run_of("sums")[0], "entries": {"sums": {"path": "sums.jsonl"}}}
+    folder = record(write(tmp_path / "out", first), {1: [(0, 5)]})
+    done = start("rows", str(folder), "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["raw_row"] for row in json.loads(done.stdout)["rows"]] == [5]
 
 
 def test_a_report_takes_less_than_two_seconds(tmp_path: Path) -> None:

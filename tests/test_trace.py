@@ -105,13 +105,14 @@ def test_a_history_is_what_a_run_wrote(tmp_path: Path) -> None:
     trace = Trace(tmp_path / TRACE_FILE)
     trace.begin(0)
     for record in (
-        state(0, "start", 0.25, 0.25, 0.5),
+        {**state(0, "start", 0.25, 0.25, 0.5), "entries": {"d0": {"path": "d0.jsonl"}}},
         state(10, "update", 0.5, 0.25, 0.25),
         {"step": 10, "event": "evaluate", "held_out": {"exam": 2.5}, "tied": {"d1": "exam"}, "target": 2.5},
     ):
         trace.append(record)
     history = trace.history()
     assert history.datasets == ("d0", "d1")
+    assert history.entries == {"d0": {"path": "d0.jsonl"}}
     assert [(each.step, each.weight("d0")) for each in history.states] == [(0, 0.5), (10, 0.75)]
     assert history.states[1].rows_trained == {"d0": [10, 10], "d1": [20, 0]}
     assert history.evaluations == (Evaluation(10, {"exam": 2.5}, {"d1": "exam"}, 2.5),)

@@ -34,6 +34,9 @@ class RunData:
         target: how much each held-out set counts, shares that sum to 1.
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
         raw_rows: how many rows of the user's each dataset was made of.
+        entries: where each dataset is read from, in keys of `datasets:`.
+        origins: the row of the user's that each row of the training set was made of, counted from 0 in its dataset's
+            entry, int64[rows]; -1 where there is none, and None without `record_rows`.
         metric_names: how metrics write the names of datasets and held-out sets, by name.
         notes: what a user should know about the data, a sentence each.
     """
@@ -46,6 +49,8 @@ class RunData:
     target: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     raw_rows: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: NDArray[np.int64] | None = None
     notes: list[str] = field(default_factory=list)
 
     def steps(self, cfg: Any) -> int:
@@ -141,7 +146,31 @@ def load(cfg: Any, config: HBOConfig, *, steers: bool = False) -> RunData:
     raw_rows = {name: part.raw_rows for name, part in zip(names, parts, strict=True)}
     written = metric_names([*names, *sets])
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
-    return RunData(train.rows, cells, judges, written, held_out.of_sets(steering), target, tied, raw_rows, notes)
+    entries = {name: _where(entry) for name, entry in zip(names, cfg.datasets, strict=True)}
+    return RunData(
+        train.rows,
+        cells,
+        judges,
+        written,
+        held_out.of_sets(steering),
+        target,
+        tied,
+        raw_rows,
+        entries,
+        _origins(parts)[np.concatenate(chosen)] if config.record_rows else None,
+        notes,
+    )
+
+
+def _where(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an entry of `datasets:`, the keys that say where it is read from."""
+    keys = ("path", "data_files", "name", "split", "revision", "ds_type")
+    return {key: entry[key] for key in keys if entry.get(key)}
+
+
+def _origins(parts: Sequence[Prepared]) -> NDArray[np.int64]:
+    """The raw row that each row of all datasets was made of; -1 where Axolotl does not tell."""
+    return np.concatenate([np.full(len(part.lengths), -1) if part.raw_row is None else part.raw_row for part in parts])
 
 
 def _prepare(

@@ -1,21 +1,26 @@
-"""The command `report`."""
+"""The commands `report` and `rows`, which read what a run wrote."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from hbo_plugin.messages import listed
 from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
 from hbo_plugin.report import terminal
 from hbo_plugin.report.plot import plot
+from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows
 from hbo_plugin.report.summary import summarise
-from hbo_plugin.trace import TRACE_FILE, Trace
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
+
+output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
 @click.command()
-@click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@output_dir_argument
 @json_option
 @plot_option
 def report(output_dir: Path, json_to: Path | None, plot_to: Path | None) -> None:
@@ -34,3 +39,62 @@ def report(output_dir: Path, json_to: Path | None, plot_to: Path | None) -> None
         write_json(json_to, asdict(found))
     if plot_to is not None:
         plot(history, plot_to)
+
+
+def _steps(_: click.Context, option: click.Parameter, given: str | None) -> range | None:
+    """From `120` or `100-120`."""
+    if given is None:
+        return None
+    numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", given, re.ASCII)
+    steps = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else range(0)
+    if not steps:
+        msg = f"`{option.opts[0]} {given}` was given, but a step is a number, and several are written as in 100-120: change it."
+        raise click.ClickException(msg)
+    return steps
+
+
+@click.command()
+@output_dir_argument
+@click.option("--step", "steps", callback=_steps, help="A step, or several as in 100-120; else the last.")
+@click.option("--dataset", help="Show the rows of this dataset only.")
+@click.option("--text", is_flag=True, help="Show what stands in each row; needs the files of the datasets.")
+@json_option
+def rows(output_dir: Path, steps: range | None, dataset: str | None, *, text: bool, json_to: Path | None) -> None:
+    """Show the rows of a step, and where they are in your files.
+
+    OUTPUT_DIR is the `output_dir` of a run with `hbo: {record_rows: true}`. Rows of a file count from 1.
+    """
+    try:
+        found = _drawn(output_dir, steps, dataset)
+        read = contents(found) if text else None
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    if json_to != STDOUT:
+        terminal.show(terminal.rows(found) if read is None else terminal.contents(found, read))
+    if json_to is not None:
+        records = [asdict(row) for row in found]
+        for record, content in zip(records, read or [], strict=False):
+            record["content"] = content
+        write_json(json_to, {"rows": records})
+
+
+def _drawn(output_dir: Path, steps: range | None, dataset: str | None) -> list[DrawnRow]:
+    """The rows of these steps and this dataset."""
+    datasets = Trace(output_dir / TRACE_FILE).history().datasets
+    if dataset not in {None, *datasets}:
+        msg = f"`--dataset {dataset}` was given, but the datasets are {listed(datasets)}: choose one of these."
+        raise ValueError(msg)
+    path = output_dir / ROWS_FILE
+    recorded = [record["step"] for record in JsonLines(path).records()]
+    found = [*drawn_rows(output_dir, steps or recorded[-1:])]
+    if not recorded:
+        msg = f"`{path}` holds no step yet: wait for the first, or choose another run."
+        raise ValueError(msg)
+    if steps and not found:
+        given = f"{steps[0]}-{steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
+        msg = (
+            f"`--step {given}` was given, but `{path}` has {len(recorded)} steps, "
+            f"from {recorded[0]} to {recorded[-1]}: choose some of these."
+        )
+        raise ValueError(msg)
+    return [row for row in found if dataset in {None, row.dataset}]

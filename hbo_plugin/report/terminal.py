@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -16,6 +17,7 @@ from hbo_plugin.messages import encodable, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hbo_plugin.report.rows import DrawnRow
     from hbo_plugin.report.summary import Change, Summary
 
 COLUMNS = 80
@@ -67,6 +69,26 @@ def summary(found: Summary) -> RenderableType:
             "",
             f"This run has not ended: it still trains, or it was stopped. Its trace reaches step {found.step:,}.",
         ]
+    return Group(*parts)
+
+
+def rows(found: Iterable[DrawnRow]) -> RenderableType:
+    """Render where each row is, and the file of each dataset."""
+    made, paths = table(["step", "place", "level", "row", "row of\nthe file"]), {}
+    for row in found:
+        numbers = (row.step, row.place, row.level, row.row, row.raw_row)
+        made.add_row(literal(row.dataset), *map(str, numbers))
+        paths[row.dataset] = row.entry["path"]
+    return Group(made, "", *(literal(f"{name}: {path}") for name, path in paths.items()))
+
+
+def contents(found: Iterable[DrawnRow], read: Iterable[dict[str, Any] | None]) -> RenderableType:
+    """Render what stands in each row."""
+    parts: list[RenderableType] = []
+    for row, content in zip(found, read, strict=True):
+        heading = f"Step {row.step}, place {row.place}: {row.dataset}, level {row.level}, row {row.raw_row} of {row.entry['path']}"
+        lines = json.dumps(content, ensure_ascii=False, indent=1).split("\n")
+        parts += [Text.assemble(literal(heading), style="bold"), *map(literal, lines), ""]
     return Group(*parts)
 
 

@@ -39,10 +39,11 @@ class Journal:
         shape: StepShape,
         clock: Clock,
         metric_names: Mapping[str, str],
+        entries: Mapping[str, Mapping[str, Any]],
+        origins: NDArray[np.int64] | None,
         *,
         writes: bool,
         log_levels: bool,
-        record_rows: bool,
     ) -> None:
         """Write nothing yet.
 
@@ -52,9 +53,10 @@ class Journal:
             shape: of an optimizer step.
             clock: what hbo costs.
             metric_names: how scalars write the name of each dataset.
+            entries: where each dataset is read from.
+            origins: see `RunData`; None to record no rows.
             writes: whether this rank writes the files and the console.
             log_levels: whether scalars are logged per level too.
-            record_rows: whether the rows of each step are written.
         """
         self.trace = Trace(folder / TRACE_FILE)
         self._rows = JsonLines(folder / ROWS_FILE)
@@ -63,9 +65,10 @@ class Journal:
         self._shape = shape
         self._clock = clock
         self._names = [metric_names[name] for name in balancer.cells.names]
+        self._entries = entries
+        self._origins = origins
         self._writes = writes
         self._log_levels = log_levels
-        self._record_rows = record_rows
         self._step = 0
         self._signals: dict[str, float] = {}
         """Scalars of the last measurement."""
@@ -80,19 +83,19 @@ class Journal:
         if not self._writes:
             return
         self.trace.begin(step)
-        if self._record_rows:
-            self._rows.begin(step)
-        else:
+        if self._origins is None:
             self._rows.clear()
+        else:
+            self._rows.begin(step)
         if step == 0:
             self._tell_capped(np.zeros_like(self._balancer.capped))
-            self._write({"step": 0, "event": "start"})
+            self._write({"step": 0, "event": "start", "entries": self._entries})
 
     def rows(self, step: int, rows: NDArray[np.int64]) -> None:
         """A step was made on these rows, int64[rows]."""
         self._step = step
-        if self._record_rows and self._writes:
-            self._rows.append({"step": step, "rows": rows.tolist()})
+        if self._origins is not None and self._writes:
+            self._rows.append({"step": step, "rows": rows.tolist(), "raw_rows": (self._origins[rows] + 1).tolist()})
 
     def update(
         self,

@@ -94,9 +94,10 @@ class Run:
             self.shape,
             self.clock,
             data.metric_names,
+            data.entries,
+            data.origins,
             writes=args.should_save,
             log_levels=config.log_levels,
-            record_rows=config.record_rows,
         )
         self.done: dict[str, Any] | None = None
         """Where the stream stood after the steps that were made; None before the first."""

@@ -1,5 +1,6 @@
 """The one proof of resume: a run that dies and goes on is the run that was never stopped."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from runs import history, lines, read_trace, train
 
 
 def assert_resumes(
-    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, crash_at: int, *, losses: bool = True
+    config: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    crash_at: int,
+    *,
+    losses: bool = True,
+    between: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train twice, once dying after `crash_at` steps and going on; compare rows, weights, signals and losses exactly.
 
@@ -17,6 +23,7 @@ def assert_resumes(
         config: of a run with `record_rows: true`.
         monkeypatch: of the test.
         crash_at: the optimizer step after which the second run dies.
+        between: called when the second run is dead, in whose folder `died` everything lies.
         losses: False where the configuration itself loses the optimizer's state.
 
     Returns:
@@ -34,6 +41,7 @@ def assert_resumes(
     with pytest.raises(crash.CrashError):
         train(died)
     monkeypatch.delenv(crash.VARIABLE)
+    between()
     resumed = train(died)
     assert lines(resumed / "hbo_rows.jsonl") == lines(whole / "hbo_rows.jsonl")
     assert read_trace(resumed) == read_trace(whole)

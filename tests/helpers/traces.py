@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hbo_plugin.trace import TRACE_FILE, Trace
+from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 
 NAMES = ("sums", "words")
 
@@ -45,4 +45,13 @@ def write(folder: Path, *records: dict[str, Any]) -> Path:
     trace.begin(0)
     for record in records:
         trace.append(record)
+    return folder
+
+
+def record(folder: Path, rows: dict[int, list[tuple[int, int]]]) -> Path:
+    """Write the rows of each step: the numbers in the training set and in the user's file; returns the folder."""
+    file = JsonLines(folder / ROWS_FILE)
+    file.begin(0)
+    for step, pairs in rows.items():
+        file.append({"step": step, "rows": [row for row, _ in pairs], "raw_rows": [raw_row for _, raw_row in pairs]})
     return folder
