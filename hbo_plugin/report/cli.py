@@ -45,7 +45,7 @@ def _steps(_: click.Context, option: click.Parameter, given: str | None) -> rang
     """From `120` or `100-120`."""
     if given is None:
         return None
-    numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", given, re.ASCII)
+    numbers = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", given, re.ASCII)
     steps = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else range(0)
     if not steps:
         msg = f"`{option.opts[0]} {given}` was given, but a step is a number, and several are written as in 100-120: change it."
@@ -55,7 +55,9 @@ def _steps(_: click.Context, option: click.Parameter, given: str | None) -> rang
 
 @click.command()
 @output_dir_argument
-@click.option("--step", "steps", callback=_steps, help="A step, or several as in 100-120; else the last.")
+@click.option(
+    "--step", "steps", metavar="STEP", callback=_steps, help="A step, or several as in 100-120; else the last."
+)
 @click.option("--dataset", help="Show the rows of this dataset only.")
 @click.option("--text", is_flag=True, help="Show what stands in each row; needs the files of the datasets.")
 @json_option
@@ -91,7 +93,7 @@ def _drawn(output_dir: Path, steps: range | None, dataset: str | None) -> list[D
         msg = f"`{path}` holds no step yet: wait for the first, or choose another run."
         raise ValueError(msg)
     if steps and not found:
-        given = f"{steps[0]}-{steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
+        given = f"{steps[0]}-{steps[-1]}" if len(steps) > 1 else str(steps[0])
         msg = (
             f"`--step {given}` was given, but `{path}` has {len(recorded)} steps, "
             f"from {recorded[0]} to {recorded[-1]}: choose some of these."
