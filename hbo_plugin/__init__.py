@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from hbo_plugin.packing import PackedBatchSampler
     from hbo_plugin.plugin import HBOPlugin
     from hbo_plugin.report.rows import drawn_rows
+    from hbo_plugin.row_sampler import RowSampler
 
-__all__ = ["HBOPlugin", "MixtureSampler", "PackedBatchSampler", "__version__", "drawn_rows"]
+__all__ = ["HBOPlugin", "MixtureSampler", "PackedBatchSampler", "RowSampler", "__version__", "drawn_rows"]
 
 _HOMES = {
     "HBOPlugin": "hbo_plugin.plugin",
     "MixtureSampler": "hbo_plugin._sampler",
     "PackedBatchSampler": "hbo_plugin.packing",
+    "RowSampler": "hbo_plugin.row_sampler",
     "__version__": "hbo_plugin._sampler",
     "drawn_rows": "hbo_plugin.report.rows",
 }

@@ -11,7 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "hbo_plugin"
 # Imports for type checkers alone count too: whoever reads the file has to know what they name.
 LAYERS = (
     ("_sampler",),  # compiled
-    ("cells", "clock", "compat", "messages", "outputs", "packing", "ranks", "trace", "user_errors", "signals.table"),
+    (
+        *("cells", "clock", "compat", "messages", "outputs", "packing", "ranks", "row_sampler", "shares", "trace"),
+        *("user_errors", "signals.table"),
+    ),
     ("options",),
     ("methods",),  # NumPy only; of signals they know the table
     ("args",),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it

@@ -52,8 +52,7 @@ def _compared(case: str, tokens: NDArray[np.int32], rows: int, bins: int, capaci
     for kind, unit in kinds:
         yield _row(f"{kind}, {case}", OURS, unit, *found[OURS][unit])
         yield _row(f"{kind}, {case}", MULTIPACK, unit, *found.get(MULTIPACK, {}).get(unit, ()), note=missing)
-    sampler = PackedBatchSampler(_stream(tokens), tokens, capacity=capacity, bins_per_batch=bins)
-    delays = _delays(_stream(tokens), sampler, rows)
+    delays = _delays(_stream(tokens), PackedBatchSampler(_stream(tokens), tokens, capacity=capacity), rows, bins)
     mean, least, most = (float(each) for each in (delays.mean(), delays.min(), delays.max()))
     case, note = f"delay of a row, {case}", "the mean of all rows"
     yield Row(case, OURS, ours=True, unit="batches", value=mean, spread=(least, most), note=note)
@@ -104,27 +103,25 @@ def _multipack(tokens: NDArray[np.int32], rows: int, bins: int, capacity: int) -
 
 
 def _ours(tokens: NDArray[np.int32], rows: int, bins: int, capacity: int) -> Batches:
-    sampler = PackedBatchSampler(_stream(tokens), tokens, capacity=capacity, bins_per_batch=bins)
+    sampler = PackedBatchSampler(_stream(tokens), tokens, capacity=capacity)
     batches = []
-    for batch in sampler:
-        batches.append(batch)
-        if sampler.head >= rows:
-            break
+    while sampler.head < rows:
+        batches.append(list(islice(sampler, bins)))
     return batches
 
 
-def _delays(stream: MixtureSampler, sampler: PackedBatchSampler, rows: int) -> NDArray[np.int64]:
+def _delays(stream: MixtureSampler, sampler: PackedBatchSampler, rows: int, bins: int) -> NDArray[np.int64]:
     """Batches between the draw of each row and its own, for so many rows."""
     drawn_in: dict[int, list[int]] = {}
     delays: list[int] = []
-    head = 0
-    for number, batch in enumerate(sampler):
+    head = number = 0
+    while head < rows:
+        batch = list(islice(sampler, bins))
         for row in stream.fill(head, sampler.head - head).tolist():
             drawn_in.setdefault(row, []).append(number)
         head = sampler.head
         delays += [number - drawn_in[row].pop(0) for bin_ in batch for row in bin_]
-        if head >= rows:
-            break
+        number += 1
     return np.array(delays)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bins:
-    """The shape of a packed batch, as `PackedBatchSampler` takes it."""
+    """The shape of a packed batch."""
 
     capacity: int
     bins_per_batch: int
@@ -169,6 +169,8 @@ class RowBatcher:
 class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this type
     """The packed batches of one epoch, for `DataLoader(batch_sampler=...)`; ranks and epochs are as in `RowBatcher`."""
 
+    drop_last = True  # no batch is ever incomplete; accelerate asks
+
     def __init__(
         self,
         shape: StepShape,
@@ -191,36 +193,35 @@ class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this ty
         self._shape = shape
         self._balancer = balancer
         self._clock = clock
-        epoch = math.ceil(int(cells.lengths.sum()) / shape.capacity) * shape.batches
-        self._batches = PackedBatchSampler(balancer.mixture, cells.lengths, **asdict(bins), batches_per_epoch=epoch)
+        self._epoch = math.ceil(int(cells.lengths.sum()) / shape.capacity) * shape.batches
+        self.batch_size = bins.bins_per_batch
+        self._bins = PackedBatchSampler(balancer.mixture, cells.lengths, capacity=bins.capacity, window=bins.window)
         self._drawn: deque[tuple[list[list[list[int]]], dict[str, Any]]] = deque()
         if done:
-            self._batches.load_state_dict(done)
-        self.done = self._batches.state_dict()
-        self.batch_size = self._batches.batch_size
-        self.drop_last = self._batches.drop_last
+            self._bins.load_state_dict(done)
+        self.done = self._bins.state_dict()
 
     @property
     def head(self) -> int:
         """See `Batcher`."""
-        return self._batches.head
+        return self._bins.head
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return self._epoch
 
     def __iter__(self) -> Iterator[list[list[int]]]:  # type: ignore[override]  # torch knows rows only
-        self._batches.mixture = self._balancer.mixture
-        self._batches.load_state_dict(self.done)
+        self._bins.mixture = self._balancer.mixture
+        self._bins.load_state_dict(self.done)
         self._drawn.clear()
-        for _ in range(self._batches.batches % len(self)):  # trained on, and thrown away by a resumed Trainer
+        batches = self._bins.given // self.batch_size
+        skipped = batches % self._epoch
+        for _ in range(skipped):  # trained on, and thrown away by a resumed Trainer
             yield [[0]] * self.batch_size
-        batches = iter(self._batches)
-        while self._batches.batches < self._shape.steps * self._shape.batches:
+        end = min(batches - skipped + self._epoch, self._shape.steps * self._shape.batches)
+        for _ in range(batches, end, self._shape.batches):
             with self._clock("sampling"):
-                step = list(islice(batches, self._shape.batches))
-                if not step:
-                    return
-                self._drawn.append((step, self._batches.state_dict()))
+                step = [list(islice(self._bins, self.batch_size)) for _ in range(self._shape.batches)]
+                self._drawn.append((step, self._bins.state_dict()))
             yield from step
 
     def rows_of(self, batch: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ import json
 import re
 import tracemalloc
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -29,17 +29,11 @@ def random_lengths(most: int = 100, seed: int = 0) -> NDArray[np.int32]:
     return np.random.default_rng(seed).integers(1, most + 1, ROWS, np.int32)
 
 
-def flat(batches: Iterable[list[list[int]]]) -> list[int]:
-    return [row for batch in batches for rows in batch for row in rows]
+def flat(batches: Iterable[list[int]]) -> list[int]:
+    return [row for rows in batches for row in rows]
 
 
-packings = st.fixed_dictionaries(
-    {
-        "capacity": st.integers(100, 400),
-        "bins_per_batch": st.integers(1, 4),
-        "window": st.integers(1, 80),
-    }
-)
+packings = st.fixed_dictionaries({"capacity": st.integers(100, 400), "window": st.integers(1, 80)})
 
 
 @settings(max_examples=50)
@@ -50,8 +44,8 @@ def test_every_bin_is_the_references(given: dict[str, int], most: int, seed: int
     sampler = PackedBatchSampler(stream, lengths, **given)
     rows = mixture(seed=seed, replacement=replacement).fill(0, 5_000).tolist()
     reference = ReferencePacker(rows.__getitem__, lengths, given["capacity"], given["window"])
-    for batch in islice(sampler, 12):
-        assert batch == [reference.fill() for _ in range(given["bins_per_batch"])]
+    for rows_of_bin in islice(sampler, 40):
+        assert rows_of_bin == reference.fill()
         assert (sampler.head, sampler.waiting) == (reference.head, len(reference.waiting))
 
 
@@ -62,19 +56,16 @@ def test_nothing_is_lost_or_doubled_late_or_too_long(given: dict[str, int]) -> N
     sampler = PackedBatchSampler(mixture(), lengths, **given)
     drawn_in: dict[int, int] = {}
     positions: dict[int, list[int]] = {}
-    bins = head = 0
+    head = 0
     stream = mixture()
-    for batch in islice(sampler, 40):
+    for number, rows in enumerate(islice(sampler, 100)):
         for position, row in enumerate(stream.fill(head, sampler.head - head).tolist(), head):
-            drawn_in[position] = bins
+            drawn_in[position] = number
             positions.setdefault(row, []).append(position)
         head = sampler.head
-        for rows in batch:
-            assert 0 < lengths[rows].sum() <= given["capacity"]
-            for row in rows:
-                # `drawn_in` is the first bin of the batch, in which the draw was made or in one of those after it.
-                assert bins - drawn_in.pop(positions[row].pop(0)) < given["window"] + given["bins_per_batch"]
-            bins += 1
+        assert 0 < lengths[rows].sum() <= given["capacity"]
+        for row in rows:
+            assert number - drawn_in.pop(positions[row].pop(0)) < given["window"] + 1
     assert len(drawn_in) == sampler.waiting <= given["window"]
 
 
@@ -82,7 +73,7 @@ def test_laps_stay_exact() -> None:
     sampler = PackedBatchSampler(MixtureSampler([ROWS], [1], seed=0), random_lengths(), capacity=256, window=16)
     taken = np.zeros(ROWS, int)
     for batch in islice(sampler, 200):
-        np.add.at(taken, batch[0], 1)
+        np.add.at(taken, batch, 1)
     waiting = np.bincount(sampler.state_dict()["waiting"], minlength=ROWS)
     laps, rest = divmod(sampler.head, ROWS)
     assert laps >= 2
@@ -104,13 +95,13 @@ def test_a_state_taken_after_any_batch_goes_on_as_the_sampler_did(given: dict[st
 
 
 def test_a_loader_that_looks_ahead_can_save_the_batch_before() -> None:
-    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=2)
+    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
     states, batches = [], []
     for batch in islice(sampler, 8):
         states.append(sampler.state_dict())
         batches.append(batch)
     for done in range(7):
-        restored = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=2)
+        restored = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
         restored.load_state_dict(states[done])
         assert next(iter(restored)) == batches[done + 1]
 
@@ -118,12 +109,12 @@ def test_a_loader_that_looks_ahead_can_save_the_batch_before() -> None:
 def test_an_epoch_has_so_many_batches_and_the_next_goes_on() -> None:
     packed = {"capacity": 300, "window": 20}
     endless = list(islice(PackedBatchSampler(mixture(), random_lengths(), **packed), 15))
-    sampler = PackedBatchSampler(mixture(), random_lengths(), batches_per_epoch=5, **packed)
+    sampler = PackedBatchSampler(mixture(), random_lengths(), per_epoch=5, **packed)
     assert len(sampler) == 5
     assert [list(sampler) for _ in range(3)] == [endless[:5], endless[5:10], endless[10:]]
-    assert sampler.batches == 15
+    assert sampler.given == 15
     list(islice(sampler, 2))
-    resumed = PackedBatchSampler(mixture(), random_lengths(), batches_per_epoch=5, **packed)
+    resumed = PackedBatchSampler(mixture(), random_lengths(), per_epoch=5, **packed)
     resumed.load_state_dict(sampler.state_dict())
     assert len(list(resumed)) == 3
 
@@ -152,8 +143,8 @@ def test_a_restored_mixture_takes_the_place_of_the_first() -> None:
 
 
 def test_rows_as_long_as_the_capacity_have_a_bin_each() -> None:
-    sampler = PackedBatchSampler(mixture(), np.full(ROWS, 64, np.int32), capacity=64, bins_per_batch=3, window=1)
-    assert flat(islice(sampler, 5)) == mixture().fill(0, 15).tolist()
+    sampler = PackedBatchSampler(mixture(), np.full(ROWS, 64, np.int32), capacity=64, window=1)
+    assert list(islice(sampler, 15)) == mixture().fill(0, 15)[:, None].tolist()
 
 
 def test_lengths_are_shared() -> None:
@@ -166,19 +157,34 @@ def test_lengths_are_shared() -> None:
     tracemalloc.stop()
     assert peak < 10**5
     lengths[:] = 2
-    assert {len(rows) for (rows,) in islice(sampler, 20)} >= {2}
+    assert {len(rows) for rows in islice(sampler, 20)} >= {2}
 
 
-def test_what_accelerate_asks_a_batch_sampler() -> None:
-    sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300, bins_per_batch=3)
-    assert sampler.batch_size == 3 == len(next(iter(sampler)))
-    assert sampler.drop_last
+@settings(max_examples=30)
+@given(given=packings, ranks=st.integers(1, 5))
+def test_ranks_together_take_the_batches_of_one_process(given: dict[str, int], ranks: int) -> None:
+    """And each knows where all of them stand."""
+    whole = PackedBatchSampler(mixture(), random_lengths(), **given)
+    shares = [PackedBatchSampler(mixture(), random_lengths(), **given, rank=rank, ranks=ranks) for rank in range(ranks)]
+    for turn in islice(zip(*shares, strict=True), 10):
+        assert list(turn) == list(islice(whole, ranks))
+        assert [share.state_dict() for share in shares] == [whole.state_dict()] * ranks
+
+
+def test_other_ranks_go_on_with_the_state_of_one() -> None:
+    whole = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
+    list(islice(whole, 7))
+    shares = [PackedBatchSampler(mixture(), random_lengths(), capacity=300, rank=rank, ranks=2) for rank in range(2)]
+    for share in shares:
+        share.load_state_dict(whole.state_dict())
+    turns = zip(*(islice(share, 5) for share in shares), strict=True)
+    assert list(chain.from_iterable(turns)) == list(islice(whole, 10))
 
 
 def test_functions_of_the_standard_library_fill_their_bins() -> None:
     tokens = LENGTH_SETS["instructions"].lengths(1000)
-    sampler = PackedBatchSampler(MixtureSampler([1000], [1], seed=0), tokens, capacity=2048, bins_per_batch=4)
-    batches = list(islice(sampler, 100))
+    sampler = PackedBatchSampler(MixtureSampler([1000], [1], seed=0), tokens, capacity=2048)
+    batches = list(islice(sampler, 400))
     assert tokens[flat(batches)].sum() > 0.999 * 400 * 2048
 
 
@@ -197,16 +203,12 @@ GIVE_STATE = "give a state that `state_dict` returned."
             "`capacity=-1` was given, but it must be a whole number from 1 to 1048576; choose one in that range.",
         ),
         (
-            {"bins_per_batch": 0},
-            "`bins_per_batch=0` was given, but it must be a whole number from 1 to 65536; choose one in that range.",
-        ),
-        (
             {"window": 1025},
             "`window=1025` was given, but it must be a whole number from 1 to 1024; choose one in that range.",
         ),
         (
-            {"batches_per_epoch": 0},
-            "`batches_per_epoch` is `0`, and an epoch has at least 1 batch; give such a number, or None for an epoch without an end.",
+            {"per_epoch": 0},
+            "`per_epoch=0` was given, but an epoch has at least 1 row or batch; give such a number, or None for an epoch without an end.",
         ),
         (
             {"lengths": np.ones(3, np.int32)},
@@ -244,17 +246,17 @@ def test_what_makes_no_sampler(changes: dict[str, Any], message: str) -> None:
     [
         (
             {"version": 2},
-            '`state["version"]` is `2`, and here it is 1; pack as the run did that wrote the state, or start afresh.',
+            '`state["version"]` is `2`, and here it is 1; give what the run gave that wrote the state, or start afresh.',
         ),
         (
             {"capacity": 299},
-            '`state["capacity"]` is `299`, and here it is 300; pack as the run did that wrote the state, or start afresh.',
+            '`state["capacity"]` is `299`, and here it is 300; give what the run gave that wrote the state, or start afresh.',
         ),
         (
             {"window": 65},
-            '`state["window"]` is `65`, and here it is 64; pack as the run did that wrote the state, or start afresh.',
+            '`state["window"]` is `65`, and here it is 64; give what the run gave that wrote the state, or start afresh.',
         ),
-        ({"batches": -1}, f'`state["batches"]` is `-1`, and it is a whole number from 0 on; {GIVE_STATE}'),
+        ({"bins": -1}, f'`state["bins"]` is `-1`, and it is a whole number from 0 on; {GIVE_STATE}'),
         (
             {"head": 2**53 + 1},
             f'`state["head"]={2**53 + 1}` was given, but the stream ends at position {2**53}; {GIVE_STATE}',
@@ -283,16 +285,10 @@ def test_what_is_no_state(changes: dict[str, Any], message: str) -> None:
     assert sampler.state_dict() == before
 
 
-@pytest.mark.parametrize("key", ["version", "capacity", "bins_per_batch", "window", "batches", "head", "waiting"])
+@pytest.mark.parametrize("key", ["version", "capacity", "window", "bins", "head", "waiting"])
 def test_no_key_of_a_state_may_be_missing(key: str) -> None:
     sampler = PackedBatchSampler(mixture(), random_lengths(), capacity=300)
     state = sampler.state_dict()
     del state[key]
     with pytest.raises(ValueError, match=f"`{key}`|{key}"):
         sampler.load_state_dict(state)
-
-
-def test_an_endless_sampler_has_no_length() -> None:
-    message = "a sampler of packed batches has no length while `batches_per_epoch` is `None`; give it a number."
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        len(PackedBatchSampler(mixture(), random_lengths(), capacity=300))

@@ -54,8 +54,7 @@ def test_packed_batches_are_the_stream_in_bins(packed: Any, *, real_batches: boo
     stream = MixtureSampler.from_state_dict(state["mixture"])
     drawn = stream.fill(0, state["batcher"]["head"]).tolist()
     assert sorted(recorded + state["batcher"]["waiting"]) == sorted(drawn)
-    assert state["batcher"]["batches"] == 16
-    assert state["batcher"]["bins_per_batch"] == (2 if real_batches else 1)
+    assert state["batcher"]["bins"] == (32 if real_batches else 16)
     efficiency = history(folder, "hbo/packing/efficiency")
     assert min(efficiency[step] for step in range(2, 9)) > 0.9
     delays = history(folder, "hbo/delay/steps")
@@ -77,8 +76,7 @@ def test_a_packed_run_resumes_in_its_second_epoch(packed: Any, monkeypatch: pyte
     folder = assert_resumes(config, monkeypatch, crash_at=13)
     rates = history(folder, "learning_rate")
     steps = max(rates)
-    batches = _state(folder, steps)["batcher"]["batches"]
-    assert batches == steps * 2
+    assert _state(folder, steps)["batcher"]["bins"] == steps * 2 * 2
     tokens = sum(chain.from_iterable(read_trace(folder)[-1]["tokens"].values()))
     total = int(data.load(load(config, tmp_path), HBOConfig(levels=2)).cells.lengths.sum())
     assert (steps - 1) * 2 * 2 * 128 < 2 * total <= steps * 2 * 2 * 128
