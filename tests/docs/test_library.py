@@ -27,11 +27,21 @@ STATEFUL, DDP, TRAINER, SFT = (
 )
 
 
-def run(heading: str) -> dict[str, Any]:
+def run(heading: str, changes: dict[str, str] | None = None) -> dict[str, Any]:
     """What the script under a heading leaves behind."""
+    code = SCRIPTS[heading][0]
+    for old, new in (changes or {}).items():
+        assert old in code
+        code = code.replace(old, new)
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(SCRIPTS[heading][0], heading, "exec"), names)  # noqa: S102 that it runs is what is tested
+    exec(compile(code, heading, "exec"), names)  # noqa: S102 that it runs is what is tested
     return names
+
+
+def torchrun(script: Path, *arguments: str) -> str:
+    """What a script prints under the launcher of which `torchrun` is the short name."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", *arguments, script.name]
+    return subprocess.check_output(launcher, cwd=script.parent, text=True)
 
 
 def test_every_script_is_tested() -> None:
@@ -54,17 +64,41 @@ def test_the_script_for_two_ranks(tmp_path: Path) -> None:
     """By the command of the page, whose launcher is `torch.distributed.run`."""
     code, command = SCRIPTS[DDP]
     (tmp_path / "ddp.py").write_text(code)
-    assert command.startswith("torchrun ")
-    launcher = [sys.executable, "-m", "torch.distributed.run", *command.split()[1:]]
-    assert subprocess.check_output(launcher, cwd=tmp_path, text=True).strip() == "True"
+    assert command == "torchrun --nproc-per-node 2 ddp.py\n"
+    assert torchrun(tmp_path / "ddp.py", "--nproc-per-node", "2").strip() == "True"
 
 
 def test_the_script_for_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script itself says that runs resumed at the end of an epoch and after new weights have the losses of the first."""
+    """The script itself says that runs resumed before and after new weights have the losses of the first."""
     pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
     losses = run(TRAINER)["losses"]
     assert len(losses) == len(set(losses)) == 20
+
+
+def test_the_script_for_the_trainer_with_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page says below it; the script's own assertions hold there too."""
+    pytest.importorskip("torchdata")
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        "from torch.utils.data import ConcatDataset, DataLoader": "from torch.utils.data import ConcatDataset\n"
+        "from torchdata.stateful_dataloader import StatefulDataLoader as DataLoader",
+        "collate_fn=default": "num_workers=1, collate_fn=default",
+        '"sampler": self.sampler.state_dict()': '"sampler": self.loader.state_dict()',
+        "sampler.load_state_dict(": "loader.load_state_dict(",
+    }
+    losses = run(TRAINER, changes)["losses"]
+    assert len(losses) == len(set(losses)) == 20
+
+
+def test_the_script_for_the_trainer_on_two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asserts on each rank that resumed runs have the losses of the first."""
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    code = SCRIPTS[TRAINER][0] + "\nPath(f'done-{torch.distributed.get_rank()}').touch()\n"
+    (tmp_path / "trainer.py").write_text(code)
+    torchrun(tmp_path / "trainer.py", "--nproc-per-node", "2")
+    assert len(list(tmp_path.glob("done-*"))) == 2
 
 
 def test_the_script_for_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
