@@ -13,7 +13,15 @@ QUOTES = [
 ]
 """The quoted parts of each message."""
 
-FOR_PYTHON = ("packing.py", "__init__.py", "bench/", "methods/base.py", "methods/signals.py", "methods/reading.py")
+FOR_PYTHON = (
+    "packing.py",
+    "shares.py",
+    "__init__.py",
+    "bench/",
+    "methods/base.py",
+    "methods/signals.py",
+    "methods/reading.py",
+)
 """What only somebody who calls the package from Python sees; the message is enough there."""
 
 INTERNAL = ("a perplexity ratio was asked for before the start was measured", "it has not one entry for each cell")
