@@ -54,7 +54,7 @@ class StaticSettings:
         if not last or _UNTIL in last or not all(_UNTIL in phase for phase in first):
             message = (
                 f"`hbo.weights: {yaml_text(self.weights)}` was given, but each phase needs the weights of its datasets, and "
-                f"each but the last needs `{_UNTIL}`, where it ends; add or remove it."
+                f"each but the last needs `until`, where it ends; add or remove it."
             )
             raise ValueError(message)
 
@@ -99,8 +99,8 @@ class Static(Fixed):
             if first >= end:
                 given = yaml_text(self._ends[min(index, len(self._ends) - 1)])
                 message = (
-                    f"`hbo.weights` has a phase `{_UNTIL}: {given}`, but in a run of {steps} steps the phases end at "
-                    f"`{ends[1:]}`, so that number {index + 1} has no step; change `{_UNTIL}`."
+                    f"`hbo.weights` has a phase `until: {given}`, but in a run of {steps} steps the phases end at "
+                    f"`{ends[1:]}`, so that number {index + 1} has no step; change `until`."
                 )
                 raise ValueError(message)
         self._go_to(sum(step >= end for end in ends[1:-1]))
