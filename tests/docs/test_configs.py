@@ -34,13 +34,16 @@ def test_axolotl_accepts(path: Path) -> None:
         assert {key: checked.hbo[key] for key in written["hbo"]} == written["hbo"]
 
 
-def test_there_are_four() -> None:
+def test_there_are_seven() -> None:
     """A folder that was not found would pass the test above."""
     assert [path.stem for path in CONFIGS] == [
+        "fixed-shares",
         "llama3-8b-lora",
         "multi-gpu-full",
+        "one-dataset-by-column",
         "quickstart",
         "quickstart_without_hbo",
+        "target-with-helpers",
     ]
 
 
