@@ -73,16 +73,18 @@ class HBOConfig(MethodConfig):
     replacement: bool = Field(default=False, description="Draw with replacement, as the paper does.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of the stream; Axolotl's `seed` if unset.")
     names: list[str] | None = Field(default=None, description="One name for each entry of `datasets:`.")
-    log_levels: bool = Field(
-        default=False, description="Log weights and signals of each level, beside those of datasets."
+    group_by: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="A column, such as `source`, each value of which becomes a dataset named by it."
     )
-    record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
-    stop_on_nan: bool = Field(
-        default=False, description="End the run when nothing that was measured at an update is a finite number."
-    )
-    held_out: dict[str, str] | None = Field(
+    group_min_rows: _Count | None = Field(
         default=None,
-        description="The held-out set of a dataset, by name, where `test_datasets` calls it something else.",
+        description="Values of `group_by` with fewer rows are merged into `other`, unless `hbo:` names them.",
+    )
+    log_levels: bool = Field(default=False, description="Log weights and signals of each level too.")
+    record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
+    stop_on_nan: bool = Field(default=False, description="End the run when an update measures no finite number.")
+    held_out: dict[str, str] | None = Field(
+        default=None, description="The held-out set of a dataset, where `test_datasets` calls it something else."
     )
     target: dict[str, _Above0] | list[str] | None = Field(
         default=None,

@@ -2,8 +2,9 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 import numpy as np
 from datasets import DatasetDict
 
+from hbo_plugin.numbers import RAW_ROW, KeepNumber, Unnumbered, failing_row
+
 SUPPORTED = ">=0.19,<0.22"
 _SFT = "axolotl.utils.data.sft"
-
-RAW_ROW = "hbo_raw_row"
-"""The column with the number of the raw row that a row was made of."""
 
 PREPARING = (
     "added_tokens_overrides", "chat_template", "chat_template_jinja", "chat_template_kwargs", "context_parallel_size",
@@ -46,6 +46,10 @@ def _axolotl(module: str, name: str) -> Any:
         )
         # Not an ImportError, which Axolotl 0.19 swallows.
         raise RuntimeError(msg) from error
+
+
+def _sft() -> Any:
+    return importlib.import_module(_SFT)
 
 
 def load_tokenizer(cfg: Any) -> Any:
@@ -88,135 +92,101 @@ def default_prepared_path() -> str:
     return str(_axolotl("axolotl.common.const", "DEFAULT_DATASET_PREPARED_PATH"))
 
 
-class RowError(Exception):
-    """A row of the user's data that cannot be used; the message says which and why."""
+@dataclass(frozen=True)
+class RawRows:
+    """Rows of the user's data, as Axolotl tokenises them.
+
+    Attributes:
+        rows: with their numbers as `RAW_ROW`, unless Axolotl invents them.
+        version: what tells these data from others of the same name, as the library that loads them knows it.
+    """
+
+    rows: Any
+    version: str
 
 
-class ColumnError(Exception):
-    """A column that the user's data do not have; `args` are those that they have."""
-
-
-class _Keep:
-    """A tokenising strategy that hands columns of its input on to its output."""
-
-    def __init__(self, strategy: Any, kept: Mapping[str, str]) -> None:
-        """`kept` has the names of the columns in the output, by those in the input."""
-        self._strategy = strategy
-        self._kept = kept
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # nothing is there yet while unpickling
-            raise AttributeError(name)
-        return getattr(self._strategy, name)
-
-    def tokenize_prompt(self, prompt: Any) -> Any:
-        values = {target: prompt[source] for source, target in self._kept.items()}
-        prompt = {key: value for key, value in prompt.items() if key != RAW_ROW}
-        if not self._strategy.supports_batched:
-            made = self._strategy.tokenize_prompt(prompt)
-            return {**made, **values} if made else made
-        # One row at a time, because a batched strategy may make several rows out of one, or none.
-        result: dict[str, Any] = {target: [] for target in values}
-        for index in range(len(values[RAW_ROW])):
-            made = self._strategy.tokenize_prompt({key: [column[index]] for key, column in prompt.items()})
-            for key, column in made.items():
-                result.setdefault(key, []).extend(column)
-            for target, column in values.items():
-                result[target] += [column[index]] * len(made.get("input_ids", ()))
-        return result
-
-
-class _Unnumbered:
-    """Rows that are alike where they differ in their numbers alone."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._dataset, name)
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __iter__(self) -> Iterator[Any]:
-        numbers = {RAW_ROW}.intersection(self._dataset.column_names)
-        return iter(self._dataset.remove_columns([*numbers]))
+def raw_rows(cfg: Any, split: str) -> list[RawRows]:
+    """The rows of the entries of `cfg` as Axolotl loads and chooses them, one after another for each part that it loads."""
+    with _loading(split, lambda **_: (None, None)) as parts:
+        load, name = (
+            _axolotl(_SFT, name) for name in ("_load_and_process_single_dataset", "datasets_with_name_generator")
+        )
+        for entry in name(cfg.datasets if split == "train" else cfg.test_datasets):
+            load(dataset_config=entry, cfg=cfg, tokenizer=None, split=split, seed=cfg.seed)
+    return parts
 
 
 @contextmanager
-def watching_rows(
-    split: str, column: str | None, target: str, check_tokenised: Callable[[Any], None]
-) -> Iterator[list[int]]:
-    """While open, Axolotl's tokenising names the row that it fails on, and keeps a column and the number of each raw row.
+def watching_rows(split: str, check_tokenised: Callable[[Any], None]) -> Iterator[list[RawRows]]:
+    """While open, Axolotl's tokenising names the row that it fails on, and its rows keep the number of their raw row.
 
-    Axolotl removes every column of the user's data when it tokenises, and one raw row may become none or several, so
-    that a column cannot be put back afterwards.
+    Axolotl removes every column of the user's data when it tokenises, and one raw row may become none or several.
 
     Args:
         split: of the entries that are loaded, `train` or `test`.
-        column: of the raw rows, or None.
-        target: its name in the tokenised rows.
         check_tokenised: called with rows that the user tokenised, before Axolotl looks at them.
 
     Yields:
-        How many raw rows each set had that was tokenised while open.
+        What was tokenised while open.
 
     Raises:
         RowError: a row cannot be tokenised.
-        ColumnError: the rows have no such column.
     """
     # In this order: Axolotl's modules import each other.
     wrap, deduplicate = (_axolotl(_SFT, name) for name in ("get_dataset_wrapper", "deduplicate_and_log_datasets"))
-    prompts, loader = _axolotl("axolotl.datasets", "TokenizedPromptDataset"), importlib.import_module(_SFT)
+    prompts = _axolotl("axolotl.datasets", "TokenizedPromptDataset")
     process = prompts.process
-    counts: list[int] = []
 
     def process_watched(self: Any, dataset: Any) -> Any:
-        kept = {column: target} if column else {}
-        self.prompt_tokenizer = _Keep(self.prompt_tokenizer, {**kept, RAW_ROW: RAW_ROW})
+        self.prompt_tokenizer = KeepNumber(self.prompt_tokenizer)
         try:
             return process(self, dataset)
         except Exception as error:
-            if (failing := _failing_row(self.prompt_tokenizer, dataset)) is None:
+            if (failing := failing_row(self.prompt_tokenizer, dataset)) is None:
                 raise
             raise failing from error
 
-    def wrap_watched(*args: Any, **kwargs: Any) -> Any:
-        dataset = kwargs["dataset"]
-        counts.append(len(dataset))
-        if column and column not in dataset.column_names:
-            raise ColumnError(*(name for name in dataset.column_names if name != RAW_ROW))
-        if "input_ids" in dataset.column_names and (
-            "labels" in dataset.column_names or not kwargs["dataset_config"].type
-        ):
-            check_tokenised(dataset)
-        return wrap(*args, **kwargs)
+    def wrap_watched(**kwargs: Any) -> Any:
+        columns = kwargs["dataset"].column_names
+        if "input_ids" in columns and ("labels" in columns or not kwargs["dataset_config"].type):
+            check_tokenised(kwargs["dataset"])
+        return wrap(**kwargs)
 
     with (
+        _loading(split, wrap_watched) as parts,
         _replaced(prompts, "process", process_watched),
-        _replaced(loader, "get_dataset_wrapper", wrap_watched),
-        _replaced(loader, "deduplicate_and_log_datasets", lambda dataset: deduplicate(_Unnumbered(dataset))),
-        _numbering_rows(split),
+        _replaced(_sft(), "deduplicate_and_log_datasets", lambda dataset: deduplicate(Unnumbered(dataset))),
     ):
-        yield counts
+        yield parts
 
 
 @contextmanager
-def _numbering_rows(split: str) -> Iterator[None]:
-    """While open, Axolotl numbers the rows that it loads as `RAW_ROW`, before it shuffles or takes a part of them."""
+def _loading(split: str, tokenise: Callable[..., Any]) -> Iterator[list[RawRows]]:
+    """While open, Axolotl numbers the rows that it loads, before it shuffles or takes a part of them; then it calls `tokenise`."""
     load = _axolotl(_SFT, "load_dataset_with_config")
+    parts: list[RawRows] = []
+    version = ""
 
     def load_numbered(config: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal version
         dataset = load(config, *args, **kwargs)
         for name in (config.split, split):  # as Axolotl chooses among several
             if isinstance(dataset, DatasetDict) and name in dataset:
                 dataset = dataset[name]
         if isinstance(dataset, DatasetDict):
             return dataset  # without either, which Axolotl refuses
+        version = str(dataset._fingerprint)  # noqa: SLF001 as Axolotl does
         return dataset.add_column(RAW_ROW, np.arange(len(dataset)))
 
-    with _replaced(importlib.import_module(_SFT), "load_dataset_with_config", load_numbered):
-        yield
+    def tokenise_seen(**kwargs: Any) -> Any:
+        parts.append(RawRows(kwargs["dataset"], version))
+        return tokenise(**kwargs)
+
+    with (
+        _replaced(_sft(), "load_dataset_with_config", load_numbered),
+        _replaced(_sft(), "get_dataset_wrapper", tokenise_seen),
+    ):
+        yield parts
 
 
 @contextmanager
@@ -227,17 +197,3 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
-
-
-def _failing_row(strategy: Any, dataset: Any) -> RowError | None:
-    """The first row that a strategy fails on, found by going through them one at a time."""
-    for row in dataset:
-        prompt = {key: [value] for key, value in row.items()} if strategy.supports_batched else row
-        try:
-            strategy.tokenize_prompt(prompt)
-        except Exception as error:  # noqa: BLE001 whatever it is, the user must know the row
-            empty = " and ".join(f"`{key}`" for key, value in row.items() if value in (None, [], {}, ""))
-            why = f", whose {empty} is empty," if empty else ""
-            reason = f"{type(error).__name__}: {error}"
-            return RowError(f"row {row[RAW_ROW] + 1}{why} cannot be tokenised ({reason}); correct or remove it")
-    return None

@@ -61,22 +61,22 @@ class HBOPlugin(BasePlugin):
         from hbo_plugin import compat
         from hbo_plugin.data.held_out import target_shares, ties
         from hbo_plugin.data.load import load
-        from hbo_plugin.data.names import entry_names
+        from hbo_plugin.data.mixture import find_mixture
         from hbo_plugin.signals.sources import choose
 
         if not preprocess:
             _pass_over_incomplete(cfg)
         config = _config(cfg)
         # First on as many rows as there can be: what is wrong is refused before a row is tokenised.
-        names = entry_names(cfg.datasets, config.names)
-        config.check_names(names)
+        mixture = find_mixture(cfg, config)
+        names = mixture.names
         rows = np.ones((len(names), max(config.levels_of(names))), np.int64)
         trial = config.make_method(rows, names, seed=_seed(cfg), batch=cfg.batch_size)
-        sets = entry_names(cfg.test_datasets or []) or (names if _holds_out(cfg, config) else [])
+        sets = mixture.sets or (names if _holds_out(cfg, config) else [])
         target_shares(config.target, sets)
         tied = ties(names, sets, config.held_out or {})
         choice = choose(cfg, config, trial.signals, held_out=bool(sets), tied=bool(tied))
-        loaded = load(cfg, config, steers=choice.steers)
+        loaded = load(cfg, config, mixture, steers=choice.steers)
         method = _method(cfg, config, loaded)
         self._prepared = (loaded, choice, method)
         steps = -1 if preprocess else loaded.steps(cfg)

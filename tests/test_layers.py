@@ -12,7 +12,19 @@ PACKAGE = Path(__file__).parents[1] / "hbo_plugin"
 LAYERS = (
     ("_sampler",),  # compiled
     (
-        *("cells", "clock", "compat", "messages", "outputs", "packing", "ranks", "row_sampler", "shares", "trace"),
+        *(
+            "cells",
+            "clock",
+            "compat",
+            "messages",
+            "numbers",
+            "outputs",
+            "packing",
+            "ranks",
+            "row_sampler",
+            "shares",
+            "trace",
+        ),
         *("user_errors", "signals.table"),
     ),
     ("options",),

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hbo_plugin.args import MODEL_SCORES
+from hbo_plugin.data.columns import Column, values_of
 from hbo_plugin.data.files import FileDigests, write_whole
-from hbo_plugin.data.prepared import COLUMN, Prepared
+from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.signals.padding import by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss
 
@@ -51,14 +52,19 @@ class Scorer:
         self._files = files
         self._cache = cache
 
-    def score(self, part: Prepared, name: str) -> NDArray[np.float64]:
-        """Difficulty of each row of a dataset, larger is harder, NaN where there is none; float64[rows]."""
+    def score(self, part: Prepared, name: str, column: Column | None = None) -> NDArray[np.float64]:
+        """Difficulty of each row of an entry, larger is harder, NaN where there is none; float64[rows].
+
+        Args:
+            part: the rows.
+            name: of the entry, for messages.
+            column: with the values, where the kind is the name of a column.
+        """
         if self._kind == "length":
             return part.lengths.astype(np.float64)
         if self._kind in MODEL_SCORES:
             return self._model_scores(part, name)
-        # Rows that the user tokenised keep their columns under their own names.
-        values = part.rows[COLUMN if COLUMN in part.rows.column_names else self._kind]
+        values = () if column is None else values_of(column, part.raw_row, name, "difficulty").to_pylist()
         try:
             return np.array([np.nan if x is None else float(x) for x in values], dtype=np.float64)
         except (TypeError, ValueError) as error:

@@ -53,3 +53,8 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f"{path.name}.writing")
     draft.write_bytes(content)
     draft.replace(path)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every file in a folder and in the folders in it, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -49,6 +49,11 @@ def metric_names(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(kept_first, unlike, strict=True))
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can name a dataset: it is on one line, without a space at its ends."""
+    return bool(text) and text == text.strip() and not any(category(each) in _NO_CHARACTERS for each in text)
+
+
 def _in_files(name: str) -> str:
     """What two names must differ in."""
     return re.sub(r"[^0-9A-Za-z._-]", "_", name).lower()
@@ -59,7 +64,7 @@ def _check(given: Sequence[str], entries: int) -> None:
         msg = f"`hbo.names` has {len(given)} names and `datasets:` has {entries} entries; give one name to each entry."
         raise ValueError(msg)
     for index, name in enumerate(given):
-        if name != name.strip() or not name or any(category(each) in _NO_CHARACTERS for each in name):
+        if not is_name(name):
             msg = (
                 f"`hbo.names` has the name {name!r}, but a name is text on one line, without a space at its ends; "
                 f"rename it."

@@ -1,16 +1,13 @@
 """Prepared rows: one entry's rows as Axolotl tokenises them, kept on disk, and made again when what they came from changed."""
 
-import copy
-import difflib
 import hashlib
 import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +16,15 @@ from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from hbo_plugin import compat
-from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data import rows as tokenised
-from hbo_plugin.data.files import FileDigests
+from hbo_plugin.data.entries import Entries
+from hbo_plugin.data.files import files_in
+from hbo_plugin.numbers import RAW_ROW, RowError
 
 LOG = logging.getLogger(__name__)
 
-COLUMN = "hbo_difficulty"
-"""Carries a column of the user's data through Axolotl's tokenising."""
-
 _ABOUT = "hbo.json"
 _COUNTS = "tokens.npy"
-_LISTS = ("datasets", "test_datasets")
-_DATA = {
-    ".arrow", ".bz2", ".csv", ".gz", ".json", ".jsonl", ".parquet", ".py", ".tar", ".tsv", ".txt", ".xz", ".zip", ".zst",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +37,7 @@ class Prepared:
         trained: tokens of each that the model learns to predict, int32[rows].
         digest: of the rows.
         raw_rows: how many rows they were made of.
+        version: of the data that they were made of, as the library that loads them knows it.
     """
 
     files: tuple[Path, ...]
@@ -53,6 +45,7 @@ class Prepared:
     trained: NDArray[np.int32]
     digest: str
     raw_rows: int
+    version: str = ""
 
     @cached_property
     def raw_row(self) -> NDArray[np.int64] | None:
@@ -60,9 +53,9 @@ class Prepared:
 
         Raw rows are counted from 0, in the data as Axolotl loads them: before any shuffling, taking of a part or dropping.
         """
-        if compat.RAW_ROW not in self.rows.column_names:
+        if RAW_ROW not in self.rows.column_names:
             return None
-        return np.asarray(self.rows.data.column(compat.RAW_ROW), dtype=np.int64)
+        return np.asarray(self.rows.data.column(RAW_ROW), dtype=np.int64)
 
     @cached_property
     def rows(self) -> Dataset:
@@ -73,43 +66,40 @@ class Prepared:
 class Preparer:
     """Prepares entries one at a time, so that the cache of one does not depend on the rest of the mixture."""
 
-    def __init__(self, cfg: Any, tokenizer: Any, root: Path) -> None:
-        """Nothing is loaded yet.
-
-        Args:
-            cfg: Axolotl's configuration.
-            tokenizer: of the run.
-            root: folder of the prepared rows.
-        """
-        self._cfg = cfg
+    def __init__(self, entries: Entries, tokenizer: Any) -> None:
+        """Nothing is loaded yet; the tokenizer is that of the run."""
+        self._entries = entries
         self._tokenizer = tokenizer
-        self._root = root
+        cfg = entries.cfg
         self._settings = {key: value for key in compat.PREPARING if (value := cfg.get(key)) is not None}
-        self._axolotl = compat.axolotl_version()
-        self.files = FileDigests(root / "digests.json")
 
-    def load(self, name: str, entry: Any, *, split: str, column: str | None = None) -> Prepared:
+    def load(self, name: str, entry: Any, *, split: str, versions: Collection[str] = ()) -> Prepared:
         """The rows of an entry of `datasets:` or `test_datasets:`.
 
         Args:
-            name: of the dataset or the held-out set, for messages.
+            name: of the entry, for messages.
             entry: as configured.
             split: `train` or `test`.
-            column: of the raw rows, kept as `COLUMN`.
+            versions: of the data on a hub, in which columns of these rows were read.
 
         Raises:
-            ValueError: the rows cannot be prepared; names the dataset.
+            ValueError: the rows cannot be prepared, or are of another version; names the dataset.
         """
-        stamp = json.dumps([entry, column, compat.RAW_ROW, split, self._settings], sort_keys=True, default=str)
-        folder = self._root / hashlib.blake2b(stamp.encode(), digest_size=8).hexdigest()
+        stamp = json.dumps([entry, split, self._settings, RAW_ROW], sort_keys=True, default=str)
+        folder = self._entries.folder / hashlib.blake2b(stamp.encode(), digest_size=8).hexdigest()
         sources = self._sources(entry)
         # `axolotl preprocess` prepares anew, for data on a hub that may have changed.
-        found = None if self._cfg.is_preprocess else _read(folder, sources, name)
-        return found or self._prepare(folder, sources, name, entry, split, column)
+        found = None if self._entries.cfg.is_preprocess else _read(folder, sources, versions, name)
+        rows = found or self._prepare(folder, sources, name, entry, split)
+        if {*versions} - {rows.version}:
+            msg = (
+                f"dataset `{name}` changed on its hub after a column of it was read; run `axolotl preprocess`, which reads "
+                f"and prepares it anew."
+            )
+            raise ValueError(msg)
+        return rows
 
-    def _prepare(
-        self, folder: Path, sources: Mapping[str, str], name: str, entry: Any, split: str, column: str | None
-    ) -> Prepared:
+    def _prepare(self, folder: Path, sources: Mapping[str, str], name: str, entry: Any, split: str) -> Prepared:
         """Prepare in a folder aside, which gets its name when it is whole: a kill or a full disk leaves nothing to read."""
         draft = folder.with_name(f"{folder.name}.unfinished")
         try:
@@ -118,80 +108,48 @@ class Preparer:
         except OSError as error:
             msg = f"dataset `{name}` has no prepared rows in `{folder}`, which cannot be written ({error}); make it writable."
             raise ValueError(msg) from error
-        made, raw_rows = self._tokenise(draft, name, entry, split, column)
+        made, raw_rows, version = self._tokenise(draft, name, entry, split)
         rows = tokenised.typed(made)
-        if rows is not made or not any(draft.iterdir()):  # of other types than Axolotl saved, or found on a hub
+        # Axolotl has not saved these rows where it found them on a hub, took a shard, or made other types than `typed`.
+        if rows is not made or self._entries.cfg.dataset_shard_num or not any(draft.iterdir()):
             shutil.rmtree(draft)
             rows.save_to_disk(str(draft / "rows"))
         np.save(draft / _COUNTS, np.stack([tokenised.lengths(rows), tokenised.trained(rows)]))
         about = {
             "sources": sources,
-            "files": {str(file.relative_to(draft)): file.stat().st_size for file in _files_in(draft)},
+            "files": {str(file.relative_to(draft)): file.stat().st_size for file in files_in(draft)},
             "digest": tokenised.digest(rows),
             "raw_rows": raw_rows,
+            "version": version,
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
         return _open(folder, about)
 
-    def _tokenise(self, draft: Path, name: str, entry: Any, split: str, column: str | None) -> tuple[Dataset, int]:
-        """The tokenised rows, and how many rows they were made of."""
-        alone = copy.deepcopy(self._shared)
-        alone["datasets" if split == "train" else "test_datasets"] = [entry]
+    def _tokenise(self, draft: Path, name: str, entry: Any, split: str) -> tuple[Dataset, int, str]:
+        """The tokenised rows, how many rows they were made of, and of which version of the data."""
+        alone = self._entries.alone(entry, split)
         alone["dataset_prepared_path"] = str(draft)
         try:
-            with compat.watching_rows(split, column, COLUMN, tokenised.check) as counts:
+            with compat.watching_rows(split, tokenised.check) as parts:
                 rows = compat.load_entry(self._tokenizer, alone, split)
-            return rows, sum(counts) or len(rows)
-        except compat.ColumnError as error:
-            raise _no_column(str(column), name, error.args) from error
-        except (compat.RowError, tokenised.TokenError) as error:
+            raw_rows = sum(len(part.rows) for part in parts)
+            return rows, raw_rows or len(rows), " ".join(part.version for part in parts)
+        except (RowError, tokenised.TokenError) as error:
             msg = f"dataset `{name}`: {error}."
             raise ValueError(msg) from error
         except Exception as error:
             msg = f"dataset `{name}` cannot be prepared; Axolotl says `{type(error).__name__}: {error}`."
             raise ValueError(msg) from error
 
-    @cached_property
-    def _shared(self) -> Any:
-        """The configuration without its lists of datasets, which may be long."""
-        shared = type(self._cfg)({key: value for key, value in self._cfg.items() if key not in _LISTS})
-        shared["val_set_size"] = 0.0
-        # The order of the prepared rows must not depend on the run's seed, or its scores would be made anew for each;
-        # and without any shuffling, Axolotl hands its saving workers an object that they cannot unpickle.
-        shared["seed"] = 0
-        shared["shuffle_merged_datasets"] = True
-        return shared
-
     def _sources(self, entry: Any) -> dict[str, str]:
         """What the rows are made of beside the configuration: files, tokenizer and Axolotl, by their digests."""
         return {
-            **self.files.of(self._local_files(entry)),
+            **self._entries.digests(entry),
             "the tokenizer": self._tokenizer_digest,
-            "Axolotl": self._axolotl,
+            "Axolotl": compat.axolotl_version(),
         }
-
-    def _local_files(self, entry: Any) -> list[Path]:
-        """The files on this machine that an entry may be read from; none for an entry on a hub."""
-        path = Path(entry["path"])
-        if path.is_file():
-            return [path]
-        if not path.is_dir():
-            return []
-        if entry.get("data_files"):
-            names = _flat(entry["data_files"])
-            files = {file for name in names for file in (name, *glob(name))}  # noqa: PTH207 absolute patterns too
-            return [Path(file) for file in files if Path(file).is_file()]
-        # Not what this project and its runs write, where the path is the folder that holds them too.
-        own = [Path(folder).resolve() for folder in (self._root.parent, self._cfg.output_dir) if folder]
-        return sorted(
-            file
-            for file in _files_in(path)
-            if file.suffix in _DATA
-            and not file.name.startswith(("cache-", "."))
-            and not any(folder in file.resolve().parents for folder in own)
-        )
 
     @cached_property
     def _tokenizer_digest(self) -> str:
@@ -199,12 +157,12 @@ class Preparer:
         with tempfile.TemporaryDirectory() as folder:
             self._tokenizer.save_pretrained(folder)
             digest = hashlib.blake2b(digest_size=16)
-            for file in _files_in(Path(folder)):
+            for file in files_in(Path(folder)):
                 digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())
         return digest.hexdigest()
 
 
-def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | None:
+def _read(folder: Path, sources: Mapping[str, str], versions: Collection[str], name: str) -> Prepared | None:
     """The rows in a folder; None with a warning where they are damaged or were made of something else."""
     if not folder.exists():
         return None
@@ -212,6 +170,8 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         before = about["sources"]
         changed = [what for what in {**before, **sources} if before.get(what) != sources.get(what)]
+        if {*versions} - {about["version"]}:
+            changed.append("the data on the hub")
         whole = all((folder / file).stat().st_size == size for file, size in about["files"].items())
         if whole and not changed:
             return _open(folder, about)
@@ -225,24 +185,4 @@ def _read(folder: Path, sources: Mapping[str, str], name: str) -> Prepared | Non
 def _open(folder: Path, about: Mapping[str, Any]) -> Prepared:
     files = tuple(folder / file for file in about["files"] if Path(file).match("data-*.arrow"))
     lengths, trained = np.load(folder / _COUNTS)
-    return Prepared(files, lengths, trained, str(about["digest"]), int(about["raw_rows"]))
-
-
-def _no_column(column: str, name: str, present: Sequence[str]) -> ValueError:
-    known = [*present, "length", *MODEL_SCORES]
-    near = difflib.get_close_matches(column, known, n=1)
-    return ValueError(
-        f"`hbo.difficulty: {column}` is no column of dataset `{name}`, which has {', '.join(f'`{each}`' for each in present)}; "
-        + (f"did you mean `{near[0]}`?" if near else "name one of them, or write length, loss, perplexity or ifd.")
-    )
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _flat(value: Any) -> list[str]:
-    """The paths in `data_files`: one, a list, or lists by split."""
-    if isinstance(value, str):
-        return [value]
-    return [path for part in (value.values() if isinstance(value, Mapping) else value) for path in _flat(part)]
+    return Prepared(files, lengths, trained, str(about["digest"]), int(about["raw_rows"]), str(about["version"]))

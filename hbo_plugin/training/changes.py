@@ -32,6 +32,8 @@ ON_RESUME: Mapping[str, OnResume] = {
     "levels": "data",
     "difficulty": "data",
     "names": "data",
+    "group_by": "data",
+    "group_min_rows": "data",
     "val_set_size": "data",
     "easiest": "data",
 }

@@ -13,6 +13,7 @@ from runs import load
 from transformers import AutoTokenizer
 
 from hbo_plugin import compat
+from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.prepared import Prepared, Preparer
 
 pytestmark = pytest.mark.axolotl
@@ -22,19 +23,19 @@ TALES = [f"Tale {i} is about {'a stone, ' * (i % 5)}a river." for i in range(20)
 
 def prepare(config: dict[str, Any], folder: Path, split: str = "train") -> Prepared:
     cfg = load({"dataset_prepared_path": str(folder / "prepared"), **config}, folder)
-    preparer = Preparer(cfg, compat.load_tokenizer(cfg), folder / "prepared" / "hbo")
+    preparer = Preparer(Entries(cfg), compat.load_tokenizer(cfg))
     (entry,) = cfg.datasets if split == "train" else cfg.test_datasets
     return preparer.load("x", entry, split=split)
 
 
 def texts(config: dict[str, Any], part: Prepared) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(config["base_model"])
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in part.rows["input_ids"]]
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in part.rows["input_ids"]]
 
 
 def raw_row(part: Prepared) -> list[int]:
     assert part.raw_row is not None
-    return part.raw_row.tolist()
+    return [int(row) for row in part.raw_row]
 
 
 @pytest.fixture
@@ -133,3 +134,10 @@ def test_a_failing_row_is_named_by_its_place_in_the_file(make_config: Any, tmp_p
     config["datasets"] = [{**entry, "path": str(path), "preprocess_shards": 2}]
     with pytest.raises(ValueError, match="dataset `x`: row 8, whose `messages` is empty"):
         prepare(config, tmp_path)
+
+
+def test_a_shard_of_the_prepared_rows(tales: dict[str, Any], tmp_path: Path) -> None:
+    """Axolotl saves all of them, and then takes the shard."""
+    part = prepare({**tales, "dataset_shard_num": 2, "dataset_shard_idx": 1}, tmp_path)
+    assert len(part.lengths) == len(part.rows) == 10
+    assert texts(tales, part) == [TALES[row] for row in raw_row(part)]

@@ -26,6 +26,8 @@ OTHER: dict[str, Any] = {
     "replacement": True,
     "seed": 5,
     "names": ["a", "b"],
+    "group_by": "source",
+    "group_min_rows": 5,
     "log_levels": True,
     "record_rows": True,
     "stop_on_nan": True,

@@ -1,0 +1,108 @@
+"""Named rows: the rows of each dataset and held-out set, prepared and scored, and refused where nothing can be trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo_plugin import compat
+from hbo_plugin.args import MODEL_SCORES
+from hbo_plugin.data.columns import Column, Columns, no_column
+from hbo_plugin.data.difficulty import Scorer, column_of
+from hbo_plugin.data.entries import Entries
+from hbo_plugin.data.mixture import Mixture, Part
+from hbo_plugin.data.prepared import Prepared, Preparer
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """The rows of one dataset or held-out set.
+
+    Attributes:
+        name: of it.
+        prepared: the rows of its entry.
+        own: which of them are its own, int64[rows].
+        first: how many rows the entries before its own have.
+        raw_rows: how many rows of the user's it was made of.
+        scores: how hard each of its rows is, float64[rows]; nothing for a held-out set.
+    """
+
+    name: str
+    prepared: Prepared
+    own: NDArray[np.int64]
+    first: int
+    raw_rows: int
+    scores: NDArray[np.float64]
+
+    @property
+    def trained(self) -> NDArray[np.int32]:
+        """Tokens of each row that the model learns to predict, int32[rows]."""
+        return self.prepared.trained[self.own]
+
+
+def prepare(cfg: Any, kind: str, mixture: Mixture) -> tuple[list[NamedRows], list[NamedRows]]:
+    """The datasets, with how hard each row is (of this `kind`), and the held-out sets."""
+    entries = Entries(cfg)
+    by = _columns(entries, kind, mixture.training)  # refused before a row is tokenised
+    tokenizer = compat.load_tokenizer(cfg)
+    preparer = Preparer(entries, tokenizer)
+    scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores")
+    datasets: list[NamedRows] = []
+    tested: list[NamedRows] = []
+    first = 0
+    for part, column in zip(mixture.training, by, strict=True):
+        versions = [each.version for each in (part.column, column) if each and each.version]
+        prepared = preparer.load(part.name, part.entry, split="train", versions=versions)
+        named = _named(part, prepared, first)
+        scores = scorer.score(prepared, part.name, column)
+        datasets += [replace(each, scores=scores[each.own]) for each in named]
+        first += len(prepared.lengths)
+    first = 0
+    for part in mixture.held_out:
+        versions = [part.column.version] if part.column and part.column.version else []
+        prepared = preparer.load(part.name, part.entry, split="test", versions=versions)
+        tested += _named(part, prepared, first)
+        first += len(prepared.lengths)
+    return datasets, tested
+
+
+def _columns(entries: Entries, kind: str, parts: Sequence[Part]) -> list[Column | None]:
+    """The column of each entry that a `difficulty` names; None for the kinds that hbo computes."""
+    if (name := column_of(kind)) is None:
+        return [None] * len(parts)
+    found = [Columns(entries).read(part.name, part.entry, "train", name) for part in parts]
+    for part, column in zip(parts, found, strict=True):
+        if not column.exists:
+            msg = no_column("difficulty", name, [part.name], column.present, ("length", *MODEL_SCORES))
+            raise ValueError(msg)
+    return [*found]
+
+
+def _named(part: Part, prepared: Prepared, first: int) -> list[NamedRows]:
+    """The datasets or held-out sets of an entry, none of them without a token to train on."""
+    raw_rows = part.raw_rows(prepared)
+    named = [
+        NamedRows(name, prepared, own, first, raw_rows[name], np.empty(0)) for name, own in part.rows(prepared).items()
+    ]
+    for each in named:
+        _refuse_untrainable(each, grouped=part.column is not None)
+    return named
+
+
+def _refuse_untrainable(dataset: NamedRows, *, grouped: bool) -> None:
+    name, rows = dataset.name, len(dataset.own)
+    if not rows:
+        merge = ", or merge it into `other` by `hbo.group_min_rows`" if grouped else ", or remove it"
+        msg = (
+            f"dataset `{name}` has no rows: it is empty, or all its rows are longer than `sequence_len` or "
+            f"without a token to train on; change that{merge}."
+        )
+        raise ValueError(msg)
+    if not dataset.trained.any():
+        msg = (
+            f"dataset `{name}` has no token to train on in any of its {rows} rows: every label is masked. "
+            f"Check its `type`, `train_on_inputs` and `roles_to_train`, or remove it."
+        )
+        raise ValueError(msg)
