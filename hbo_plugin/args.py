@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationErro
 from hbo_plugin.messages import explain, reasons, unknown_dataset, yaml_text
 from hbo_plugin.method_args import MethodConfig
 from hbo_plugin.methods import Method, RunFacts, make_method
-from hbo_plugin.methods.parameters import Moment, plain
+from hbo_plugin.methods.parameters import Moment, in_order, plain
 from hbo_plugin.options import refuse_incompatible
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
@@ -175,6 +175,14 @@ class HBOConfig(MethodConfig):
             for name in given if isinstance(given, dict) else ():
                 if name not in names:
                     raise ValueError(unknown_dataset(key, name, names))
+        key = "prior" if "prior" in self._given() else "weights"
+        for shares in self.shares:
+            in_order(key, shares, names)
+            for name in shares.keys() - names:
+                raise ValueError(unknown_dataset(key, name, names))
+        if self.left_out.issuperset(names):
+            msg = f"`hbo.{key}` is 0 for every dataset, but there must be one to draw; give one a number above 0."
+            raise ValueError(msg)
 
     def make_method(
         self,

@@ -62,6 +62,11 @@ class MethodConfig(BaseModel):
         return read_settings(find_settings(self.method, published=self.published), given, self.settings or ())
 
     @property
+    def left_out(self) -> set[str]:
+        """The datasets that are never drawn: a number of 0, in each phase."""
+        return {name for name in (self.shares or [{}])[0] if not any(shares.get(name, 1) for shares in self.shares)}
+
+    @property
     def takes_default_prior(self) -> bool:
         """Whether the method has a prior and the block leaves it open."""
         has = parameters(find_settings(self.method, published=self.published))

@@ -59,7 +59,7 @@ class HBOPlugin(BasePlugin):
         if cfg.hbo is None:
             return None
         from hbo_plugin import compat
-        from hbo_plugin.data.held_out import target_shares, ties
+        from hbo_plugin.data.held_out import holds_out, target_shares, ties
         from hbo_plugin.data.load import load
         from hbo_plugin.data.mixture import find_mixture
         from hbo_plugin.signals.sources import choose
@@ -72,7 +72,8 @@ class HBOPlugin(BasePlugin):
         names = mixture.names
         rows = np.ones((len(names), max(config.levels_of(names))), np.int64)
         trial = config.make_method(rows, names, seed=_seed(cfg), batch=cfg.batch_size)
-        sets = mixture.sets or (names if _holds_out(cfg, config) else [])
+        held_by = cfg.val_set_size or 0, config.val_set_size or {}
+        sets = mixture.sets or [name for name in mixture.all_names if holds_out(*held_by, name)]
         target_shares(config.target, sets)
         tied = ties(names, sets, config.held_out or {})
         choice = choose(cfg, config, trial.signals, held_out=bool(sets), tied=bool(tied))
@@ -138,10 +139,6 @@ def _method(cfg: Any, config: HBOConfig, loaded: "RunData") -> "Method":
             f"and what is left evenly to the others"
         )
     return config.make_method(cells.sizes, cells.names, seed=_seed(cfg), batch=cfg.batch_size, prior=prior)
-
-
-def _holds_out(cfg: Any, config: HBOConfig) -> bool:
-    return bool(cfg.val_set_size or any((config.val_set_size or {}).values()))
 
 
 def _seed(cfg: Any) -> int:

@@ -80,6 +80,11 @@ def _no_such_set(given: str, name: str, sets: Iterable[str]) -> str:
     return f"`hbo.{given}` names a held-out set that does not exist; {hint} {known}."
 
 
+def holds_out(val_set_size: float, own: Mapping[str, float], name: str) -> bool:
+    """Whether a dataset is to hold out rows of its own; the arguments are those of `held_out_counts`."""
+    return bool(own.get(name, val_set_size))
+
+
 def held_out_counts(
     val_set_size: float, own: Mapping[str, float], rows: Mapping[str, int]
 ) -> tuple[dict[str, int], list[str]]:

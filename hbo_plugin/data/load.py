@@ -14,7 +14,7 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
-from hbo_plugin.data.held_out import HeldOutRows, halves, held_out_counts, target_shares, ties
+from hbo_plugin.data.held_out import HeldOutRows, halves, held_out_counts, holds_out, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
@@ -107,26 +107,35 @@ def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers:
     """
     mixture = mixture or find_mixture(cfg, config)
     names = mixture.names
-    levels = config.levels_of(names)
+    levels = dict(zip(names, config.levels_of(names), strict=True))
     # A single level needs no order.
-    kind = config.difficulty if max(levels) > 1 else "length"
-    datasets, tested = compat.with_prepare_lock(cfg, partial(prepare, cfg, kind, mixture))
+    most = max(levels.values())
+    kind = config.difficulty if most > 1 else "length"
+    held_by = (cfg.val_set_size or 0, config.val_set_size or {})
+    datasets, tested = compat.with_prepare_lock(
+        cfg, partial(prepare, cfg, kind, mixture, holds_out=partial(holds_out, *held_by))
+    )
     counts = {each.name: len(each.own) for each in datasets}
-    held, few = held_out_counts(cfg.val_set_size or 0, config.val_set_size or {}, counts)
+    held, few = held_out_counts(*held_by, counts)
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
     chosen, sizes, fingerprints = [], [], []
     sets: dict[str, NDArray[np.int64]] = {}
-    for index, each in enumerate(datasets):
-        kept, out = layout.split(counts[each.name], held[each.name], [cfg.seed or 0, index])
-        scored = each.scores[kept] if config.easiest == "low" else -each.scores[kept]
-        order, cut = layout.cut_levels(scored, min(levels[index], len(kept)))
-        rows = each.own[kept[order]]
-        notes += _notes(each, scored, asked=levels[index], cut=len(cut))
-        sizes.append(np.pad(cut, (0, max(levels) - len(cut))))
-        fingerprints.append(layout.fingerprint(each.prepared.digest, rows, cut))
-        chosen.append(each.first + rows)
+    for each in datasets:
+        # Its place among all of them, so that leaving one out changes what no other holds out.
+        kept, out = layout.split(
+            counts[each.name], held[each.name], [cfg.seed or 0, mixture.all_names.index(each.name)]
+        )
         if held[each.name]:
             sets[each.name] = each.first + each.own[out]
+        if each.name in mixture.left_out:
+            continue
+        scored = each.scores[kept] if config.easiest == "low" else -each.scores[kept]
+        order, cut = layout.cut_levels(scored, min(levels[each.name], len(kept)))
+        rows = each.own[kept[order]]
+        notes += _notes(each, scored, asked=levels[each.name], cut=len(cut))
+        sizes.append(np.pad(cut, (0, most - len(cut))))
+        fingerprints.append(layout.fingerprint(each.prepared.digest, rows, cut))
+        chosen.append(each.first + rows)
     together = _Together.of(datasets)
     train = together.select(chosen)
     cells = Cells(tuple(names), np.array(sizes), train.lengths, train.trained, tuple(fingerprints))

@@ -1,7 +1,7 @@
 """The mixture: which datasets and held-out sets a run has, decided once and before anything is tokenised."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hbo_plugin.data.groups import Counted, Group, group, merge_notes, merged_va
 from hbo_plugin.data.held_out import ties
 from hbo_plugin.data.names import entry_names, is_name
 from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.messages import listed
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,23 @@ class Mixture:
     Attributes:
         training: the entries of `datasets:`.
         held_out: the entries of `test_datasets:`.
+        left_out: the datasets of which no row is drawn.
         notes: what a user should know about them, a sentence each.
     """
 
     training: Sequence[Part]
     held_out: Sequence[Part]
+    left_out: frozenset[str] = frozenset()
     notes: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
-        """Of the datasets, in order."""
+        """Of the datasets that are drawn, in order."""
+        return [name for name in self.all_names if name not in self.left_out]
+
+    @property
+    def all_names(self) -> list[str]:
+        """Of the datasets, in order, with those that are left out."""
         return [each.name for part in self.training for each in part.groups]
 
     @property
@@ -94,13 +102,13 @@ def find_mixture(cfg: Any, config: HBOConfig) -> Mixture:
             raise ValueError(msg)
         parts = [Part(name, entry, [Group(name)]) for name, entry in zip(names, entries, strict=True)]
         held_out = [Part(name, entry, [Group(name)]) for name, entry in zip(sets, tests, strict=True)]
-        mixture = Mixture(parts, held_out, _how_to_get_more(config, names))
+        mixture = Mixture(parts, held_out, notes=_how_to_get_more(config, names))
     else:
         mixture = _grouped(cfg, config, names, sets)
-    config.check_names(mixture.names)
+    config.check_names(mixture.all_names)
     if tests:
-        ties(mixture.names, mixture.sets, config.held_out or {})
-    return mixture
+        ties(mixture.all_names, mixture.sets, config.held_out or {})
+    return replace(mixture, left_out=frozenset(config.left_out), notes=[*mixture.notes, *_left_out(config, mixture)])
 
 
 def _grouped(cfg: Any, config: HBOConfig, names: Sequence[str], sets: Sequence[str]) -> Mixture:
@@ -127,7 +135,7 @@ def _grouped(cfg: Any, config: HBOConfig, names: Sequence[str], sets: Sequence[s
             Part(*each)
             for each in zip(sets, cfg.test_datasets or [], test_groups, map(_if_grouped, held_out), strict=True)
         ],
-        merge_notes(counted, groups, least),
+        notes=merge_notes(counted, groups, least),
     )
 
 
@@ -187,6 +195,13 @@ def _counts(column: Column) -> dict[str, int]:
 def _texts(values: pa.Array) -> pa.Array:
     """The values as text: integers in digits, booleans as in YAML."""
     return values.cast(pa.string())
+
+
+def _left_out(config: HBOConfig, mixture: Mixture) -> list[str]:
+    out = [name for name in mixture.all_names if name in config.left_out]
+    return (
+        [f"{listed(out)} {'has' if len(out) == 1 else 'have'} the weight 0 and will not be trained on"] if out else []
+    )
 
 
 def _how_to_get_more(config: HBOConfig, names: Sequence[str]) -> list[str]:

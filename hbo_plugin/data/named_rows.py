@@ -1,6 +1,6 @@
 """Named rows: the rows of each dataset and held-out set, prepared and scored, and refused where nothing can be trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,17 +42,31 @@ class NamedRows:
         return self.prepared.trained[self.own]
 
 
-def prepare(cfg: Any, kind: str, mixture: Mixture) -> tuple[list[NamedRows], list[NamedRows]]:
-    """The datasets, with how hard each row is (of this `kind`), and the held-out sets."""
+def prepare(
+    cfg: Any, kind: str, mixture: Mixture, *, holds_out: Callable[[str], bool]
+) -> tuple[list[NamedRows], list[NamedRows]]:
+    """The datasets, with how hard each row is, and the held-out sets.
+
+    Args:
+        cfg: Axolotl's configuration.
+        kind: of difficulty.
+        mixture: of the run.
+        holds_out: whether a dataset holds out rows of its own; one that is left out and does not is not prepared.
+    """
     entries = Entries(cfg)
-    by = _columns(entries, kind, mixture.training)  # refused before a row is tokenised
+    training = [
+        part
+        for part in mixture.training
+        if any(each.name not in mixture.left_out or holds_out(each.name) for each in part.groups)
+    ]
+    by = _columns(entries, kind, training)  # refused before a row is tokenised
     tokenizer = compat.load_tokenizer(cfg)
     preparer = Preparer(entries, tokenizer)
     scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores")
     datasets: list[NamedRows] = []
     tested: list[NamedRows] = []
     first = 0
-    for part, column in zip(mixture.training, by, strict=True):
+    for part, column in zip(training, by, strict=True):
         versions = [each.version for each in (part.column, column) if each and each.version]
         prepared = preparer.load(part.name, part.entry, split="train", versions=versions)
         named = _named(part, prepared, first)

@@ -75,10 +75,10 @@ def read_settings(settings: type, given: Mapping[str, Any], own: Collection[str]
 def in_order(key: str, values: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
     """Return the parameter `{dataset name: number}` in the order of the datasets, float64[datasets].
 
-    Raises ValueError unless it has one number for each of `names` and nothing else.
+    Raises ValueError unless it has one number for each of `names`, and for no other name but a 0: such a dataset was left out.
     """
-    for name in values:
-        if name not in names:
+    for name, value in values.items():
+        if name not in names and value:
             raise ValueError(unknown_dataset(key, name, names))
     missing = [name for name in names if name not in values]
     if missing:

@@ -105,7 +105,7 @@ def test_rows_that_the_user_tokenised(make: Any, tmp_path: Path) -> None:
     assert [ids[0] for ids in loaded.train["input_ids"]] == [9] * 3 + [10] * 3 + [11] * 3
 
 
-def test_levels_inside_and_held_out_rows_of_each(make: Any, write: Write, tmp_path: Path) -> None:
+def test_levels_inside_and_judging.sets_of_each(make: Any, write: Write, tmp_path: Path) -> None:
     hbo = {"levels": {"math": 3}, "difficulty": "hardness", "val_set_size": {"code": 2}, "max_epochs": {"math": 2}}
     path = write("mix", SOURCES * 12)
     rows = [{**json.loads(line), "hardness": -index} for index, line in enumerate(path.read_text().splitlines())]
@@ -116,10 +116,10 @@ def test_levels_inside_and_held_out_rows_of_each(make: Any, write: Write, tmp_pa
     assert loaded.cells.sizes[2].tolist() == [3, 3, 3, 0]
     order = [int(text.split()[2]) for text in by_dataset(config, loaded)["math"]]
     assert order == sorted(order, reverse=True)
-    assert {name: len(rows) for name, rows in loaded.held_out_rows.items()} == {"chat": 3, "code": 2, "math": 3}
-    assert loaded.held_out is not None
-    shown = texts(config, loaded.held_out)
-    for name, numbers in loaded.held_out_rows.items():
+    assert {name: len(rows) for name, rows in loaded.judging.sets.items()} == {"chat": 3, "code": 2, "math": 3}
+    assert loaded.judging.rows is not None
+    shown = texts(config, loaded.judging.rows)
+    for name, numbers in loaded.judging.sets.items():
         assert all(shown[row].startswith(name) for row in numbers)
     assert len({*texts(config, loaded.train), *shown}) == 36
 
@@ -135,9 +135,9 @@ def test_held_out_sets_are_split_by_their_values_too(make: Any, write: Write, tm
     assert mixture.sets == ["math", "new", "other", "plain"]
     loaded = load_data(config, tmp_path)
     assert loaded.tied == {"math": "math", "other": "other"}
-    assert loaded.held_out is not None
-    shown = texts(config, loaded.held_out)
-    found = {name: Counter(shown[row].split()[0] for row in rows) for name, rows in loaded.held_out_rows.items()}
+    assert loaded.judging.rows is not None
+    shown = texts(config, loaded.judging.rows)
+    found = {name: Counter(shown[row].split()[0] for row in rows) for name, rows in loaded.judging.sets.items()}
     assert found == {"math": {"math": 2}, "new": {"new": 2}, "other": {"chat": 2, "rare": 2}, "plain": {"x": 3}}
 
 
