@@ -15,9 +15,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.data.held_out import HeldOutRows
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
+from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.signals.padding import fetch, pad
 from hbo_plugin.signals.sources import choose
 from hbo_plugin.trainer import attach

@@ -9,7 +9,7 @@ import numpy as np
 from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
-from hbo_plugin import options, user_errors
+from hbo_plugin import options, overrides, user_errors
 from hbo_plugin.args import HBOArgs, HBOConfig
 from hbo_plugin.messages import listed
 
@@ -34,6 +34,7 @@ class HBOPlugin(BasePlugin):
     def register(self, cfg: Any) -> None:
         """Forget an earlier run; check what only the user's own YAML can show."""
         self._prepared = None
+        overrides.apply(cfg)
         if "hbo" not in cfg:
             return
         try:

@@ -27,7 +27,7 @@ LAYERS = (
         ),
         *("user_errors", "signals.table"),
     ),
-    ("options",),
+    ("options", "overrides"),
     ("methods",),  # NumPy only; of signals they know the table
     ("args",),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
     ("schema", "signals"),

@@ -2,8 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +14,6 @@ _ENOUGH = 8
 _SMALL_PART = 0.2
 _SPLIT_SEED = 2505
 """Of the halves of a held-out set: the same for every run, so that all are judged on the same rows."""
-
-
-@dataclass(frozen=True)
-class HeldOutRows:
-    """Rows of held-out sets, set after set.
-
-    Attributes:
-        rows: tokenised; None where there are none.
-        lengths: tokens of each, int32[rows].
-        sets: which of them belong to which set, by its name.
-    """
-
-    rows: Any = None
-    lengths: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    sets: Mapping[str, range] = field(default_factory=dict)
 
 
 def target_shares(target: Mapping[str, float] | Sequence[str] | None, sets: Sequence[str]) -> dict[str, float]:

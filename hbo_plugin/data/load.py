@@ -14,12 +14,13 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
-from hbo_plugin.data.held_out import HeldOutRows, halves, held_out_counts, holds_out, target_shares, ties
+from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.rows import read
+from hbo_plugin.signals.context import HeldOutRows
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hbo_plugin.clock import Clock
-from hbo_plugin.data.held_out import HeldOutRows
 from hbo_plugin.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from numpy.typing import NDArray
+
     from hbo_plugin.cells import Cells
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows of held-out sets, set after set.
+
+    Attributes:
+        rows: tokenised; None where there are none.
+        lengths: tokens of each, int32[rows].
+        sets: which of them belong to which set, by its name.
+    """
+
+    rows: Any = None
+    lengths: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    sets: Mapping[str, range] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

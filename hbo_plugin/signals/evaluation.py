@@ -12,8 +12,7 @@ from hbo_plugin.signals.passes import answers, owners_of, token_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hbo_plugin.data.held_out import HeldOutRows
-    from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.context import Context, HeldOutRows
 
 
 class Evaluation:

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin.data.held_out import HeldOutRows
-from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.context import Context, HeldOutRows
 from hbo_plugin.signals.passes import pass_over
 from hbo_plugin.signals.sources import SignalSource
 

@@ -105,7 +105,7 @@ def test_rows_that_the_user_tokenised(make: Any, tmp_path: Path) -> None:
     assert [ids[0] for ids in loaded.train["input_ids"]] == [9] * 3 + [10] * 3 + [11] * 3
 
 
-def test_levels_inside_and_judging.sets_of_each(make: Any, write: Write, tmp_path: Path) -> None:
+def test_levels_inside_and_held_out_rows_of_each(make: Any, write: Write, tmp_path: Path) -> None:
     hbo = {"levels": {"math": 3}, "difficulty": "hardness", "val_set_size": {"code": 2}, "max_epochs": {"math": 2}}
     path = write("mix", SOURCES * 12)
     rows = [{**json.loads(line), "hardness": -index} for index, line in enumerate(path.read_text().splitlines())]

@@ -18,8 +18,7 @@ from safetensors.torch import load, save  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.cells import Cells  # noqa: E402
-from hbo_plugin.data.held_out import HeldOutRows  # noqa: E402
-from hbo_plugin.signals.context import Context  # noqa: E402
+from hbo_plugin.signals.context import Context, HeldOutRows  # noqa: E402
 from hbo_plugin.signals.held_out import HeldOut  # noqa: E402
 from hbo_plugin.signals.padding import by_length, fetch, pad  # noqa: E402
 from hbo_plugin.signals.probes import Probes  # noqa: E402
