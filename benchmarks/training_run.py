@@ -164,7 +164,7 @@ class Training:
                 self.run.after_step(number, last=False)
             if number % 10 == 0:
                 with self.run.clock("logging"):
-                    self.run.journal.scalars()
+                    self.run.scalars()
         return rows
 
 

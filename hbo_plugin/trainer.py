@@ -84,7 +84,7 @@ class HBOTrainerMixin(Trainer):
         """Add hbo's scalars to the line that carries the training loss."""
         if "loss" in logs:
             with self.hbo.clock("logging"):
-                logs = {**logs, **self.hbo.journal.scalars()}
+                logs = {**logs, **self.hbo.scalars()}
         super().log(logs, *args, **kwargs)
 
     def _get_eval_sampler(self, eval_dataset: Any = None) -> Any:

@@ -38,21 +38,21 @@ class Probes(SignalSource):
 
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to."""
-        if step == 0 and "perplexity_ratio" in self._names:
+        if step == 0 and "perplexity_ratio" in self.names:
             self._initial = row_losses(self._context, self._sample)
-        if step == 0 and "mean_perplexity_ratio" in self._names:
+        if step == 0 and "mean_perplexity_ratio" in self.names:
             self._every_initial = row_losses(self._context, np.arange(len(self._context.cells.lengths)))
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Measure the signals; `step` chooses the rows of the gradients."""
-        forward = [name for name in self._names if name in self._BY_PASS]
-        backward = [name for name in self._names if name in _BACKWARD]
+        forward = [name for name in self.names if name in self._BY_PASS]
+        backward = [name for name in self.names if name in _BACKWARD]
         signals = {
             **(self._forward(forward) if forward else {}),
             **(self._backward(backward, step) if backward else {}),
-            **({"mean_perplexity_ratio": self._mean_ratio(step)} if "mean_perplexity_ratio" in self._names else {}),
+            **({"mean_perplexity_ratio": self._mean_ratio(step)} if "mean_perplexity_ratio" in self.names else {}),
         }
-        return {name: signals[name] for name in self._names}
+        return {name: signals[name] for name in self.names}
 
     def _pass_over_sample(self, statistics: Sequence[str], *, states: bool = False) -> Passed:
         rows, lengths = self._context.rows, self._context.cells.lengths[self._sample]

@@ -22,7 +22,7 @@ _MOST_PENDING = 1 << 24
 
 
 class Reuse(SignalSource):
-    """Adds up what training tells of its batches, from one measurement to the next.
+    """Adds up what training tells of its batches, from one measurement to the next, and their losses for the loggers.
 
     What differs from probes: rows are those that the weights chose, measured over many steps and not at one moment, under
     the training's own dropout; gradients are those by the weights of linear layers and embeddings, sketched. Where the
@@ -53,6 +53,8 @@ class Reuse(SignalSource):
         the statistics, float64[3 + statistics, cells]."""
         self._total = np.zeros_like(self._local)
         """The same for all ranks together, since the last measurement and until `gather`."""
+        self._untold = np.zeros((2, len(cells.names)))
+        """Tokens and the sum of their losses since `take_losses`, of all ranks together, float64[2, datasets]."""
         self._norm_rows = np.minimum(cells.sizes.sum(axis=1), context.gradient_rows)
         """Rows of each dataset that its gradient norm is one of, as with probes, int64[datasets]."""
         self._first = np.full(cells.sizes.size, np.nan)
@@ -61,7 +63,7 @@ class Reuse(SignalSource):
 
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to, where the model can be run for it."""
-        if step == 0 and "perplexity_ratio" in self._names and self._context.passes:
+        if step == 0 and "perplexity_ratio" in self.names and self._context.passes:
             sample = sample_cells(self._context)
             self._first[:] = mean_by_cell(self._context.cells, sample, row_losses(self._context, sample))
 
@@ -95,6 +97,8 @@ class Reuse(SignalSource):
     def observe(self, batch: Batch) -> None:
         """Look at the logits, [sequences, tokens, vocabulary], and the labels, int64[sequences, tokens]."""
         logits, labels = batch.outputs.get("logits"), batch.inputs["labels"]
+        if logits is None and not self.names:
+            return
         if logits is None:
             msg = (
                 "the loss computation gave no logits, which `hbo.signals: reuse` looks at; "
@@ -154,7 +158,9 @@ class Reuse(SignalSource):
         parts = self._local, self._gradients.seen
         sums = self._context.ranks.sum(np.concatenate([*(part.ravel() for part in parts), [self._local_dropped]]))
         of_cells, of_gradients, (dropped,) = np.split(sums, np.cumsum([part.size for part in parts]))
-        self._total += of_cells.reshape(self._total.shape)
+        seen = of_cells.reshape(self._total.shape)
+        self._total += seen
+        self._untold += seen[2:4].reshape(2, *self._context.cells.sizes.shape).sum(axis=2)
         self._local[:] = 0
         self._gradients.close_step(of_gradients.reshape(self._gradients.seen.shape))
         self.dropped += int(dropped)
@@ -172,10 +178,17 @@ class Reuse(SignalSource):
         shaped = {name: values.reshape(self._context.cells.sizes.shape) for name, values in cells.items()}
         if self._of_gradients:
             shaped["gradient_norm"], shaped["gradient_variance"] = self._gradients.measure(self._norm_rows)
-        return {name: shaped[name] for name in self._names}
+        return {name: shaped[name] for name in self.names}
+
+    def take_losses(self) -> dict[str, float]:
+        """The losses of the batches since the last call."""
+        named = zip(self._context.cells.names, *self._untold.tolist(), strict=True)
+        losses = {name: total / tokens for name, tokens, total in named if tokens}
+        self._untold[:] = 0
+        return losses
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the sums since the last measurement, and the first losses."""
+        """Return the sums since the last measurement and since `take_losses`, and the first losses."""
         return {name: torch.from_numpy(values) for name, values in self._kept().items()}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -191,5 +204,8 @@ class Reuse(SignalSource):
             values[:] = found
 
     def _kept(self) -> dict[str, NDArray[np.float64]]:
+        losses = {"losses": self._untold}
+        if not self.names:
+            return losses
         open_, closed = self._gradients.open, self._gradients.closed
-        return {"sums": self._total, "gradients": open_, "pairs": closed, "first": self._first}
+        return {**losses, "sums": self._total, "gradients": open_, "pairs": closed, "first": self._first}

@@ -53,7 +53,7 @@ class SignalSource(ABC):
             names: the signals that this source measures in the run.
             context: the run.
         """
-        self._names = tuple(names)
+        self.names = tuple(names)
         self._context = context
         self.dropped = 0
         """Measurements that were not finite and were left out, on all ranks together."""
@@ -78,6 +78,10 @@ class SignalSource(ABC):
     @abstractmethod
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Return each of the signals in its shape, NaN where nothing finite was measured."""
+
+    def take_losses(self) -> dict[str, float]:
+        """Return the mean loss per token of each dataset that was trained on since this was last called, as observed."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON values, the same on every rank."""
@@ -108,7 +112,7 @@ class Choice:
     """Which source measures which signals in a run.
 
     Attributes:
-        names: the signals of each source that is needed.
+        names: the signals of each source that is needed; none where training batches only show their losses.
         passes: whether hbo can run the model apart from the training.
         notes: what a user should know about it.
     """
@@ -123,6 +127,11 @@ class Choice:
         return any(
             "held_out" in SIGNALS[name].sources[source] for source, names in self.names.items() for name in names
         )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there is a signal for weights to follow."""
+        return any(self.names.values())
 
     def build(self, context: Context) -> dict[str, SignalSource]:
         """The sources, by name."""
@@ -175,6 +184,8 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
             raise ValueError(msg)
         names[source] = (*names.get(source, ()), signal)
         notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
+    if config.signals != "probe" and not options.without_logits(cfg) and not options.changed_loss(cfg):
+        names.setdefault("reuse", ())
     return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))
 
 

@@ -60,15 +60,16 @@ def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) 
         raise ValueError(msg)
     run.done = state["batcher"]
     run.journal.load_state_dict(state)
-    if state["sources"].keys() != run.sources.keys():
+    needed = {name: source for name, source in run.sources.items() if source.names}
+    if not needed.keys() <= state["sources"].keys():
         msg = (
-            f"the checkpoint measured signals by {_names(state['sources'])}, but this run does by {_names(run.sources)}; "
+            f"the checkpoint measured signals by {_names(state['sources'])}, but this run does by {_names(needed)}; "
             f"set `hbo.signals`, `hbo.reward` and the options of the loss as they were, or start afresh."
         )
         raise ValueError(msg)
-    for name, source in run.sources.items():
-        source.load_state_dict(state["sources"][name])
-        source.load_tensors(_of(name, tensors))
+    for name in run.sources.keys() & state["sources"].keys():
+        run.sources[name].load_state_dict(state["sources"][name])
+        run.sources[name].load_tensors(_of(name, tensors))
     if isinstance(method := run.balancer.method, KeepsArrays):
         method.load_arrays({key: tensor.numpy() for key, tensor in _of(_METHOD, tensors).items()})
 

@@ -22,6 +22,7 @@ from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape, make_batcher
 from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.rank_check import RankCheck
+from hbo_plugin.training.warnings import report_nothing_finite, warn_of_rare_updates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)
-
-_UPDATES = 20
-"""How many updates a run should have at least, for its weights to get anywhere."""
 
 
 class Run:
@@ -55,9 +53,7 @@ class Run:
             seed: of the stream and of what measures.
         """
         args, cells = trainer.args, data.cells
-        self.data = data
-        self.config = config
-        self.choice = choice
+        self.data, self.config, self.choice = data, config, choice
         self.ranks = Ranks.of(trainer)
         self.shape = StepShape.of(args, self.ranks.size)
         self.clock = Clock()
@@ -104,9 +100,7 @@ class Run:
         self._batcher: Batcher | None = None
         self._check = RankCheck(self.ranks)
         self._hold = step_of(config.hold_steps, self.shape.steps)
-        self._begun = False
-        self._first_step = 1
-        self._step = 0
+        self._begun, self._first_step, self._step = False, 1, 0
         self._batch = 0  # micro-batches that this rank had of its step
         self._reported = 0  # of the measurements that were left out
 
@@ -127,7 +121,8 @@ class Run:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
         if self.balancer.advance(step) or self.balancer.changed:
             self._reweigh(step)
-        self._warn_of_rare_updates()
+        if self.choice.adapts:
+            warn_of_rare_updates(self.config.update_every, self._hold, self.shape.steps)
         with self.clock("signals"):
             for source in self.sources.values():
                 source.begin(step)
@@ -137,22 +132,6 @@ class Run:
         before, head = (self.balancer.weights(), self.balancer.capped), self._active.head
         self.balancer.reweigh(head)
         self.journal.change(step, head, before)
-
-    def _warn_of_rare_updates(self) -> None:
-        every, steps = self.config.update_every, self.shape.steps
-        if self.sources and self._hold >= steps > 0:
-            LOG.warning(
-                "hbo: `hold_steps` keeps the weights still for all %d steps of the run; set a lower one.", steps
-            )
-        elif self.sources and every >= steps > 0:
-            LOG.warning(
-                "hbo: `update_every: %d` is not below the %d steps of the run, so the weights will never change; "
-                "set `update_every: %d` for about %d updates.",
-                every,
-                steps,
-                max(1, steps // _UPDATES),
-                min(steps, _UPDATES),
-            )
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -202,7 +181,7 @@ class Run:
         if step == self.balancer.holds_until and not last and self.balancer.advance(step):
             self._reweigh(step)
         due = step % self.config.update_every == 0
-        if due and not last and self.sources and step >= self._hold:
+        if due and not last and self.choice.adapts and step >= self._hold:
             self._update(step, self._active.head)
         if due or step == self._first_step:
             with self.clock("update"):
@@ -222,22 +201,17 @@ class Run:
             )
             self._reported = self._dropped
         if not any(np.isfinite(values).any() for values in signals.values()):
-            self._report_nothing_finite(step)
+            report_nothing_finite(step, stop=self.config.stop_on_nan)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):
             self.balancer.update(signals, head)
         with self.clock("logging"):
             self.journal.update(step, head, signals, before)
 
-    def _report_nothing_finite(self, step: int) -> None:
-        what = (
-            f"nothing that was measured at step {step} is a finite number, so the model has probably diverged; "
-            f"resume from an earlier checkpoint with a lower learning rate"
-        )
-        if self.config.stop_on_nan:
-            msg = f"{what}."
-            raise RuntimeError(msg)
-        LOG.error("hbo: %s, or set `hbo.stop_on_nan: true` to end such a run.", what)
+    def scalars(self) -> dict[str, float]:
+        """What goes to the loggers with a training loss."""
+        losses = {name: loss for source in self.sources.values() for name, loss in source.take_losses().items()}
+        return self.journal.scalars() | {f"hbo/loss/{self.data.metric_names[name]}": losses[name] for name in losses}
 
     @property
     def _dropped(self) -> int:

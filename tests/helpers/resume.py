@@ -24,7 +24,7 @@ def assert_resumes(
         monkeypatch: of the test.
         crash_at: the optimizer step after which the second run dies.
         between: called when the second run is dead, in whose folder `died` everything lies.
-        losses: False where the configuration itself loses the optimizer's state.
+        losses: False where the Trainer itself does not continue them.
 
     Returns:
         The output folder of the run that died.

@@ -165,6 +165,33 @@ def test_signals_are_those_of_the_rows(rows: list[dict[str, Any]], sequences: li
     assert np.isnan(seen.measure(2)["loss"]).all()
 
 
+def test_losses_are_those_of_the_answers_since_they_were_last_asked_for(rows: list[dict[str, Any]]) -> None:
+    seen, other = observer(rows, ()), observer(rows)
+    for each in (seen, other):  # whether signals are measured or not, and in between or not
+        train(each, batch(rows, [[0], [7], [4]]))
+        each.measure(1)
+        train(each, batch(rows, [[0, 9]]))
+    trained = (0, 4, 0, 7, 9)
+    cells = np.searchsorted(np.cumsum(SIZES), trained, side="right")
+    both = [[row, 11 if row < 6 else 0] for row in trained]  # one of each dataset, in cells of their own
+    losses = [expected(rows, pair)["loss"].flat[cell] for pair, cell in zip(both, cells, strict=True)]
+    tokens = [len(rows[row]["labels"]) - 2 for row in trained]
+    right = {"a": np.average(losses[:3], weights=tokens[:3]), "b": np.average(losses[3:], weights=tokens[3:])}
+    assert seen.take_losses() == pytest.approx(right, rel=1e-5)
+    assert other.take_losses() == pytest.approx(right, rel=1e-5)
+    assert seen.take_losses() == {}
+    train(seen, batch(rows, [[9]]))
+    assert seen.take_losses() == pytest.approx({"b": losses[4]}, rel=1e-5)
+
+
+def test_losses_that_a_batch_does_not_show_are_left_out(rows: list[dict[str, Any]]) -> None:
+    seen, trained = observer(rows, ()), batch(rows, [[0]])
+    with seen.watching():
+        seen.observe(Batch({"labels": trained.labels}, {"loss": 1.0}, trained.rows))
+    seen.gather()
+    assert seen.take_losses() == {}
+
+
 def test_rows_of_a_batch_may_come_as_one_line(rows: list[dict[str, Any]]) -> None:
     """As under `batch_flattening`: the loader has rows one by one, the model has them one after the other."""
     apart, flattened = observer(rows), observer(rows)

@@ -62,7 +62,15 @@ def test_training_batches_come_first() -> None:
     assert chosen({}, "loss", "similarity", held_out=True) == Choice(
         {"reuse": ("loss",), "probe": ("similarity",)}, passes=True
     )
-    assert chosen({}, held_out=True) == Choice({}, passes=True)
+
+
+def test_losses_are_looked_at_wherever_training_batches_show_them() -> None:
+    assert chosen({}, held_out=True) == Choice({"reuse": ()}, passes=True)
+    assert chosen({}, "similarity") == Choice({"probe": ("similarity",), "reuse": ()}, passes=True)
+    for cfg in (FUSED, {"torch_compile": True}, {"kd_trainer": True}):
+        assert chosen(cfg) == Choice({}, passes=True)
+    assert chosen({}, signals="probe") == Choice({}, passes=True)
+    assert [chosen({}, *signals).adapts for signals in ((), ("similarity",))] == [False, True]
 
 
 def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
@@ -90,7 +98,7 @@ def test_signals_of_a_sharded_model_come_from_its_batches() -> None:
     assert chosen(FSDP2, *signals, held_out=True) == Choice({"reuse": signals}, passes=True)
     assert chosen({"deepspeed": "zero3.json"}, *signals, held_out=True) == Choice({"reuse": signals}, passes=False)
     for cfg in (FSDP2, {"tensor_parallel_size": 2}):
-        assert chosen(cfg, "similarity").names == {"probe": ("similarity",)}
+        assert chosen(cfg, "similarity").names == {"probe": ("similarity",), "reuse": ()}
 
 
 @pytest.mark.parametrize(

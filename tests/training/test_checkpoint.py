@@ -75,7 +75,7 @@ def test_a_run_continues_with_every_part(tmp_path: Path) -> None:
 
 def test_other_sources_are_refused(tmp_path: Path) -> None:
     run = untrained()
-    run.sources = {"probe": None, "held_out": None}
+    run.sources = {name: SimpleNamespace(names=("loss",)) for name in ("probe", "held_out")}
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole message is compared
         checkpoint.load(run, saved(tmp_path / "checkpoint-25"))
     assert str(error.value) == (
@@ -122,8 +122,9 @@ def test_arrays_of_a_source_and_of_a_method_survive_a_kill(make_config: Any, mon
     hbo = {"method": "keeper.Remembers", "update_every": 3, "levels": 2, "record_rows": True}
     folder = assert_resumes(make_config(hbo=hbo), monkeypatch, crash_at=7)
     state, tensors = state_file.read(folder / "checkpoint-4")
-    assert tensors.keys() == {"keeper/kept", "method/memory"}
-    assert state["sources"] == {"keeper": {"dropped": 0}}
+    kept = {"keeper/kept", "method/memory"}
+    assert tensors.keys() == {*kept, "reuse/losses"}
+    assert state["sources"] == {"keeper": {"dropped": 0}, "reuse": {"dropped": 0}}
     later = state_file.read(folder / "checkpoint-12")[1]
-    assert all(not torch.equal(tensors[name], later[name]) for name in tensors)
+    assert all(not torch.equal(tensors[name], later[name]) for name in kept)
     assert (folder / "checkpoint-12" / TENSORS_FILE).exists()

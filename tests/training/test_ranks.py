@@ -16,7 +16,7 @@ import pytest
 import witness
 import yaml
 from packaging.version import Version
-from runs import STILL, assert_traces_agree, lines, load, read_trace, train
+from runs import STILL, assert_traces_agree, history, lines, load, read_trace, train
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
@@ -150,6 +150,9 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     assert_one_run(tmp_path / "together", alone, config, ranks)
     for rank in range(ranks):
         assert all(record["sharded"] for record in lines(tmp_path / "together" / f"witness_{rank}.jsonl"))
+    losses = [history(folder, "hbo/loss/sums") for folder in (tmp_path / "together", alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0]
     events = [record["event"] for record in read_trace(alone)]
     assert {"update", "evaluate"} <= set(events)
 

@@ -1,0 +1,41 @@
+"""What a run warns of: weights that cannot change, and measurements of which none is a number."""
+
+import logging
+
+LOG = logging.getLogger(__name__)
+
+_UPDATES = 20
+"""How many updates a run should have at least, for its weights to get anywhere."""
+
+
+def warn_of_rare_updates(update_every: int, hold: int, steps: int) -> None:
+    """Warn where the first update of an adaptive run would come after its last step.
+
+    Args:
+        update_every: optimizer steps between two updates.
+        hold: the step before which there is none.
+        steps: of the run.
+    """
+    if hold >= steps > 0:
+        LOG.warning("hbo: `hold_steps` keeps the weights still for all %d steps of the run; set a lower one.", steps)
+    elif update_every >= steps > 0:
+        LOG.warning(
+            "hbo: `update_every: %d` is not below the %d steps of the run, so the weights will never change; "
+            "set `update_every: %d` for about %d updates.",
+            update_every,
+            steps,
+            max(1, steps // _UPDATES),
+            min(steps, _UPDATES),
+        )
+
+
+def report_nothing_finite(step: int, *, stop: bool) -> None:
+    """Say that nothing that was measured at a step is a finite number; a RuntimeError where the run is to `stop`."""
+    what = (
+        f"nothing that was measured at step {step} is a finite number, so the model has probably diverged; "
+        f"resume from an earlier checkpoint with a lower learning rate"
+    )
+    if stop:
+        msg = f"{what}."
+        raise RuntimeError(msg)
+    LOG.error("hbo: %s, or set `hbo.stop_on_nan: true` to end such a run.", what)
