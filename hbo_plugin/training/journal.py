@@ -65,8 +65,7 @@ class Journal:
         self._shape = shape
         self._clock = clock
         self._names = [metric_names[name] for name in balancer.cells.names]
-        self._entries = entries
-        self._origins = origins
+        self._entries, self._origins = entries, origins
         self._writes = writes
         self._log_levels = log_levels
         self._step = 0
