@@ -97,7 +97,7 @@ def test_a_typo_is_named_with_the_nearest_key(key: str, near: str) -> None:
     assert refused({key: 5}) == f"`hbo.{key}: 5` was given, but there is no such key; did you mean `{near}`?"
 
 
-@pytest.mark.parametrize("key", ["temperature", "group_by", "reference", "rate", "strength", "smoothing", "lr"])
+@pytest.mark.parametrize("key", ["temperature", "category", "reference", "rate", "strength", "smoothing", "lr"])
 def test_nothing_far_is_suggested(key: str) -> None:
     """Old names of keys among them: they have no second life."""
     assert refused({key: 5}) == (

@@ -89,3 +89,21 @@ def test_a_target_with_helpers(make_config: Any, tmp_path: Path) -> None:
     assert counts["MetaMathQA"] == pytest.approx(counts["no_robots"], rel=0.1)
     assert counts["MetaMathQA"] > 80
     assert history(folder, "eval_target_loss")[6] == history(folder, "eval_gsm8k_loss")[6]
+
+
+def test_one_dataset_by_column(make_config: Any, tmp_path: Path) -> None:
+    """Six sources, of which two are too small; what is drawn of each, by the rows of the user's own file."""
+    sources = ["flan"] * 60 + ["code"] * 40 + ["chat"] * 20 + ["rare"] * 3 + ["rarer"] * 2
+    config = small(
+        "one-dataset-by-column.yml", make_config, tmp_path, {"allenai/tulu-3-sft-mixture": sources}, steps=20
+    )
+    config["hbo"] |= {"group_min_rows": 10, "update_every": 50, "max_epochs": None}
+    folder = train(config)
+    rows = [*drawn_rows(folder)]
+    for each in rows:
+        source = sources[each.raw_row - 1]
+        assert each.dataset == (source if source in {"flan", "code", "chat"} else "other")
+    weights = {name: sum(levels) for name, levels in read_trace(folder)[0]["weights"].items()}
+    assert list(weights) == ["chat", "code", "flan", "other"]
+    for name, count in drawn(folder).items():
+        assert count / len(rows) == pytest.approx(weights[name], abs=0.02)
