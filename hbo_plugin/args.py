@@ -146,6 +146,15 @@ class HBOConfig(MethodConfig):
             return [self.max_epochs.get(name, default) for name in names]
         return [self.max_epochs if "max_epochs" in self.model_fields_set else default] * len(names)
 
+    def notes_on_cap(self, average: float) -> list[str]:
+        """What a user should know about the default cap of a run that repeats its whole mixture so often."""
+        if "max_epochs" in self.model_fields_set or self._shares_hold or average <= MAX_EPOCHS:
+            return []
+        return [
+            f"the run goes through its whole mixture {average:.1f} times, which is then the default of `max_epochs`, so each "
+            f"dataset follows its size; set `max_epochs` higher for other shares"
+        ]
+
     @property
     def _shares_hold(self) -> bool:
         """Whether a user wrote down the shares of the whole run: nothing caps them but a cap that stands beside them."""

@@ -86,7 +86,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         step=step,
         steps=steps,
         batch=batch,
-        notes=(*run.data.notes, *run.choice.notes),
+        notes=(*run.data.notes, *run.choice.notes, *config.notes_on_cap(run.balancer.average_epochs)),
     )
 
 

@@ -269,3 +269,35 @@ def test_a_lifted_cap_stays_lifted(make_config: Any, tmp_path: Path) -> None:
     assert load(make_config(hbo={"max_epochs": None}), tmp_path).hbo.max_epochs == float("inf")
     laps = {"sums": None, "words": 2}
     assert load(make_config(hbo={"max_epochs": laps}), tmp_path).hbo.max_epochs == {"sums": float("inf"), "words": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("block", "average", "cap", "noted"),
+    [
+        ({}, 1.5, 4.0, False),
+        ({}, 5.25, 5.25, True),
+        ({"max_epochs": 3}, 5.25, 3.0, False),
+        ({"max_epochs": {"b": 3}}, 5.25, 5.25, False),
+        ({"method": "static"}, 5.25, 5.25, True),
+        ({"method": "static", "prior": {"a": 1, "b": 2}}, 5.25, float("inf"), False),
+        ({"prior": {"a": 1, "b": 2}}, 1.5, 4.0, False),
+        ({"weights": {"a": 1, "b": 2}}, 5.25, float("inf"), False),
+    ],
+)
+def test_the_default_cap_is_not_below_the_average(
+    block: dict[str, Any],
+    average: float,
+    cap: float,
+    noted: bool,  # noqa: FBT001 a case
+) -> None:
+    config = HBOConfig.model_validate(block)
+    assert config.epochs_of(["a"], average) == [cap]
+    notes = config.notes_on_cap(average)
+    assert notes == (
+        [
+            "the run goes through its whole mixture 5.2 times, which is then the default of `max_epochs`, so each dataset "
+            "follows its size; set `max_epochs` higher for other shares"
+        ]
+        if noted
+        else []
+    )

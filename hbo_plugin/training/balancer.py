@@ -43,8 +43,9 @@ class Balancer:
         self._steps, self._capacity, self._window = steps, capacity, window
         self._cost = cells.mean_units("token" if window else "row")
         """What a row of each cell takes of a step, float64[datasets * levels]."""
-        average = steps * capacity / float(self._sizes @ self._cost)
-        laps = np.repeat(config.epochs_of(cells.names, average), cells.levels)
+        self.average_epochs = steps * capacity / float(self._sizes @ self._cost)
+        """How often the run goes through its whole mixture."""
+        laps = np.repeat(config.epochs_of(cells.names, self.average_epochs), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
         self.unit = config.unit
