@@ -151,8 +151,10 @@ class HBOConfig(MethodConfig):
         if "max_epochs" in self.model_fields_set or self._shares_hold or average <= MAX_EPOCHS:
             return []
         return [
-            f"the run goes through its whole mixture {average:.1f} times, which is then the default of `max_epochs`, so each "
-            f"dataset follows its size; set `max_epochs` higher for other shares"
+            (
+                f"the run goes through its whole mixture {average:.1f} times, which is then the default of `max_epochs`, so each "
+                f"dataset follows its size; set `max_epochs` higher for other shares"
+            )
         ]
 
     @property

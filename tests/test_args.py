@@ -295,8 +295,10 @@ def test_the_default_cap_is_not_below_the_average(
     notes = config.notes_on_cap(average)
     assert notes == (
         [
-            "the run goes through its whole mixture 5.2 times, which is then the default of `max_epochs`, so each dataset "
-            "follows its size; set `max_epochs` higher for other shares"
+            (
+                "the run goes through its whole mixture 5.2 times, which is then the default of `max_epochs`, so each dataset "
+                "follows its size; set `max_epochs` higher for other shares"
+            )
         ]
         if noted
         else []
