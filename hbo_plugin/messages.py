@@ -2,11 +2,43 @@
 
 import difflib
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+Result = TypeVar("Result")
+
+
+class Refusals(ValueError):  # noqa: N818 more than one
+    """Several refusals at once.
+
+    Attributes:
+        found: their messages.
+    """
+
+    def __init__(self, found: Sequence[str]) -> None:
+        """Join them into one message, a line each."""
+        super().__init__("\n".join(found))
+        self.found = tuple(found)
+
+
+def all_of(calls: Iterable[Callable[[], Result]]) -> list[Result]:
+    """Return what the calls return; a ValueError has what all of them refuse, and not the first alone."""
+    results: list[Result] = []
+    errors: dict[str, ValueError] = {}
+    for call in calls:
+        try:
+            results.append(call())
+        except ValueError as error:  # noqa: PERF203 each may be refused
+            found = error.found if isinstance(error, Refusals) else [str(error)]
+            errors.update((message, error) for message in found if message not in errors)
+    if len(errors) > 1:
+        raise Refusals([*errors])
+    if errors:
+        raise next(iter(errors.values()))
+    return results
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hbo_plugin.messages import Refusals
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -19,6 +21,15 @@ def show_without_traceback() -> None:
     if isinstance(sys.excepthook, _Hook):
         return
     sys.excepthook = _Hook(sys.excepthook)
+
+
+def refusals(error: Exception) -> list[str]:
+    """What an error says to the user, a message for each thing that is wrong."""
+    if isinstance(error, ValidationError):
+        return [*map(_line, error.errors(include_url=False, include_input=False))]
+    if isinstance(error, Refusals):
+        return [*error.found]
+    return [str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"]
 
 
 class _Hook:
@@ -39,10 +50,9 @@ class _Hook:
 def _message(error: BaseException) -> str | None:
     """The message of an error that hbo raised for its user; None for every other."""
     if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_input=False)
-        if not any(_is_ours(each) for each in found):
+        if not any(_is_ours(each) for each in error.errors(include_url=False, include_input=False)):
             return None
-        return "the configuration is refused.\n" + "\n".join(map(_line, found))
+        return "\n".join(["the configuration is refused.", *refusals(error)])
     return str(error) if isinstance(error, ValueError) and _raised_here(error) else None
 
 

@@ -71,19 +71,31 @@ class Scorer:
             msg = f"`hbo.difficulty: {self._kind}` is not a number in every row of dataset `{name}` ({error}); use a numeric column."
             raise ValueError(msg) from error
 
+    def missing(self, part: Prepared) -> NDArray[np.bool_]:
+        """On which rows of an entry the model must still be run, bool[rows]."""
+        if self._kind not in MODEL_SCORES:
+            return np.zeros(len(part.lengths), np.bool_)
+        return np.asarray(self._saved(part)[0] == _UNSCORED)
+
     def _model_scores(self, part: Prepared, name: str) -> NDArray[np.float64]:
-        stamp = f"{part.digest} {self._model_id} {self._bos} {self._kind}"
-        key = hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
-        path, partial = self._cache / f"{key}.npy", self._cache / f"{key}.partial.npy"
-        count = len(part.lengths)
-        if (scores := _read(path, count)) is not None:
+        scores, path = self._saved(part)
+        if not (scores == _UNSCORED).any():
             return scores
-        scores = _read(partial, count)
-        scores = np.full(count, _UNSCORED) if scores is None else scores
+        partial = _partial(path)
         self._finish(part, name, scores, partial)
         _save(path, scores)
         partial.unlink(missing_ok=True)
         return scores
+
+    def _saved(self, part: Prepared) -> tuple[NDArray[np.float64], Path]:
+        """The scores on disk, of all rows or of those that a killed run got to; and the file of all."""
+        stamp = f"{part.digest} {self._model_id} {self._bos} {self._kind}"
+        path = self._cache / f"{hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()}.npy"
+        count = len(part.lengths)
+        for file in (path, _partial(path)):
+            if (scores := _read(file, count)) is not None:
+                return scores, path
+        return np.full(count, _UNSCORED), path
 
     def _finish(self, part: Prepared, name: str, scores: NDArray[np.float64], partial: Path) -> None:
         """Score the rows that have no score yet, and save now and then."""
@@ -157,6 +169,11 @@ def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
     sums, tokens = answer_loss(model, pad(rows))
     with np.errstate(invalid="ignore"):
         return (sums / tokens).double().cpu().numpy()
+
+
+def _partial(path: Path) -> Path:
+    """The file of unfinished scores, beside that of all."""
+    return path.with_suffix(".partial.npy")
 
 
 def _read(path: Path, count: int) -> NDArray[np.float64] | None:

@@ -20,6 +20,7 @@ from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.rows import read
+from hbo_plugin.messages import all_of
 from hbo_plugin.signals.context import HeldOutRows
 
 
@@ -40,6 +41,7 @@ class RunData:
             entry, int64[rows]; -1 where there is none, and None without `record_rows`.
         metric_names: how metrics write the names of datasets and held-out sets, by name.
         notes: what a user should know about the data, a sentence each.
+        unscored: how many rows of a dataset have no difficulty yet, by its name; they stand in the order of the data.
     """
 
     train: Dataset
@@ -53,15 +55,18 @@ class RunData:
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: NDArray[np.int64] | None = None
     notes: list[str] = field(default_factory=list)
+    unscored: dict[str, int] = field(default_factory=dict)
 
     def steps(self, cfg: Any) -> int:
-        """Optimizer steps of the run; an epoch is as many rows as the training set has, or tokens when they are packed."""
+        """Optimizer steps of the run; an epoch is as many rows as the training set has, or tokens when they are packed.
+
+        `max_steps` may be more than the epochs have: Axolotl's trainer then begins as many epochs as it takes.
+        """
         if cfg.sample_packing:
             epoch = int(self.cells.lengths.sum()) / (cfg.batch_size * cfg.sequence_len)
         else:
             epoch = len(self.train) / cfg.batch_size
-        steps: int = math.ceil(epoch * cfg.num_epochs)
-        return min(steps, int(cfg.max_steps or steps))
+        return int(cfg.max_steps or math.ceil(epoch * cfg.num_epochs))
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,14 @@ class _Together:
         )
 
 
-def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers: bool = False) -> RunData:
+def load(
+    cfg: Any,
+    config: HBOConfig,
+    mixture: Mixture | None = None,
+    *,
+    steers: bool = False,
+    scores_missing: bool = True,
+) -> RunData:
     """Load, score and lay out every dataset of a run; what was prepared before comes from the cache.
 
     Args:
@@ -102,9 +114,10 @@ def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers:
         config: the `hbo:` block.
         mixture: which datasets there are; found here where it is not given.
         steers: whether the method looks at held-out rows.
+        scores_missing: whether the model is run on rows that have no difficulty yet.
 
     Raises:
-        ValueError: names the dataset that cannot be trained on, and what to do.
+        ValueError: names every dataset that cannot be trained on, and what to do.
     """
     mixture = mixture or find_mixture(cfg, config)
     names = mixture.names
@@ -113,9 +126,8 @@ def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers:
     most = max(levels.values())
     kind = config.difficulty if most > 1 else "length"
     held_by = (cfg.val_set_size or 0, config.val_set_size or {})
-    datasets, tested = compat.with_prepare_lock(
-        cfg, partial(prepare, cfg, kind, mixture, holds_out=partial(holds_out, *held_by))
-    )
+    keys = {"holds_out": partial(holds_out, *held_by), "scores_missing": scores_missing}
+    datasets, tested = compat.with_prepare_lock(cfg, partial(prepare, cfg, kind, mixture, **keys))
     counts = {each.name: len(each.own) for each in datasets}
     held, few = held_out_counts(*held_by, counts)
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
@@ -144,8 +156,9 @@ def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers:
         sets = {each.name: each.first + each.own for each in tested}
     target = target_shares(config.target, [*sets])
     steering, judging = {}, dict(sets)
-    for name in sets if steers else (config.target or ()):
-        judging[name], steering[name] = halves(sets[name], name)
+    steer = sets if steers else (config.target or ())
+    for name, pair in zip(steer, all_of(partial(halves, sets[name], name) for name in steer), strict=True):
+        judging[name], steering[name] = pair
     held_out = _Together.of(tested) if tested else together
     judges = held_out.of_sets(judging)
     if judging:
@@ -167,6 +180,7 @@ def load(cfg: Any, config: HBOConfig, mixture: Mixture | None = None, *, steers:
         entries,
         _origins(datasets)[np.concatenate(chosen)] if config.record_rows else None,
         notes,
+        {each.name: each.unscored for each in datasets if each.unscored},
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.mixture import Mixture, Part
 from hbo_plugin.data.prepared import Prepared, Preparer
+from hbo_plugin.messages import all_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class NamedRows:
         first: how many rows the entries before its own have.
         raw_rows: how many rows of the user's it was made of.
         scores: how hard each of its rows is, float64[rows]; nothing for a held-out set.
+        unscored: how many of its rows have no score yet, in which case no row's says anything.
     """
 
     name: str
@@ -35,6 +38,7 @@ class NamedRows:
     first: int
     raw_rows: int
     scores: NDArray[np.float64]
+    unscored: int = 0
 
     @property
     def trained(self) -> NDArray[np.int32]:
@@ -43,7 +47,7 @@ class NamedRows:
 
 
 def prepare(
-    cfg: Any, kind: str, mixture: Mixture, *, holds_out: Callable[[str], bool]
+    cfg: Any, kind: str, mixture: Mixture, *, holds_out: Callable[[str], bool], scores_missing: bool
 ) -> tuple[list[NamedRows], list[NamedRows]]:
     """The datasets, with how hard each row is, and the held-out sets.
 
@@ -52,6 +56,7 @@ def prepare(
         kind: of difficulty.
         mixture: of the run.
         holds_out: whether a dataset holds out rows of its own; one that is left out and does not is not prepared.
+        scores_missing: whether the model is run on rows that have no score yet.
     """
     entries = Entries(cfg)
     training = [
@@ -63,23 +68,35 @@ def prepare(
     tokenizer = compat.load_tokenizer(cfg)
     preparer = Preparer(entries, tokenizer)
     scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores")
-    datasets: list[NamedRows] = []
-    tested: list[NamedRows] = []
-    first = 0
-    for part, column in zip(training, by, strict=True):
+
+    def rows(part: Part, split: str, column: Column | None) -> tuple[Prepared, list[NamedRows]]:
         versions = [each.version for each in (part.column, column) if each and each.version]
-        prepared = preparer.load(part.name, part.entry, split="train", versions=versions)
-        named = _named(part, prepared, first)
-        scores = scorer.score(prepared, part.name, column)
-        datasets += [replace(each, scores=scores[each.own]) for each in named]
-        first += len(prepared.lengths)
-    first = 0
-    for part in mixture.held_out:
-        versions = [part.column.version] if part.column and part.column.version else []
-        prepared = preparer.load(part.name, part.entry, split="test", versions=versions)
-        tested += _named(part, prepared, first)
-        first += len(prepared.lengths)
-    return datasets, tested
+        prepared = preparer.load(part.name, part.entry, split=split, versions=versions)
+        return prepared, _named(part, prepared)
+
+    def scored(part: Part, column: Column | None, prepared: Prepared, named: list[NamedRows]) -> list[NamedRows]:
+        missing = np.zeros(len(prepared.lengths), np.bool_) if scores_missing else scorer.missing(prepared)
+        scores = np.zeros(len(missing)) if missing.any() else scorer.score(prepared, part.name, column)
+        return [replace(each, scores=scores[each.own], unscored=int(missing[each.own].sum())) for each in named]
+
+    wanted: list[tuple[Part, str, Column | None]] = [
+        *((part, "train", column) for part, column in zip(training, by, strict=True)),
+        *((part, "test", None) for part in mixture.held_out),
+    ]
+    # All of them before a model scores the first, which takes longest.
+    found = all_of(partial(rows, *each) for each in wanted)
+    parts, tested = _numbered(found[: len(training)]), _numbered(found[len(training) :])
+    datasets = all_of(partial(scored, *each) for each in zip(training, by, *zip(*parts, strict=True), strict=True))
+    return [each for named in datasets for each in named], [each for _, named in tested for each in named]
+
+
+def _numbered(found: Sequence[tuple[Prepared, list[NamedRows]]]) -> list[tuple[Prepared, list[NamedRows]]]:
+    """The rows of entries, one entry after the other."""
+    firsts = np.cumsum([0, *(len(prepared.lengths) for prepared, _ in found)]).tolist()
+    return [
+        (prepared, [replace(each, first=first) for each in named])
+        for first, (prepared, named) in zip(firsts, found, strict=False)
+    ]
 
 
 def _columns(entries: Entries, kind: str, parts: Sequence[Part]) -> list[Column | None]:
@@ -94,14 +111,13 @@ def _columns(entries: Entries, kind: str, parts: Sequence[Part]) -> list[Column 
     return [*found]
 
 
-def _named(part: Part, prepared: Prepared, first: int) -> list[NamedRows]:
+def _named(part: Part, prepared: Prepared) -> list[NamedRows]:
     """The datasets or held-out sets of an entry, none of them without a token to train on."""
     raw_rows = part.raw_rows(prepared)
     named = [
-        NamedRows(name, prepared, own, first, raw_rows[name], np.empty(0)) for name, own in part.rows(prepared).items()
+        NamedRows(name, prepared, own, 0, raw_rows[name], np.empty(0)) for name, own in part.rows(prepared).items()
     ]
-    for each in named:
-        _refuse_untrainable(each, grouped=part.column is not None)
+    all_of(partial(_refuse_untrainable, each, grouped=part.column is not None) for each in named)
     return named
 
 
