@@ -72,9 +72,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
                 held_out=len(run.data.judging.sets.get(run.data.tied.get(name, ""), ())),
             )
         )
-    batch = (
-        f"batches of {bins.bins_per_batch} x {bins.capacity:,} tokens; up to {bins.window} rows wait" if bins else ""
-    )
+    batch = f"batches of {bins}; up to {bins.window} rows wait" if bins else ""
     return Banner(
         method=run.balancer.method_name,
         levels=cells.levels,

@@ -134,10 +134,7 @@ def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) 
     Raises:
         ValueError: there are too few.
     """
-    separate = cfg.get("multipack_real_batches")
-    if separate is None:
-        separate = not any(cfg.get(key) for key in _PACKING_ATTENTION)
-    if not (cfg.get("eval_sample_packing") and separate):
+    if not (cfg.get("eval_sample_packing") and one_bin_a_row(cfg)):
         return  # where attention tells packed rows apart, a batch is one long bin, full or not
     bins, tokens = cfg.get("eval_batch_size") or cfg["micro_batch_size"], int(cfg["sequence_len"])
     if lengths.sum() <= (bins - 1) * tokens and compat.fits_in_bins(lengths, tokens, bins - 1):
@@ -146,6 +143,12 @@ def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) 
             f"of one packed batch of the evaluation: hold out more rows, or set `eval_sample_packing: false`."
         )
         raise ValueError(msg)
+
+
+def one_bin_a_row(cfg: Mapping[str, Any]) -> bool:
+    """Whether a packed batch has a bin for each row of its tensor, as attention needs that cannot tell rows of one apart."""
+    asked = cfg.get("multipack_real_batches")
+    return not any(cfg.get(key) for key in _PACKING_ATTENTION) if asked is None else bool(asked)
 
 
 def without_logits(cfg: Mapping[str, Any]) -> str | None:

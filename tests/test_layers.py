@@ -33,8 +33,8 @@ LAYERS = (
     ("schema", "signals"),
     ("data",),
     ("training",),
-    ("report",),
-    ("callback", "trainer"),
+    ("report", "setup"),
+    ("callback", "trainer", "check"),
     ("plugin", "cli", "__main__"),
     ("hbo_plugin",),  # the names that users import
     ("bench",),

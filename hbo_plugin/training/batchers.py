@@ -31,6 +31,9 @@ class Bins:
     bins_per_batch: int
     window: int
 
+    def __str__(self) -> str:
+        return f"{self.bins_per_batch} x {self.capacity:,} tokens"
+
 
 @dataclass(frozen=True)
 class StepShape:

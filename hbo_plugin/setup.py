@@ -1,0 +1,114 @@
+"""Setup: from a configuration to what a run is built of, refused as early as can be."""
+
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from hbo_plugin import options
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.data.held_out import holds_out, target_shares, ties
+from hbo_plugin.data.load import RunData, load
+from hbo_plugin.data.mixture import Mixture, find_mixture
+from hbo_plugin.messages import all_of, listed
+from hbo_plugin.methods import Method
+from hbo_plugin.signals.sources import Choice, choose
+from hbo_plugin.training.batchers import StepShape
+from hbo_plugin.training.target_first import target_first
+
+
+class Setup:
+    """The parts of a run, each made when it is first asked for; a ValueError says why one cannot be."""
+
+    def __init__(self, cfg: Any, *, scores_missing: bool = True) -> None:
+        """Make nothing yet.
+
+        Args:
+            cfg: Axolotl's configuration.
+            scores_missing: whether the model is run on rows that have no difficulty yet.
+        """
+        self.config = HBOConfig.model_validate(cfg.hbo.to_dict())
+        self.seed: int = cfg.seed or 0 if self.config.seed is None else self.config.seed
+        self._cfg = cfg
+        self._scores_missing = scores_missing
+
+    def refuse(self) -> None:
+        """Refuse what is wrong before a row is tokenised, all of it at once."""
+        all_of(
+            (
+                lambda: self._trial,
+                lambda: target_shares(self.config.target, self._sets),
+                lambda: self._tied,
+                lambda: self.choice,
+            )
+        )
+
+    @cached_property
+    def choice(self) -> Choice:
+        """Which source measures which signal."""
+        return choose(self._cfg, self.config, self._trial.signals, held_out=bool(self._sets), tied=self._tied)
+
+    @cached_property
+    def data(self) -> RunData:
+        """The data, in cells."""
+        return load(
+            self._cfg, self.config, self._mixture, steers=self.choice.steers, scores_missing=self._scores_missing
+        )
+
+    @property
+    def shape(self) -> StepShape:
+        """Of an optimizer step, as Axolotl's trainer will have it."""
+        cfg = self._cfg
+        arguments = SimpleNamespace(
+            train_batch_size=cfg.micro_batch_size,
+            gradient_accumulation_steps=cfg.gradient_accumulation_steps,
+            max_steps=self.data.steps(cfg),
+            sample_packing=cfg.sample_packing,
+            max_seq_length=cfg.sequence_len,
+            multipack_real_batches=options.one_bin_a_row(cfg),
+        )
+        ranks = cfg.batch_size // (cfg.micro_batch_size * cfg.gradient_accumulation_steps)
+        return StepShape.of(arguments, ranks)
+
+    @cached_property
+    def method(self) -> Method:
+        """The method, which starts target first where the target is some of the datasets."""
+        cfg, cells, prior = self._cfg, self.data.cells, None
+        counted = {name for name, tied in self.data.tied.items() if tied in self.data.target}
+        if self.config.target and self.config.takes_default_prior and 0 < len(counted) < len(cells.names):
+            prior = target_first(
+                cells,
+                self.config,
+                counted,
+                steps=self.shape.steps,
+                capacity=self.shape.capacity,
+                packed=self.shape.bins is not None,
+            )
+            self.data.notes.append(
+                f"the prior is target first: {listed(name for name in cells.names if name in counted)} up to "
+                f"`max_epochs`, and what is left evenly to the others"
+            )
+        return self.config.make_method(cells.sizes, cells.names, seed=self.seed, batch=cfg.batch_size, prior=prior)
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        return find_mixture(self._cfg, self.config)
+
+    @cached_property
+    def _trial(self) -> Method:
+        """The method, on as many rows as there can be."""
+        names = self._mixture.names
+        rows = np.ones((len(names), max(self.config.levels_of(names))), np.int64)
+        return self.config.make_method(rows, names, seed=self.seed, batch=self._cfg.batch_size)
+
+    @cached_property
+    def _sets(self) -> list[str]:
+        """The held-out sets."""
+        held_by = self._cfg.val_set_size or 0, self.config.val_set_size or {}
+        return self._mixture.sets or [name for name in self._mixture.all_names if holds_out(*held_by, name)]
+
+    @cached_property
+    def _tied(self) -> bool:
+        """Whether a held-out set belongs to a dataset."""
+        return bool(ties(self._mixture.names, self._sets, self.config.held_out or {}))
