@@ -106,3 +106,13 @@ SIGNALS: Mapping[str, Signal] = {
     ),
 }
 """Every signal by its name."""
+
+
+def cost(needs: frozenset[Need], *, forward_rows: object, gradient_rows: object) -> str:
+    """What measuring takes at each update, in words; the numbers of rows as they should stand in them."""
+    if "logits" in needs:
+        return "no pass"
+    if "backward" in needs:
+        rows = f"{gradient_rows} rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
+        return f"forward and backward over {rows}"
+    return "forward over " + ("the held-out rows" if "held_out" in needs else f"{forward_rows} rows of each cell")

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from hbo_plugin.messages import yaml_text
 from hbo_plugin.methods import METHODS, SIGNALS, find_settings
 from hbo_plugin.methods.parameters import defaults
-from hbo_plugin.signals.table import Need
+from hbo_plugin.signals.table import cost
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 
@@ -84,19 +84,12 @@ def signals_table() -> str:
     lines = ["| signal | one value a | meaning | unit | cost |", "|---|---|---|---|---|"]
     for name, signal in SIGNALS.items():
         kind = "cell" if signal.per_cell else "dataset"
-        cost = ", or ".join(f"`{source}`: {_cost(needs)}" for source, needs in signal.sources.items())
-        lines.append(f"| `{name}` | {kind} | {signal.meaning} | {signal.unit} | {cost} |")
+        costs = ", or ".join(
+            f"`{source}`: {cost(needs, forward_rows='`forward_rows`', gradient_rows='`gradient_rows`')}"
+            for source, needs in signal.sources.items()
+        )
+        lines.append(f"| `{name}` | {kind} | {signal.meaning} | {signal.unit} | {costs} |")
     return "\n".join(lines)
-
-
-def _cost(needs: frozenset[Need]) -> str:
-    """What measuring takes, at each update."""
-    if "logits" in needs:
-        return "no pass"
-    if "backward" in needs:
-        rows = "`gradient_rows` rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
-        return f"forward and backward over {rows}"
-    return "forward over " + ("the held-out rows" if "held_out" in needs else "`forward_rows` rows of each cell")
 
 
 def details() -> str:
