@@ -15,6 +15,7 @@ from datasets import DatasetDict
 from hbo_plugin.numbers import RAW_ROW, KeepNumber, Unnumbered, failing_row
 
 SUPPORTED = ">=0.19,<0.22"
+_CONFIG = "axolotl.cli.config"
 _SFT = "axolotl.utils.data.sft"
 
 PREPARING = (
@@ -50,6 +51,13 @@ def _axolotl(module: str, name: str) -> Any:
 
 def _sft() -> Any:
     return importlib.import_module(_SFT)
+
+
+def load_config(path: Path) -> Any:
+    """A configuration as `axolotl preprocess` loads it, which needs no GPU; the `debug.log` of a run stays as it is."""
+    load, _ = (_axolotl(_CONFIG, name) for name in ("load_cfg", "prepare_debug_log"))
+    with _replaced(importlib.import_module(_CONFIG), "prepare_debug_log", lambda _: None):
+        return load(str(path), is_preprocess=True)
 
 
 def load_tokenizer(cfg: Any) -> Any:

@@ -1,0 +1,134 @@
+"""Look: everything that can be said of a configuration without its model, with what training would refuse or warn of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
+
+from hbo_plugin import compat, user_errors
+from hbo_plugin.check.plan import Plan, plan
+from hbo_plugin.data.load import load
+from hbo_plugin.methods.parameters import step_of
+from hbo_plugin.setup import Setup
+from hbo_plugin.training.balancer import Balancer
+from hbo_plugin.training.warnings import warn_of_rare_updates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        refusals: why training would refuse, a message each.
+        warnings: that training would give.
+        notes: what a user should know.
+        plan: what the run does; None where it is refused.
+    """
+
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+
+def look(config: Path, ranks: int) -> Findings:
+    """Look at a configuration, for so many ranks."""
+    refused: dict[str, None] = {}
+    notes: tuple[str, ...] = ()
+    made = None
+    with _quietly() as warnings, _kept(refused):
+        # As `axolotl preprocess` does, so that Axolotl starts no DeepSpeed.
+        os.environ["AXOLOTL_IS_PREPROCESS"] = "1"
+        cfg = compat.load_config(config)
+        cfg.is_preprocess = False  # what is prepared stays
+        warnings.of_axolotl = False  # it advises to prepare the data first
+        if cfg.hbo is None:
+            msg = (
+                f"`{config}` has no `hbo:` block that Axolotl would hand on; add `hbo:`, and "
+                f"`plugins: [hbo_plugin.HBOPlugin]`."
+            )
+            raise ValueError(msg)
+        cfg.batch_size *= ranks
+        setup = Setup(cfg, scores_missing=False)
+        with _kept(refused):
+            setup.refuse()
+        if refused:
+            load(cfg, setup.config, scores_missing=False)  # for what is wrong with the data too
+        else:
+            made = _plan(setup)
+            notes = (*setup.data.notes, *setup.choice.notes)
+    return Findings(tuple(refused), tuple(warnings.found), notes, made)
+
+
+def _plan(setup: Setup) -> Plan:
+    data, shape = setup.data, setup.shape
+    method = setup.method
+    balancer = Balancer(
+        data.cells,
+        setup.config,
+        method,
+        seed=setup.seed,
+        steps=shape.steps,
+        capacity=shape.capacity,
+        window=shape.bins.window if shape.bins else 0,
+    )
+    if setup.choice.adapts:
+        hold = step_of(setup.config.hold_steps, shape.steps)
+        warn_of_rare_updates(setup.config.update_every, hold, shape.steps)
+    return plan(
+        balancer,
+        shape,
+        setup.config,
+        setup.choice,
+        raw_rows=data.raw_rows,
+        held_out={name: len(data.judging.sets[tied]) for name, tied in data.tied.items()},
+        unscored=data.unscored,
+    )
+
+
+@contextmanager
+def _kept(refused: dict[str, None]) -> Iterator[None]:
+    """Keep what ends the work inside, which would end the training too."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 of Axolotl, or of a library that loads the tokenizer
+        refused.update(dict.fromkeys(user_errors.refusals(error)))
+
+
+@contextmanager
+def _quietly() -> Iterator[_Warnings]:
+    """While open, nothing is written to stdout, and warnings are kept instead of logged."""
+    warnings = _Warnings(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in (None, "axolotl")]
+    before = [logger.handlers for logger in loggers]
+    for logger in loggers:
+        logger.handlers = [warnings]
+    try:
+        with redirect_stdout(sys.stderr):
+            yield warnings
+    finally:
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers = handlers
+
+
+class _Warnings(logging.Handler):
+    """Keeps the warnings of hbo and of Axolotl, each once, in their order."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.found: dict[str, None] = {}
+        self.of_axolotl = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("hbo_plugin") or (self.of_axolotl and record.name.startswith("axolotl")):
+            self.found[record.getMessage().removeprefix("hbo: ")] = None

@@ -1,0 +1,247 @@
+"""The plan: what a run does at its first weights. Arithmetic on the parts of a run, which it moves."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hbo_plugin.packing import PackedBatchSampler
+from hbo_plugin.signals.sources import SOURCES
+from hbo_plugin.signals.table import SIGNALS, cost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.signals.sources import Choice
+    from hbo_plugin.training.balancer import Balancer
+    from hbo_plugin.training.batchers import Bins, StepShape
+
+_MEASURED = 1024
+"""Bins that are packed to see how full they get."""
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What becomes of one dataset.
+
+    Attributes:
+        name: as in the configuration.
+        raw_rows: rows of the user's that it was made of.
+        rows: rows to train on.
+        held_out: rows of its held-out set that judge the run.
+        masked_rows: rows to train on without a token to learn.
+        tokens: of the rows to train on.
+        trained_tokens: of these, those that the model learns to predict.
+        levels: difficulty levels.
+        unscored: rows that have no difficulty yet.
+        asked: the weight that the method asks for, in each phase of the run.
+        weights: the weight in force in each phase, which `max_epochs` may have lowered.
+        capped: whether it has, in each phase.
+        rows_drawn: rows that the run trains on.
+        tokens_drawn: tokens of these, by the mean length of a level's rows.
+        epochs: rows that it trains on over rows there are.
+        seen_once: the step after which each row was trained on; None where none is.
+    """
+
+    name: str
+    raw_rows: int
+    rows: int
+    held_out: int
+    masked_rows: int
+    tokens: int
+    trained_tokens: int
+    levels: int
+    unscored: int
+    asked: tuple[float, ...]
+    weights: tuple[float, ...]
+    capped: tuple[bool, ...]
+    rows_drawn: int
+    tokens_drawn: int
+    epochs: float
+    seen_once: int | None
+
+
+@dataclass(frozen=True)
+class SignalPlan:
+    """Where a signal comes from, and what measuring it takes at each update."""
+
+    name: str
+    source: str
+    cost: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does at its first weights.
+
+    Attributes:
+        method: its name.
+        unit: what weights are shares of.
+        difficulty: what levels are cut by.
+        steps: of the run.
+        step: what one is made of, in words.
+        estimated: whether the draws are estimates, because rows are packed.
+        update_every: steps between changes of the weights.
+        phases: the step after which each phase of the run begins.
+        datasets: in their order.
+        first_used_up: the dataset that is seen once before all others; None where none is.
+        signals: that the weights follow; none where they are fixed.
+    """
+
+    method: str
+    unit: str
+    difficulty: str
+    steps: int
+    step: str
+    estimated: bool
+    update_every: int
+    phases: tuple[int, ...]
+    datasets: tuple[DatasetPlan, ...]
+    first_used_up: str | None
+    signals: tuple[SignalPlan, ...]
+
+
+def plan(
+    balancer: Balancer,
+    shape: StepShape,
+    config: HBOConfig,
+    choice: Choice,
+    *,
+    raw_rows: Mapping[str, int],
+    held_out: Mapping[str, int],
+    unscored: Mapping[str, int],
+) -> Plan:
+    """Say what a run does.
+
+    Args:
+        balancer: new; it is moved through the phases of the run.
+        shape: of a step.
+        config: the `hbo:` block.
+        choice: which source measures which signal.
+        raw_rows: by dataset.
+        held_out: rows that judge, by dataset; one without is no key.
+        unscored: rows without a difficulty, by dataset; one without is no key.
+    """
+    cells = balancer.cells
+    course = _Course(balancer, shape)
+    drawn = course.drawn
+    tokens_drawn = drawn * cells.mean_units("token")
+    datasets = []
+    for index, name in enumerate(cells.names):
+        part = slice(index * cells.levels, (index + 1) * cells.levels)
+        rows = cells.dataset_rows(index)
+        trained = cells.trained[rows.start : rows.stop]
+        datasets.append(
+            DatasetPlan(
+                name=name,
+                raw_rows=raw_rows[name],
+                rows=len(rows),
+                held_out=held_out.get(name, 0),
+                masked_rows=int((trained == 0).sum()),
+                tokens=int(cells.lengths[rows.start : rows.stop].sum()),
+                trained_tokens=int(trained.sum()),
+                levels=int((cells.sizes[index] > 0).sum()),
+                unscored=unscored.get(name, 0),
+                rows_drawn=int(drawn[part].sum()),
+                tokens_drawn=round(float(tokens_drawn[part].sum())),
+                epochs=float(drawn[part].sum() / len(rows)),
+                seen_once=course.seen_once(part),
+                **{key: tuple(each[index].item() for each in of_phase) for key, of_phase in course.phases.items()},
+            )
+        )
+    seen = {each.name: each.seen_once for each in datasets if each.seen_once is not None}
+    return Plan(
+        method=balancer.method_name,
+        unit=config.unit,
+        difficulty=config.difficulty,
+        steps=shape.steps,
+        step=f"{shape.rows} rows" if shape.bins is None else f"{shape.batches} batches of {shape.bins}",
+        estimated=shape.bins is not None,
+        update_every=config.update_every,
+        phases=tuple(course.begins),
+        datasets=tuple(datasets),
+        first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
+        signals=tuple(_signals(choice, config)),
+    )
+
+
+class _Course:
+    """The phases of a run, and what it has drawn by each step."""
+
+    def __init__(self, balancer: Balancer, shape: StepShape) -> None:
+        self._balancer, self._shape = balancer, shape
+        self._sizes = balancer.cells.sizes.ravel()
+        self._cost = balancer.cells.mean_units("token" if shape.bins else "row")
+        self._capacity = shape.capacity * (_filled(balancer, shape, shape.bins) if shape.bins else 1)
+        self.begins: list[int] = []
+        """The step after which each phase begins."""
+        self.phases: dict[str, list[NDArray[Any]]] = {"asked": [], "weights": [], "capped": []}
+        """By dataset, in each phase."""
+        self._enter(0)
+        while balancer.holds_until < shape.steps:
+            step = balancer.holds_until
+            if balancer.advance(step):
+                balancer.reweigh(self._head(step))
+                self._enter(step)
+        self.drawn = self._given(self._trained(shape.steps))
+        """Rows of each cell that the run trains on, int64[datasets * levels]."""
+
+    def _enter(self, step: int) -> None:
+        weights = self._balancer.weights()
+        self.begins.append(step)
+        self.phases["asked"].append(self._balancer.method.weights().sum(axis=1))
+        self.phases["weights"].append(weights.sum(axis=1))
+        self.phases["capped"].append(np.any(self._balancer.capped.reshape(weights.shape), axis=1))
+
+    def _head(self, step: int) -> int:
+        """Where new weights take force after a step: behind the rows that wait for a bin, or that are loaded ahead."""
+        if self._shape.bins:
+            return self._trained(step) + self._shape.bins.window
+        epoch = -(-int(self._sizes.sum()) // self._shape.rows)
+        # The loader takes the first batch of the next step ahead, and with it all its rows; but not of the next epoch.
+        return self._trained(step + (1 if step % epoch else 0))
+
+    def _trained(self, step: int) -> int:
+        """How many rows were trained on after a step; where they are packed, as many as their mean lengths let in."""
+        room = step * self._capacity
+        return bisect_right(range(int(room / self._cost.min()) + 1), room, key=self._taken) - 1
+
+    def _taken(self, rows: int) -> float:
+        """What the first rows of the stream take of the capacity of steps."""
+        return float(self._given(rows) @ self._cost)
+
+    def _given(self, rows: int) -> NDArray[np.int64]:
+        """How many of the first rows of the stream each cell has given, int64[datasets * levels]."""
+        return self._balancer.mixture.counts(0, rows)
+
+    def seen_once(self, cells: slice) -> int | None:
+        """The step after which these cells have given all their rows; None where they do not."""
+        rows = range(self._trained(self._shape.steps) + 1)
+        given = bisect_left(rows, 1, key=lambda count: int((self._given(count) >= self._sizes)[cells].all()))
+        return math.ceil(self._taken(given) / self._capacity) if given < len(rows) else None
+
+
+def _filled(balancer: Balancer, shape: StepShape, bins: Bins) -> float:
+    """How much of its bins a run fills, measured on the first of them."""
+    count = min(shape.steps * shape.batches * bins.bins_per_batch, _MEASURED)
+    lengths = balancer.cells.lengths
+    packed = PackedBatchSampler(balancer.mixture, lengths, capacity=bins.capacity, window=bins.window)
+    rows = np.fromiter(chain.from_iterable(islice(packed, count)), np.int64)
+    return float(lengths[rows].sum()) / (count * bins.capacity)
+
+
+def _signals(choice: Choice, config: HBOConfig) -> list[SignalPlan]:
+    rows = {"forward_rows": config.forward_rows, "gradient_rows": config.gradient_rows}
+    return [
+        SignalPlan(name, SOURCES[source][1], cost(SIGNALS[name].sources[source], **rows))
+        for source, names in choice.names.items()
+        for name in names
+    ]
