@@ -66,7 +66,7 @@ def _draws(plan: Plan) -> Table:
     for each in plan.datasets:
         made.add_row(
             literal(each.name),
-            " ".join(f"{weight:.1%}" for weight in each.weights),
+            "\n".join(f"{weight:.1%}" for weight in each.weights),
             _count(each.rows_drawn),
             _count(each.tokens_drawn),
             f"{each.epochs:.2f}",
@@ -89,24 +89,26 @@ def _lines(plan: Plan, config: Path) -> Iterator[str]:
     if plan.estimated:
         yield "Rows are packed: what is drawn is estimated from their mean lengths."
     if len(plan.phases) > 1:
-        yield f"Weights change after step {', '.join(f'{step:,}' for step in plan.phases[1:])}."
+        yield f"Weights change after step {', '.join(f'{step:,}' for step in plan.phases[1:])}: one line for each phase."
     step = next((each.seen_once for each in plan.datasets if each.name == plan.first_used_up), None)
     if step is None:
         yield "No dataset is used up."
     else:
         yield f"The first dataset to be used up is `{plan.first_used_up}`, at step {step:,}."
     for number, begin in enumerate(plan.phases):
-        if capped := [each for each in plan.datasets if each.capped[number]]:
-            lowered = ", ".join(
-                f"`{each.name}` from {each.asked[number]:.1%} to {each.weights[number]:.1%}" for each in capped
+        capped = [each for each in plan.datasets if each.capped[number]]
+        if capped:
+            limited = ", ".join(
+                f"`{each.name}`, from {each.asked[number]:.1%} to {each.weights[number]:.1%}" for each in capped
             )
-            yield f"`max_epochs` changes the weight of {lowered}, after step {begin:,}."
+            yield f"From step {begin + 1:,} on, `max_epochs` limits the weight of {limited}."
     for (source, cost), signals in groupby(plan.signals, key=lambda signal: (signal.source, signal.cost)):
         names = listed(signal.name for signal in signals)
         yield f"Every {plan.update_every:,} steps the weights follow {names} from {source}: {cost}."
     if not plan.signals:
         yield "Nothing is measured to move the weights."
-    if unscored := [f"{each.unscored:,} rows of `{each.name}`" for each in plan.datasets if each.unscored]:
+    unscored = [f"{each.unscored:,} rows of `{each.name}`" for each in plan.datasets if each.unscored]
+    if unscored:
         yield (
             f"The model must still score the difficulty `{plan.difficulty}` of {', '.join(unscored)}, which "
             f"`axolotl preprocess {config}` does. Until then, which rows are in which level is unknown."

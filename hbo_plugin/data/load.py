@@ -126,8 +126,10 @@ def load(
     most = max(levels.values())
     kind = config.difficulty if most > 1 else "length"
     held_by = (cfg.val_set_size or 0, config.val_set_size or {})
-    keys = {"holds_out": partial(holds_out, *held_by), "scores_missing": scores_missing}
-    datasets, tested = compat.with_prepare_lock(cfg, partial(prepare, cfg, kind, mixture, **keys))
+    prepared = partial(
+        prepare, cfg, kind, mixture, holds_out=partial(holds_out, *held_by), scores_missing=scores_missing
+    )
+    datasets, tested = compat.with_prepare_lock(cfg, prepared)
     counts = {each.name: len(each.own) for each in datasets}
     held, few = held_out_counts(*held_by, counts)
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]

@@ -111,9 +111,21 @@ def test_what_is_shown_fits_80_columns_and_leaves_a_run_as_it_was(
     )
     assert "Note: dataset `tales` holds out 3 of its 16 rows;" in text
     assert "Warning: `dataloader_num_workers: 2` becomes 0" in text
+    assert "The first dataset to be used up is `tales`, at step" in text
     assert "refuse" not in text
     assert log.read_text() == "of a run"
     assert list(log.parent.iterdir()) == [log]
+
+
+def test_phases_and_caps_are_shown(make_config: Any, run_check: Callable[..., Result]) -> None:
+    phases = [{"until": 0.5, "sums": 1, "words": 0, "tales": 3}, {"sums": 1, "words": 1, "tales": 0}]
+    text = " ".join(
+        run_check(make_config(hbo={"weights": phases, "max_epochs": {"tales": 5}}, max_steps=128)).stdout.split()
+    )
+    assert "Weights change after step 64: one line for each phase." in text
+    assert "From step 1 on, `max_epochs` limits the weight of `tales`, from 75.0% to 31.2%." in text
+    assert "From step 65 on" not in text
+    assert "Nothing is measured to move the weights." in text
 
 
 def test_ranks_share_a_run(make_config: Any, run_check: Callable[..., Result]) -> None:

@@ -81,7 +81,7 @@ def test_a_cap_lowers_a_weight() -> None:
     made = planned({"weights": {"large": 3, "small": 1}, "max_epochs": {"small": 1.6}}, StepShape(2, 2, 64))
     assert [each.capped for each in made.datasets] == [(False,), (True,)]
     assert [each.asked for each in made.datasets] == [(0.75,), (0.25,)]
-    assert made.datasets[1].weights == (pytest.approx(0.125),)
+    assert made.datasets[1].weights[0] == pytest.approx(0.125)
     assert [each.rows_drawn for each in made.datasets] == [224, 32]
 
 

@@ -198,3 +198,38 @@ def test_rows_that_axolotl_dropped_are_counted(make_config: Any, tmp_path: Path)
     assert loaded.raw_rows == {"words": 40, "tales": 16}
     assert f"dataset `words`: Axolotl dropped {40 - kept} of 40 rows" in loaded.notes[0]
     assert not any("`tales`" in note for note in loaded.notes)
+
+
+@pytest.mark.axolotl
+def test_all_that_is_wrong_with_the_data_is_said_before_a_model_scores_any(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hbo_plugin.data.difficulty import Scorer
+
+    monkeypatch.setattr(Scorer, "_batch_scores", lambda *_: pytest.fail("a model was run"))
+    config = make_config(hbo={"levels": 2, "difficulty": "loss"})
+    for number in (1, 2):
+        path = tmp_path / f"wrong-{number}.jsonl"
+        path.write_text('{"other": "column"}\n')
+        config["datasets"][number]["path"] = str(path)
+    with pytest.raises(ValueError, match=r"^dataset `wrong-1`") as error:
+        load_data(config, tmp_path)
+    assert [line for line in str(error.value).split("\n") if line.startswith("dataset `wrong-2`")]
+
+
+def test_a_run_is_as_long_as_its_steps_say_or_else_its_epochs() -> None:
+    pytest.importorskip("axolotl")
+    from types import SimpleNamespace
+
+    from hbo_plugin.data.load import RunData
+    from hbo_plugin.signals.context import HeldOutRows
+
+    lengths = np.full(10, 30, np.int32)
+    data = RunData(range(10), Cells(("a",), np.array([[10]]), lengths, lengths, ("",)), HeldOutRows(), {})  # type: ignore[arg-type]
+
+    def steps(**keys: Any) -> int:
+        return data.steps(SimpleNamespace(**{"batch_size": 4, "num_epochs": 3, "max_steps": None, **keys}))
+
+    assert steps(sample_packing=False) == 8  # ceil(7.5)
+    assert steps(sample_packing=True, sequence_len=50) == 5  # ceil(4.5)
+    assert [steps(sample_packing=False, max_steps=most) for most in (5, 50)] == [5, 50]

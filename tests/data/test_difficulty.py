@@ -116,10 +116,16 @@ def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkey
         scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
     monkeypatch.setattr(Scorer, "_batch_scores", lambda self, batch: count(self, batch, None))
     before = len(scored)
+    missing = scorer(tiny_model, tmp_path / "cut", "loss").missing(prepared())
+    assert missing.sum() == 12 - sum(scored[:2])
     resumed = scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
     np.testing.assert_array_equal(resumed, whole)
     assert sum(scored[:2]) + sum(scored[before:]) == 12  # two of the three batches were saved
+    assert sum(scored[before:]) == missing.sum()
     assert len(list((tmp_path / "cut").glob("*.npy"))) == 1
+    assert not scorer(tiny_model, tmp_path / "cut", "loss").missing(prepared()).any()
+    assert scorer(tiny_model, tmp_path / "cut", "ifd").missing(prepared()).all()
+    assert not scorer(tiny_model, tmp_path / "cut", "length").missing(prepared()).any()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
