@@ -225,7 +225,7 @@ def test_a_run_is_as_long_as_its_steps_say_or_else_its_epochs() -> None:
     from hbo_plugin.signals.context import HeldOutRows
 
     lengths = np.full(10, 30, np.int32)
-    data = RunData(range(10), Cells(("a",), np.array([[10]]), lengths, lengths, ("",)), HeldOutRows(), {})  # type: ignore[arg-type]
+    data = RunData(range(10), Cells(("a",), np.array([[10]]), lengths, lengths, ("",)), HeldOutRows(), {})
 
     def steps(**keys: Any) -> int:
         return data.steps(SimpleNamespace(**{"batch_size": 4, "num_epochs": 3, "max_steps": None, **keys}))
