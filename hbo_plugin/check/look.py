@@ -7,7 +7,8 @@ import os
 import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
 
@@ -16,12 +17,13 @@ from hbo_plugin.check.plan import Plan, plan
 from hbo_plugin.data.load import load
 from hbo_plugin.methods.parameters import step_of
 from hbo_plugin.setup import Setup
+from hbo_plugin.training import state_file
 from hbo_plugin.training.balancer import Balancer
+from hbo_plugin.training.checkpoint import load_balancer
 from hbo_plugin.training.warnings import warn_of_rare_updates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Findings:
         refusals: why training would refuse, a message each.
         warnings: that training would give.
         notes: what a user should know.
-        plan: what the run does; None where it is refused.
+        plan: what the run does at its first weights; None where that cannot be said.
     """
 
     refusals: tuple[str, ...]
@@ -65,23 +67,36 @@ def look(config: Path, ranks: int) -> Findings:
         if refused:
             load(cfg, setup.config, scores_missing=False)  # for what is wrong with the data too
         else:
-            made = _plan(setup)
             notes = (*setup.data.notes, *setup.choice.notes)
+            balancer = _balancer(setup)
+            made = _plan(setup, balancer)
+            if checkpoint := _resumed(cfg):
+                load_balancer(balancer, setup.shape, state_file.read(checkpoint)[0])
     return Findings(tuple(refused), tuple(warnings.found), notes, made)
 
 
-def _plan(setup: Setup) -> Plan:
-    data, shape = setup.data, setup.shape
-    method = setup.method
-    balancer = Balancer(
-        data.cells,
+def _resumed(cfg: Any) -> Path | None:
+    """The checkpoint that training would go on from."""
+    if cfg.resume_from_checkpoint:
+        return Path(cfg.resume_from_checkpoint)
+    return state_file.newest_checkpoints(Path(cfg.output_dir))[0] if cfg.auto_resume_from_checkpoints else None
+
+
+def _balancer(setup: Setup) -> Balancer:
+    shape = setup.shape
+    return Balancer(
+        setup.data.cells,
         setup.config,
-        method,
+        setup.method,
         seed=setup.seed,
         steps=shape.steps,
         capacity=shape.capacity,
         window=shape.bins.window if shape.bins else 0,
     )
+
+
+def _plan(setup: Setup, balancer: Balancer) -> Plan:
+    data, shape = setup.data, setup.shape
     if setup.choice.adapts:
         hold = step_of(setup.config.hold_steps, shape.steps)
         warn_of_rare_updates(setup.config.update_every, hold, shape.steps)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hbo_plugin.training.balancer import Balancer
+    from hbo_plugin.training.batchers import StepShape
     from hbo_plugin.training.run import Run
 
 _METHOD = "method"
@@ -49,15 +51,20 @@ def load(run: Run, folder: Path) -> None:
         raise ValueError(msg) from error
 
 
-def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    run.balancer.load_state_dict(state)
-    if state["step"] != str(run.shape):
+def load_balancer(balancer: Balancer, shape: StepShape, state: dict[str, Any]) -> None:
+    """Continue the weights and the stream of a run; a ValueError says why its checkpoint belongs to another."""
+    balancer.load_state_dict(state)
+    if state["step"] != str(shape):
         msg = (
-            f"the checkpoint trained on {state['step']} a step, but this run would on {run.shape}; keep "
+            f"the checkpoint trained on {state['step']} a step, but this run would on {shape}; keep "
             f"`sample_packing` and micro_batch_size * gradient_accumulation_steps * ranks as they were, "
             f"or start afresh."
         )
         raise ValueError(msg)
+
+
+def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    load_balancer(run.balancer, run.shape, state)
     run.done = state["batcher"]
     run.journal.load_state_dict(state)
     needed = {name: source for name, source in run.sources.items() if source.names}

@@ -65,6 +65,15 @@ def test_a_run_draws_the_rows_of_its_plan(
     content = found(result)
     monkeypatch.undo()
     trace = read_trace(train(config))
+    again = config | {"resume_from_checkpoint": str(Path(config["output_dir"]) / "checkpoint-108")}
+    assert run_check(again).exit_code == 0
+    other = run_check(again | {"micro_batch_size": 4, "seed": 8}, "--json", "-")
+    assert other.exit_code == 1
+    assert found(other)["plan"]["steps"] == 120
+    assert found(other)["refusals"][0].startswith("the checkpoint was trained with seed 7, but this run has seed 8;")
+    for key in ({"resume_from_checkpoint": None, "auto_resume_from_checkpoints": True}, {}):
+        (refusal,) = found(run_check(again | {"micro_batch_size": 4} | key, "--json", "-"))["refusals"]
+        assert refusal.startswith("the checkpoint trained on 4 rows a step, but this run would on 8 rows;")
     assert drawn(content) == {name: sum(rows) for name, rows in trace[-1]["rows_trained"].items()}
     plan = content["plan"]
     assert (plan["phases"], plan["steps"]) == ([record["step"] for record in trace[:-1]], trace[-1]["step"])
