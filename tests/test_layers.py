@@ -12,24 +12,15 @@ PACKAGE = Path(__file__).parents[1] / "hbo_plugin"
 LAYERS = (
     ("_sampler",),  # compiled
     (
-        *(
-            "cells",
-            "clock",
-            "compat",
-            "messages",
-            "numbers",
-            "outputs",
-            "packing",
-            "ranks",
-            "row_sampler",
-            "shares",
-            "trace",
-        ),
-        *("user_errors", "signals.table"),
+        *("cells", "clock", "compat", "messages", "numbers", "outputs", "packing", "ranks", "row_sampler", "shares"),
+        *("trace", "user_errors", "signals.table"),
     ),
     ("options", "overrides"),
     ("methods",),  # NumPy only; of signals they know the table
-    ("args",),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
+    (
+        "args",
+        "method_args",
+    ),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
     ("schema", "signals"),
     ("data",),
     ("training",),
