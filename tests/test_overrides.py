@@ -29,7 +29,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_keys_of_the_command_line_win(make_config: Any, tmp_path: Path) -> None:
-    config = make_config(hbo={"method": "given", "weights": {"sums": 1, "words": 1, "tales": 1}, "levels": 2})
+    config = make_config(hbo={"weights": {"sums": 1, "words": 1, "tales": 1}, "levels": 2})
     options = ["--hbo.weights", "{sums: 1, words: 3, tales: 4}", "--hbo.max-epochs=.inf", "--hbo__levels=1"]
     launch = [str(PROGRAMS / "torchrun"), "--nproc_per_node", "1", "-m", "axolotl.cli.train"]
     done = run(*launch, written(config, tmp_path), *options, "--max-steps=2")

@@ -70,7 +70,7 @@ def test_a_checkpoint_made_without_hbo_is_refused(make_config: Any) -> None:
         (
             {"hbo": {"method": "static", "prior": "uniform", "levels": 2}},
             (
-                "the checkpoint was trained with `method: hbo`, but `hbo:` has `method: uniform`; change `method` back, "
+                "the checkpoint was trained with `method: hbo`, but `hbo:` has `method: static`; change `method` back, "
                 "or start afresh in another `output_dir`."
             ),
         ),
