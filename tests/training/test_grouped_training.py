@@ -54,7 +54,7 @@ def sources_trained_on(config: dict[str, Any], folder: Path) -> Counter[str]:
 def test_rows_of_the_file_are_drawn_by_the_weights_of_their_sources(grouped: Any, *, packed: bool) -> None:
     weights = {"chat": 0.5, "code": 0.2, "math": 0.2, "other": 0.1}
     changes = {"sample_packing": True, "max_steps": 16, "num_epochs": 9} if packed else {"max_steps": 64}
-    config = grouped({"method": "given", "weights": weights, "levels": 1}, save_steps=64, **changes)
+    config = grouped({"weights": weights}, save_steps=64, **changes)
     folder = train(config)
     counted = sources_trained_on(config, folder)
     counted["other"] = counted.pop("rare")

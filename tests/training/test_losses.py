@@ -11,7 +11,7 @@ from runs import STILL, history, lines, load, train
 pytestmark = pytest.mark.axolotl
 
 DATASETS = ("sums", "words", "tales")
-STATIC = {"method": "temperature", "record_rows": True, "levels": 2, "update_every": 4, "forward_rows": 1}
+STATIC = {"method": "static", "record_rows": True, "levels": 2, "update_every": 4, "forward_rows": 1}
 """Looks at every second step: 4 steps of 4 rows are twice as many as there are cells, and a row of each is wanted."""
 PACKED = {"sample_packing": True, "pad_to_sequence_len": True, "sequence_len": 256}
 
