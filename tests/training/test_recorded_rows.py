@@ -51,7 +51,7 @@ def texts(raw: dict[str, Any]) -> list[str]:
 def test_a_recorded_row_is_that_row_of_the_users_file(make_config: Any, tmp_path: Path, *, packed: bool) -> None:
     """Axolotl drops rows of one dataset and splits those of the other; levels are not cut in the order of the file."""
     config = make_config({"words": 40}, sequence_len=40, sample_packing=packed)
-    config["hbo"] |= {"difficulty": "hardness", "easiest": "high", "method": "uniform"}
+    config["hbo"] |= {"difficulty": "hardness", "easiest": "high", "method": "static", "prior": "uniform"}
     path = tmp_path / "sagas.jsonl"
     saga = [" ".join(f"In year {year} they had {i} stones." for year in range(i, i + 20)) for i in range(12)]
     path.write_text("".join(json.dumps({"text": text, "hardness": i % 5}) + "\n" for i, text in enumerate(saga)))
