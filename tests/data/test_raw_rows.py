@@ -73,6 +73,8 @@ def test_every_kind_of_rows_in_any_number_of_processes(
 )
 def test_a_part_of_the_rows(tales: dict[str, Any], tmp_path: Path, change: dict[str, Any], count: int) -> None:
     tales["datasets"][0].update(change)
+    if "weight" in change and compat.axolotl_version().startswith("0.19."):
+        count = 20  # which ignores it
     part = prepare(tales, tmp_path)
     first = 5 if "split" in change else 0
     assert len(part.lengths) == len(set(raw_row(part))) == part.raw_rows == count
