@@ -64,7 +64,8 @@ class MethodConfig(BaseModel):
     @property
     def left_out(self) -> set[str]:
         """The datasets that are never drawn: a number of 0, in each phase."""
-        return {name for name in (self.shares or [{}])[0] if not any(shares.get(name, 1) for shares in self.shares)}
+        phases = self.shares or [{}]
+        return {name for name in phases[0] if not any(shares.get(name, 1) for shares in phases)}
 
     @property
     def takes_default_prior(self) -> bool:

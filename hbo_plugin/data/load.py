@@ -135,11 +135,10 @@ def load(
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
     chosen, sizes, fingerprints = [], [], []
     sets: dict[str, NDArray[np.int64]] = {}
+    # Among all of them, so that leaving one out changes what no other holds out.
+    place = {name: index for index, name in enumerate(mixture.all_names)}
     for each in datasets:
-        # Its place among all of them, so that leaving one out changes what no other holds out.
-        kept, out = layout.split(
-            counts[each.name], held[each.name], [cfg.seed or 0, mixture.all_names.index(each.name)]
-        )
+        kept, out = layout.split(counts[each.name], held[each.name], [cfg.seed or 0, place[each.name]])
         if held[each.name]:
             sets[each.name] = each.first + each.own[out]
         if each.name in mixture.left_out:

@@ -1,6 +1,6 @@
 """The mixture: which datasets and held-out sets a run has, decided once and before anything is tokenised."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,7 +108,8 @@ def find_mixture(cfg: Any, config: HBOConfig) -> Mixture:
     config.check_names(mixture.all_names)
     if tests:
         ties(mixture.all_names, mixture.sets, config.held_out or {})
-    return replace(mixture, left_out=frozenset(config.left_out), notes=[*mixture.notes, *_left_out(config, mixture)])
+    left_out = frozenset(config.left_out)
+    return replace(mixture, left_out=left_out, notes=[*mixture.notes, *_left_out(left_out, mixture)])
 
 
 def _grouped(cfg: Any, config: HBOConfig, names: Sequence[str], sets: Sequence[str]) -> Mixture:
@@ -197,8 +198,8 @@ def _texts(values: pa.Array) -> pa.Array:
     return values.cast(pa.string())
 
 
-def _left_out(config: HBOConfig, mixture: Mixture) -> list[str]:
-    out = [name for name in mixture.all_names if name in config.left_out]
+def _left_out(left_out: Collection[str], mixture: Mixture) -> list[str]:
+    out = [name for name in mixture.all_names if name in left_out]
     return (
         [f"{listed(out)} {'has' if len(out) == 1 else 'have'} the weight 0 and will not be trained on"] if out else []
     )
