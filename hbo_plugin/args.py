@@ -181,16 +181,14 @@ class HBOConfig(MethodConfig):
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise a ValueError where a key names a dataset that there is not."""
-        for key in ("max_epochs", "val_set_size", "levels", "held_out"):
-            given = getattr(self, key)
-            for name in given if isinstance(given, dict) else ():
+        key, phases = "prior" if "prior" in self._given() else "weights", self.shares
+        by_name = [(each, getattr(self, each)) for each in ("max_epochs", "val_set_size", "levels", "held_out")]
+        for where, given in [*by_name, *((key, shares) for shares in phases)]:
+            for name in given if isinstance(given, Mapping) else ():
                 if name not in names:
-                    raise ValueError(unknown_dataset(key, name, names))
-        key = "prior" if "prior" in self._given() else "weights"
-        for shares in self.shares:
+                    raise ValueError(unknown_dataset(where, name, names))
+        for shares in phases:
             in_order(key, shares, names)
-            for name in shares.keys() - names:
-                raise ValueError(unknown_dataset(key, name, names))
         if self.left_out.issuperset(names):
             msg = f"`hbo.{key}` is 0 for every dataset, but there must be one to draw; give one a number above 0."
             raise ValueError(msg)
