@@ -1,6 +1,5 @@
 """Columns: values of the user's rows, read before anything is tokenised, and kept by the number of the row."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from hbo_plugin import compat
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.files import write_whole
-from hbo_plugin.messages import listed
+from hbo_plugin.messages import listed, nearest
 from hbo_plugin.numbers import RAW_ROW
 
 _ROW, _VALUE, _ABOUT = "row", "value", b"hbo"
@@ -85,9 +84,8 @@ class Columns:
             raise ValueError(msg) from error
         present = [each for each in parts[0].rows.column_names if each != RAW_ROW]
         names = {_ROW: RAW_ROW, **({_VALUE: column} if column in present else {})}
-        numbered = [
-            part.rows for part in parts if RAW_ROW in part.rows.column_names
-        ]  # those that Axolotl invents are not
+        # Rows that Axolotl invents have no number.
+        numbered = [part.rows for part in parts if RAW_ROW in part.rows.column_names]
         tables = [
             rows.with_format("arrow", columns=[*names.values()])[:].select([*names.values()]) for rows in numbered
         ]
@@ -122,9 +120,9 @@ def values_of(column: Column, raw_row: NDArray[np.int64] | None, name: str, key:
 def no_column(key: str, column: str, names: Sequence[str], present: Iterable[str], others: Sequence[str] = ()) -> str:
     """The message for a key that names a column that these datasets lack; beside columns, it may be one of the `others`."""
     present = [*dict.fromkeys(present)]
-    near = difflib.get_close_matches(column, [*present, *others], n=1)
+    near = nearest(column, [*present, *others])
     instead = f", or write {', '.join(others[:-1])} or {others[-1]}" if others else ""
-    hint = f"did you mean `{near[0]}`?" if near else f"name one of them{instead}."
+    hint = f"did you mean `{near}`?" if near else f"name one of them{instead}."
     have = "which has" if len(names) == 1 else "which have"
     return f"`hbo.{key}: {column}` is no column of dataset {listed(names)}, {have} {listed(present)}; {hint}"
 

@@ -1,10 +1,11 @@
 """Held-out sets: how many rows a dataset holds out, which set belongs to which dataset, and which ones count."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hbo_plugin.messages import listed, nearest
 
 TARGET = "target"
 """The name under which evaluations report the loss of the run's target: the mean over the held-out sets that count."""
@@ -57,9 +58,9 @@ def halves(rows: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], NDArr
 
 
 def _no_such_set(given: str, name: str, sets: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sets, n=1)
-    hint = f"did you mean `{near[0]}`? There are" if near else "there are"
-    known = ", ".join(f"`{known}`" for known in sets) or "none; set `test_datasets` or `val_set_size`"
+    near = nearest(name, sets)
+    hint = f"did you mean `{near}`? There are" if near else "there are"
+    known = listed(sets) or "none; set `test_datasets` or `val_set_size`"
     return f"`hbo.{given}` names a held-out set that does not exist; {hint} {known}."
 
 
