@@ -56,7 +56,7 @@ class Setup:
             self._cfg, self.config, self._mixture, steers=self.choice.steers, scores_missing=self._scores_missing
         )
 
-    @property
+    @cached_property
     def shape(self) -> StepShape:
         """Of an optimizer step, as Axolotl's trainer will have it."""
         cfg = self._cfg

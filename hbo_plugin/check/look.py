@@ -91,7 +91,7 @@ def _balancer(setup: Setup) -> Balancer:
         seed=setup.seed,
         steps=shape.steps,
         capacity=shape.capacity,
-        window=shape.bins.window if shape.bins else 0,
+        window=shape.window,
     )
 
 

@@ -170,18 +170,18 @@ def load(
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
     entries = {each.name: _where(part.entry) for part in mixture.training for each in part.groups}
     return RunData(
-        train.rows,
-        cells,
-        judges,
-        written,
-        held_out.of_sets(steering),
-        target,
-        tied,
-        raw_rows,
-        entries,
-        _origins(datasets)[np.concatenate(chosen)] if config.record_rows else None,
-        notes,
-        {each.name: each.unscored for each in datasets if each.unscored},
+        train=train.rows,
+        cells=cells,
+        judging=judges,
+        metric_names=written,
+        steering=held_out.of_sets(steering),
+        target=target,
+        tied=tied,
+        raw_rows=raw_rows,
+        entries=entries,
+        origins=_origins(datasets)[np.concatenate(chosen)] if config.record_rows else None,
+        notes=notes,
+        unscored={each.name: each.unscored for each in datasets if each.unscored},
     )
 
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.methods.arithmetic import filled, moving_average, softmax
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.parameters import EmaDecay, Exponent, PriorFloor, StepSize
-from hbo_plugin.methods.prior import Prior
+from hbo_plugin.methods.prior import TEMPERATURE, Prior
 from hbo_plugin.methods.state import from_json, to_json
 
 # Where rewards are magnitudes, zero and below count as this, so that every logarithm and ratio exists.
@@ -57,7 +57,7 @@ class ActorSettings(Protocol):
 class ClosedFormSettings:
     """The settings of methods whose actors are `ClosedForm`; the defaults are those of `hbo`."""
 
-    prior: Prior = 3.0
+    prior: Prior = TEMPERATURE
     step_size: StepSize = 0.5
     floor: PriorFloor = 0.05
     ema_decay: EmaDecay = 0.5

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.messages import yaml_text
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.parameters import Shares, in_order, step_of
-from hbo_plugin.methods.prior import Prior, normalised, prior_weights
+from hbo_plugin.methods.prior import TEMPERATURE, Prior, normalised, prior_weights
 from hbo_plugin.methods.state import from_json
 
 _UNTIL = "until"
@@ -36,7 +36,7 @@ class Fixed:
 class StaticSettings:
     """The settings of `static`."""
 
-    prior: Prior = 3.0
+    prior: Prior = TEMPERATURE
     weights: Annotated[
         Shares | list[Shares] | None,
         Field(

@@ -73,6 +73,11 @@ class StepShape:
         """Rows of a step, or tokens that its bins can hold."""
         return self.rows if self.bins is None else self.batches * self.bins.bins_per_batch * self.bins.capacity
 
+    @property
+    def window(self) -> int:
+        """Rows that can wait for a bin; none where they are not packed."""
+        return 0 if self.bins is None else self.bins.window
+
     def __str__(self) -> str:
         return f"{self.rows} rows" if self.bins is None else f"{self.batches} packed batches"
 

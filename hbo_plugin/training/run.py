@@ -64,7 +64,7 @@ class Run:
             seed=seed,
             steps=self.shape.steps,
             capacity=self.shape.capacity,
-            window=self.shape.bins.window if self.shape.bins else 0,
+            window=self.shape.window,
         )
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)

@@ -6,12 +6,10 @@ import numpy as np
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.methods.prior import prior_weights
+from hbo_plugin.methods.prior import TEMPERATURE, prior_weights
 from hbo_plugin.methods.reading import by_dataset
 from hbo_plugin.training.caps import cap_weights
 
-TEMPERATURE = 3.0
-"""Of the datasets that count, among themselves."""
 _LEAST = 1e-6
 """What the others have together where those that count could fill the run: a weight of 0 would have no logarithm."""
 

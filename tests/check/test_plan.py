@@ -24,9 +24,8 @@ def balancer_of(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES) -> 
     trained = np.where(np.arange(120) < 5, 0, LENGTHS // 2).astype(np.int32)
     cells = Cells(NAMES, sizes, LENGTHS, trained, NAMES)
     config = HBOConfig.model_validate(block)
-    window = shape.bins.window if shape.bins else 0
     method = config.make_method(sizes, NAMES, seed=3, batch=shape.rows)
-    keys = {"seed": 3, "steps": shape.steps, "capacity": shape.capacity, "window": window}
+    keys = {"seed": 3, "steps": shape.steps, "capacity": shape.capacity, "window": shape.window}
     return config, Balancer(cells, config, method, **keys)
 
 

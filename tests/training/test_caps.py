@@ -126,8 +126,7 @@ def repeats(seed: int, *, packed: bool, swings: bool, replacement: bool = False)
     # A bin holds some 5 rows.
     shape = StepShape(5, 2, STEPS, Bins(capacity=550, bins_per_batch=1, window=16) if packed else None)
     made = config.make_method(SIZES, names, seed=seed, batch=10)
-    window = shape.bins.window if shape.bins else 0
-    balancer = Balancer(cells, config, made, seed=seed, steps=STEPS, capacity=shape.capacity, window=window)
+    balancer = Balancer(cells, config, made, seed=seed, steps=STEPS, capacity=shape.capacity, window=shape.window)
     batcher: Any = make_batcher(shape, balancer, cells, Clock(), None)
     given = np.zeros(SIZES.sum(), np.int64)
     signals = {"gradient_norm": np.ones(3), "perplexity_ratio": np.ones((3, 1))}

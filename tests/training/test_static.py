@@ -42,7 +42,7 @@ def drawn(unit: str, *, packed: bool, rows: int = 8000) -> tuple[Cells, np.ndarr
         seed=3,
         steps=steps,
         capacity=shape.capacity,
-        window=shape.bins.window if shape.bins else 0,
+        window=shape.window,
     )
     batcher: Any = make_batcher(shape, balancer, cells, Clock(), None)
     given: list[int] = []
