@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin._sampler import MixtureSampler, Packer
-from hbo_plugin.shares import STATE_VERSION, Share, check_settings, count_of
+from hbo_plugin.rank_share import STATE_VERSION, RankShare, check_settings, count_of
 
 WINDOW = 64
 """Rows that can wait for a bin that they fill: `python -m hbo_plugin.bench packing` shows what more and fewer fill."""
 
 
-class PackedBatchSampler(Share[list[int]]):
+class PackedBatchSampler(RankShare[list[int]]):
     """Batches of row numbers of one rank, for `DataLoader(batch_sampler=...)`: a pure function of stream and lengths.
 
     A batch is a bin: as many rows as its tokens can hold, which are to follow each other in one sequence. Every draw of
@@ -60,7 +60,7 @@ class PackedBatchSampler(Share[list[int]]):
 
     @property
     def head(self) -> int:
-        """See `Share.head`."""
+        """See `RankShare.head`."""
         return self._packer.head
 
     @property
@@ -69,7 +69,7 @@ class PackedBatchSampler(Share[list[int]]):
         return len(self._packer.waiting)
 
     def take(self) -> list[int]:
-        """See `Share.take`."""
+        """See `RankShare.take`."""
         bins = self._packer.batch(self.mixture)
         self.given += self.ranks
         return bins[self.rank]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Sampler
 
-from hbo_plugin.shares import STATE_VERSION, Share, check_settings, count_of
+from hbo_plugin.rank_share import STATE_VERSION, RankShare, check_settings, count_of
 
 if TYPE_CHECKING:
     from hbo_plugin._sampler import MixtureSampler
 
 
-class RowSampler(Share[int], Sampler[int]):
+class RowSampler(RankShare[int], Sampler[int]):
     """Row numbers of one rank, for `DataLoader(sampler=...)`: a pure function of the stream.
 
     A row is drawn when it is asked for, so weights that are put in force at `head` act from the next row on. Of `ranks`
@@ -36,11 +36,11 @@ class RowSampler(Share[int], Sampler[int]):
 
     @property
     def head(self) -> int:
-        """See `Share.head`."""
+        """See `RankShare.head`."""
         return self.given
 
     def take(self) -> int:
-        """See `Share.take`."""
+        """See `RankShare.take`."""
         rows = self.mixture.fill(self.given, self.ranks)
         self.given += self.ranks
         return int(rows[self.rank])

@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).parents[1] / "hbo_plugin"
 LAYERS = (
     ("_sampler",),  # compiled
     (
-        *("cells", "clock", "compat", "messages", "numbers", "outputs", "packing", "ranks", "row_sampler", "shares"),
+        *(
+            "cells",
+            "clock",
+            "compat",
+            "messages",
+            "numbers",
+            "outputs",
+            "packing",
+            "rank_share",
+            "ranks",
+            "row_sampler",
+        ),
         *("trace", "user_errors", "signals.table"),
     ),
     ("options", "overrides"),

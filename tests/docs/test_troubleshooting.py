@@ -15,7 +15,7 @@ QUOTES = [
 
 FOR_PYTHON = (
     "packing.py",
-    "shares.py",
+    "rank_share.py",
     "__init__.py",
     "bench/",
     "methods/base.py",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from hbo_plugin import MixtureSampler, PackedBatchSampler, RowSampler
-from hbo_plugin.shares import Share
+from hbo_plugin.rank_share import RankShare
 
 SIZES = [5, 40, 200]
 ROWS = sum(SIZES)
@@ -26,7 +26,7 @@ def mixture(*, replacement: bool = False) -> MixtureSampler:
     return MixtureSampler(SIZES, [1, 2, 1], seed=3, replacement=replacement)
 
 
-def samplers(**given: Any) -> Iterator[Share[Any]]:
+def samplers(**given: Any) -> Iterator[RankShare[Any]]:
     """One of each kind."""
     yield RowSampler(mixture(), **given)
     yield PackedBatchSampler(mixture(), np.arange(1, ROWS + 1, dtype=np.int32), capacity=500, **given)

@@ -1,4 +1,4 @@
-"""Shares: what each rank takes of a stream, epoch by epoch, and where a loader that fetches ahead stands in it."""
+"""Rank share: what each rank takes of a stream, epoch by epoch, and where a loader that fetches ahead stands in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 STATE_VERSION = 1
 
 
-class Share(ABC, Generic[Item]):
+class RankShare(ABC, Generic[Item]):
     """One rank's share of a stream of items, which are rows or packed batches.
 
     Items are dealt in turns: in each, every rank takes one, in the order of the ranks. So all ranks together take the
@@ -89,7 +89,7 @@ class Epoch(Iterator[Item]):
     after the last batch of an epoch would not know whether that epoch was over.
     """
 
-    def __init__(self, share: Share[Item]) -> None:
+    def __init__(self, share: RankShare[Item]) -> None:
         self._share = share
         self._end: int | None = None  # where the epoch ends is known when it begins
 
