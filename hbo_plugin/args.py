@@ -201,6 +201,8 @@ class HBOConfig(MethodConfig):
         seed: int,
         batch: int,
         prior: Mapping[str, float] | None = None,
+        target: Mapping[str, float] | None = None,
+        counted: frozenset[str] = frozenset(),
     ) -> Method:
         """The method of a run.
 
@@ -210,12 +212,14 @@ class HBOConfig(MethodConfig):
             seed: of the run.
             batch: rows of an optimizer step.
             prior: the default one, by name, in place of the method's own.
+            target: see `RunFacts`.
+            counted: see `RunFacts`.
 
         Raises:
             ValueError: a parameter that does not fit the datasets.
         """
         keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
-        run = RunFacts(names=tuple(names), seed=seed, batch=batch, **keys)
+        run = RunFacts(names=tuple(names), seed=seed, batch=batch, target=target or {}, counted=counted, **keys)
         return make_method(self.method, rows, self._read(prior), run)
 
 

@@ -1,10 +1,12 @@
 """Setup: from a configuration to what a run is built of, refused as early as can be."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hbo_plugin import options
 from hbo_plugin.args import HBOConfig
@@ -37,9 +39,9 @@ class Setup:
         """Refuse what is wrong before a row is tokenised, all of it at once."""
         all_of(
             (
-                lambda: self._trial,
-                lambda: target_shares(self.config.target, self._sets),
+                lambda: self._target,
                 lambda: self._tied,
+                lambda: self._trial,
                 lambda: self.choice,
             )
         )
@@ -47,7 +49,7 @@ class Setup:
     @cached_property
     def choice(self) -> Choice:
         """Which source measures which signal."""
-        return choose(self._cfg, self.config, self._trial.signals, held_out=bool(self._sets), tied=self._tied)
+        return choose(self._cfg, self.config, self._trial.signals, held_out=bool(self._sets), tied=bool(self._tied))
 
     @cached_property
     def data(self) -> RunData:
@@ -74,8 +76,7 @@ class Setup:
     @cached_property
     def method(self) -> Method:
         """The method, which starts target first where the target is some of the datasets."""
-        cfg, cells, prior = self._cfg, self.data.cells, None
-        counted = {name for name, tied in self.data.tied.items() if tied in self.data.target}
+        cells, prior, counted = self.data.cells, None, self._counted
         if self.config.target and self.config.takes_default_prior and 0 < len(counted) < len(cells.names):
             prior = target_first(
                 cells,
@@ -89,7 +90,7 @@ class Setup:
                 f"the prior is target first: {listed(name for name in cells.names if name in counted)} up to "
                 f"`max_epochs`, and what is left evenly to the others"
             )
-        return self.config.make_method(cells.sizes, cells.names, seed=self.seed, batch=cfg.batch_size, prior=prior)
+        return self._make_method(cells.sizes, cells.names, prior)
 
     @cached_property
     def _mixture(self) -> Mixture:
@@ -100,7 +101,20 @@ class Setup:
         """The method, on as many rows as there can be."""
         names = self._mixture.names
         rows = np.ones((len(names), max(self.config.levels_of(names))), np.int64)
-        return self.config.make_method(rows, names, seed=self.seed, batch=self._cfg.batch_size)
+        return self._make_method(rows, names)
+
+    def _make_method(
+        self, rows: NDArray[np.int64], names: Sequence[str], prior: Mapping[str, float] | None = None
+    ) -> Method:
+        return self.config.make_method(
+            rows,
+            names,
+            seed=self.seed,
+            batch=self._cfg.batch_size,
+            prior=prior,
+            target=self._target,
+            counted=self._counted,
+        )
 
     @cached_property
     def _sets(self) -> list[str]:
@@ -109,6 +123,16 @@ class Setup:
         return self._mixture.sets or [name for name in self._mixture.all_names if holds_out(*held_by, name)]
 
     @cached_property
-    def _tied(self) -> bool:
-        """Whether a held-out set belongs to a dataset."""
-        return bool(ties(self._mixture.names, self._sets, self.config.held_out or {}))
+    def _tied(self) -> dict[str, str]:
+        """The held-out set of each dataset that has one."""
+        return ties(self._mixture.names, self._sets, self.config.held_out or {})
+
+    @cached_property
+    def _target(self) -> dict[str, float]:
+        """How much each held-out set counts."""
+        return target_shares(self.config.target, self._sets)
+
+    @property
+    def _counted(self) -> frozenset[str]:
+        """The datasets that a set of the target belongs to."""
+        return frozenset(name for name, tied in self._tied.items() if tied in self._target)

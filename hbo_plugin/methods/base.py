@@ -1,7 +1,7 @@
 """What a method is: signals in, weights out. And the checks of what goes in and what comes out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +22,8 @@ class RunFacts:
         unit: what weights are shares of, as `hbo.unit` has it.
         update_every: optimizer steps between two updates.
         gradient_rows: rows of a dataset that its gradients are measured on; all rows where it has fewer.
+        target: how much each held-out set counts, shares that sum to 1, in the order of signals that have a value for each.
+        counted: the datasets that such a set belongs to.
     """
 
     names: tuple[str, ...] = ()
@@ -30,6 +32,13 @@ class RunFacts:
     unit: str = "row"
     update_every: int = 100
     gradient_rows: int = 32
+    target: Mapping[str, float] = field(default_factory=dict)
+    counted: frozenset[str] = frozenset()
+
+    @property
+    def target_shares(self) -> NDArray[np.float64]:
+        """The shares of the target, float64[held-out sets that count]."""
+        return np.array([*self.target.values()], np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

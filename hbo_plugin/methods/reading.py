@@ -13,13 +13,15 @@ __all__ = ["SIGNALS", "by_dataset", "read_signal"]
 _LARGEST = 1e100
 
 
-def read_signal(signals: Mapping[str, NDArray[np.float64]], name: str, cells: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return signal `name` as float64, of shape `cells` or, where it has one value a dataset, of `cells[:1]`.
+def read_signal(
+    signals: Mapping[str, NDArray[np.float64]], name: str, cells: tuple[int, ...], sets: int = 0
+) -> NDArray[np.float64]:
+    """Return signal `name` as float64: [datasets, levels] as `cells`, [datasets], or [datasets, sets of the target].
 
     What is not finite comes back as NaN; magnitudes above 1e100 come back as 1e100, so that their squares exist.
     Raises ValueError where the signal is missing or has another shape.
     """
-    shape = cells if SIGNALS[name].per_cell else cells[:1]
+    shape = {"cell": cells, "dataset": cells[:1], "target": (*cells[:1], sets)}[SIGNALS[name].shape]
     if name not in signals:
         message = f"The signal `{name}` is missing, but this method needs it at every update; measure it, or pass NaN."
         raise ValueError(message)

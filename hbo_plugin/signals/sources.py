@@ -164,6 +164,13 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
         raise ValueError(msg)
     names: dict[str, tuple[str, ...]] = {}
     notes = []
+    if not config.target and any(
+        "held_out" in needs for name in signals if name in SIGNALS for needs in SIGNALS[name].sources.values()
+    ):
+        notes.append(
+            f"the method `{config.method}` looks at held-out rows, of which all sets count alike: then little is to be gained "
+            "over a good `method: static`; name in `hbo.target` what the run should be good at"
+        )
     for signal in signals:
         if signal not in SIGNALS:
             known = ", ".join(f"`{name}`" for name in SIGNALS)

@@ -18,13 +18,14 @@ class Signal:
     """What a signal is.
 
     Attributes:
-        shape: `cell` for float64[datasets, levels], `dataset` for float64[datasets].
+        shape: `cell` for float64[datasets, levels], `dataset` for float64[datasets], `target` for float64[datasets, sets],
+            one value for each held-out set of the target.
         meaning: what one value is.
         unit: of one value.
         sources: the sources that give it, in the order of preference, each with what it needs.
     """
 
-    shape: Literal["cell", "dataset"]
+    shape: Literal["cell", "dataset", "target"]
     meaning: str
     unit: str
     sources: Mapping[str, frozenset[Need]]

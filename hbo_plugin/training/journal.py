@@ -10,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from hbo_plugin.messages import encodable
-from hbo_plugin.methods.reading import by_dataset
+from hbo_plugin.methods.reading import SIGNALS
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
+from hbo_plugin.training.scalars import Scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class Journal:
         shape: StepShape,
         clock: Clock,
         metric_names: Mapping[str, str],
+        target: Iterable[str],
         entries: Mapping[str, Mapping[str, Any]],
         origins: NDArray[np.int64] | None,
         *,
@@ -52,7 +54,8 @@ class Journal:
             balancer: of the run; it is read and never changed.
             shape: of an optimizer step.
             clock: what hbo costs.
-            metric_names: how scalars write the name of each dataset.
+            metric_names: how scalars write the name of each dataset and held-out set.
+            target: the held-out sets that count.
             entries: where each dataset is read from.
             origins: see `RunData`; None to record no rows.
             writes: whether this rank writes the files and the console.
@@ -64,10 +67,10 @@ class Journal:
         self._cells = balancer.cells
         self._shape = shape
         self._clock = clock
-        self._names = [metric_names[name] for name in balancer.cells.names]
+        self._target = tuple(target)
+        self._scalars = Scalars(balancer.cells, metric_names, self._target, log_levels=log_levels)
         self._entries, self._origins = entries, origins
         self._writes = writes
-        self._log_levels = log_levels
         self._step = 0
         self._signals: dict[str, float] = {}
         """Scalars of the last measurement."""
@@ -111,12 +114,12 @@ class Journal:
             signals: that the method was given.
             before: the old weights, float64[datasets, levels], and which cells were capped, bool[datasets * levels].
         """
-        self._signals = self._signal_scalars(signals)
+        self._signals = self._scalars.of_signals(signals)
         rows = head - self._balancer.trained
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
         if self._writes:
             self._tell(step, before)
-            measured = {name: self._by_name(_json(values)) for name, values in signals.items()}
+            measured = {name: self._measured(name, values) for name, values in signals.items()}
             self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
 
     def change(self, step: int, head: int, before: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
@@ -150,6 +153,13 @@ class Journal:
         named = {key: self._by_name(values.tolist()) for key, values in cells.items()}
         self.trace.append({**record, "position": balancer.trained, "unit": balancer.unit, **named})
 
+    def _measured(self, signal: str, values: NDArray[np.float64]) -> dict[str, Any]:
+        """A signal by dataset: a number, a list of one a level, or one by held-out set."""
+        found = _json(values)
+        if SIGNALS[signal].shape == "target":
+            found = [dict(zip(self._target, of_sets, strict=True)) for of_sets in found]
+        return self._by_name(found)
+
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
         return dict(zip(self._cells.names, values, strict=True))
 
@@ -181,40 +191,12 @@ class Journal:
             )
 
     def scalars(self) -> dict[str, float]:
-        """What goes to the loggers and into `trainer_state.json`: per dataset, and per level where that is asked for."""
-        balancer, cells, scalars = self._balancer, self._cells, {}
-        weights, shape = balancer.weights(), cells.sizes.shape
-        counted = {"row": balancer.rows_trained, "token": balancer.tokens, "trained_token": balancer.trained_tokens}
-        counts = {unit: of_cells.reshape(shape).sum(axis=1) for unit, of_cells in counted.items()}
-        for index, name in enumerate(self._names):
-            scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
-            for unit, count in counts.items():
-                scalars[f"hbo/share/{unit}/{name}"] = float(count[index] / max(1, count.sum()))
-            scalars[f"hbo/epochs/{name}"] = float(counts["row"][index] / cells.sizes[index].sum())
-            there = np.where(cells.sizes[index] > 0, weights[index], np.nan)
-            scalars |= self._levels(f"hbo/level_weight/{name}", there)
-        scalars["hbo/capped_levels"] = float(balancer.capped.sum())
+        """What goes to the loggers and into `trainer_state.json`."""
+        scalars = self._scalars.of_mixture(self._balancer)
         scalars |= {**self._signals, **self._delay, **self._efficiency()}
         scalars["hbo/overhead/seconds"] = self._clock.total
         scalars["hbo/overhead/share"] = self._clock.total / max(1e-9, self._total_seconds())
         return scalars
-
-    def _signal_scalars(self, signals: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-        """A scalar for each dataset that was measured, the mean over its rows where a signal has one value a level."""
-        scalars = {}
-        for signal, values in signals.items():
-            for index, (name, value) in enumerate(zip(self._names, by_dataset(values, self._cells.sizes), strict=True)):
-                if np.isfinite(value):
-                    scalars[f"hbo/signal/{signal}/{name}"] = float(value)
-                if values.ndim == 2:
-                    scalars |= self._levels(f"hbo/level_signal/{signal}/{name}", values[index])
-        return scalars
-
-    def _levels(self, name: str, values: NDArray[np.float64]) -> dict[str, float]:
-        """A scalar for each measured level, where they are asked for."""
-        if not self._log_levels:
-            return {}
-        return {f"{name}/{level}": float(value) for level, value in enumerate(values) if np.isfinite(value)}
 
     def _efficiency(self) -> dict[str, float]:
         """How full the packed batches were that were trained on."""

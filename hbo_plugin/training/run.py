@@ -90,6 +90,7 @@ class Run:
             self.shape,
             self.clock,
             data.metric_names,
+            data.target,
             data.entries,
             data.origins,
             writes=args.should_save,

@@ -74,7 +74,7 @@ def test_losses_are_looked_at_wherever_training_batches_show_them() -> None:
 
 
 def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
-    asked = chosen({}, "loss", "held_out_loss", held_out=True, tied=True, signals="probe")
+    asked = chosen({}, "loss", "held_out_loss", held_out=True, tied=True, signals="probe", target=["a"])
     assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, passes=True)
     fused = chosen(FUSED, "loss", "look_ahead")
     note = (
@@ -82,6 +82,15 @@ def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
         "of a training batch; remove it, or set `hbo.signals: probe`"
     )
     assert fused == Choice({"probe": ("loss", "look_ahead")}, passes=True, notes=(note,))
+
+
+def test_a_note_says_that_a_target_is_what_held_out_rows_are_for() -> None:
+    (note,) = chosen({}, "held_out_loss", held_out=True, tied=True).notes
+    assert note == (
+        "the method `hbo` looks at held-out rows, of which all sets count alike: then little is to be gained over a good "
+        "`method: static`; name in `hbo.target` what the run should be good at"
+    )
+    assert chosen({}, "held_out_loss", held_out=True, tied=True, target=["a"]).notes == ()
 
 
 def test_gradients_need_passes_where_kernels_hide_the_layers() -> None:

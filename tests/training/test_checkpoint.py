@@ -36,7 +36,16 @@ def untrained() -> Any:
     method = config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4)
     balancer = Balancer(CELLS, config, method, seed=3, steps=200, capacity=1)
     journal = Journal(
-        Path(), balancer, shape, clock, {"a": "a", "b": "b"}, writes=False, log_levels=False, entries={}, origins=None
+        Path(),
+        balancer,
+        shape,
+        clock,
+        {"a": "a", "b": "b"},
+        (),
+        writes=False,
+        log_levels=False,
+        entries={},
+        origins=None,
     )
     sources = {"reuse": Reuse(method.signals, Context(None, CELLS))}
     return SimpleNamespace(balancer=balancer, journal=journal, shape=shape, sources=sources, done=None)

@@ -71,7 +71,7 @@ def test_a_weight_that_reaches_zero_draws_nothing_and_can_come_back() -> None:
     run.count(rows)
     shape = StepShape(micro_batch=4, batches=1, steps=250)
     journal = Journal(
-        Path(), run, shape, Clock(), {"a": "a", "b": "b"}, writes=False, log_levels=False, entries={}, origins=None
+        Path(), run, shape, Clock(), {"a": "a", "b": "b"}, (), writes=False, log_levels=False, entries={}, origins=None
     )
     assert [journal.scalars()[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [0] * 4
     run.update(signals([1, 1], [[1], [1]]), 500)

@@ -38,7 +38,9 @@ def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
     method = config.make_method(cells.sizes, cells.names, seed=3, batch=4)
     balancer = Balancer(cells, config, method, seed=3, steps=100, capacity=1)
     named, shape = metric_names(names), StepShape(micro_batch=2, batches=2, steps=50)
-    journal = Journal(folder, balancer, shape, Clock(), named, writes=writes, log_levels=True, entries={}, origins=None)
+    journal = Journal(
+        folder, balancer, shape, Clock(), named, (), writes=writes, log_levels=True, entries={}, origins=None
+    )
     balancer.count(np.arange(10 * count))
     signals = {name: np.ones((count, 2)[:dimensions]) for name, dimensions in SIGNALS.items()}
     journal.update(10, 40, signals, (balancer.weights(), balancer.capped))
