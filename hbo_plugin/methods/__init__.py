@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hbo_plugin.messages import listed, nearest
 from hbo_plugin.methods.base import Method, MethodClass, RunFacts, check_rows
+from hbo_plugin.methods.branches import Branches
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.learning_progress import LearningProgress
 from hbo_plugin.methods.parameters import parameters
@@ -41,6 +42,7 @@ METHODS: Mapping[str, MethodClass] = {
     "doremi": DoReMi,
     "target_loss": TargetLoss,
     "learning_progress": LearningProgress,
+    "branches": Branches,
     "static": Static,
     "random": RandomRewards,
     "replay": Replay,

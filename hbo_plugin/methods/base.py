@@ -94,6 +94,23 @@ class FollowsTime(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BranchPlan:
+    """After which steps of a run branches are trained, and for how many steps each."""
+
+    moments: tuple[int, ...]
+    steps: int
+
+
+@runtime_checkable
+class TrainsBranches(Protocol):
+    """A method that is given signals after some steps alone, which come from branches; it has this beside the rest."""
+
+    def branches(self, steps: int, /) -> BranchPlan:
+        """Return when the branches of a run of so many steps are trained; ValueError where they cannot be."""
+        ...
+
+
 @runtime_checkable
 class KeepsArrays(Protocol):
     """A method with state that is too large for JSON, such as the weights of a network; it has these two beside the rest."""

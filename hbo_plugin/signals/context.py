@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -34,6 +34,29 @@ class HeldOutRows:
     sets: Mapping[str, range] = field(default_factory=dict)
 
 
+class BranchTrainer(Protocol):
+    """Trains branches: some steps apart from the run, from where it stands."""
+
+    steps: int
+    """Of a branch."""
+
+    def weights(self) -> NDArray[np.float64]:
+        """The weights in force, float64[datasets, levels]."""
+        ...
+
+    def open(self) -> AbstractContextManager[None]:
+        """Keep the run as it is while branches are trained."""
+        ...
+
+    def start(self, weights: NDArray[np.float64], steps: int) -> None:
+        """Begin a branch of so many steps where the run stands, on rows by weights of float64[datasets, levels]."""
+        ...
+
+    def train(self, steps: int) -> None:
+        """Train it so many steps more."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """A run, as what measures sees it.
@@ -51,6 +74,7 @@ class Context:
         steering: the held-out rows that methods look at; none of them judges the run.
         target: how much each of their sets counts, shares that sum to 1.
         tied: the held-out set of each dataset that has one of its own.
+        branches: what trains them; None where no signal comes from branches.
     """
 
     trainer: Any
@@ -65,6 +89,12 @@ class Context:
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: Mapping[str, float] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
+    branches: BranchTrainer | None = None
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """The datasets that a set of the target belongs to."""
+        return frozenset(name for name, tied in self.tied.items() if tied in self.target)
 
     @property
     def model(self) -> Any:

@@ -103,6 +103,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "reuse": ("hbo_plugin.signals.reuse:Reuse", "the training batches"),
     "probe": ("hbo_plugin.signals.probes:Probes", "passes over a sample of rows"),
     "held_out": ("hbo_plugin.signals.held_out:HeldOut", "passes over the held-out rows"),
+    "branches": ("hbo_plugin.signals.branches:Branches", "branches of the run"),
 }
 """Where each source is, and what it measures on. They are imported when a run needs them, for they need torch."""
 
@@ -213,19 +214,26 @@ def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool, tied: bool
 
 def _blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool) -> str | None:
     """Why a need cannot be met under this configuration, and what to do; None where it can."""
-    if need == "held_out":
-        return None if held_out else "there are no held-out rows; set `val_set_size` or `test_datasets`"
-    if need == "tied":
-        wanted = "give one the name of its dataset, or set `hbo.held_out: {dataset: set}`"
-        return None if tied else f"no held-out set belongs to a dataset; {wanted}"
+    rows = {
+        "held_out": (held_out, "there are no held-out rows; set `val_set_size` or `test_datasets`"),
+        "tied": (
+            tied,
+            "no held-out set belongs to a dataset; give one the name of its dataset, or set `hbo.held_out: {dataset: set}`",
+        ),
+    }
+    if need in rows:
+        there, reason = rows[need]
+        return None if there else reason
     if need == "logits":
         fused = options.without_logits(cfg)
         return fused and f"`{fused}` leaves no logits of a training batch; remove it, or set `hbo.signals: probe`"
     if need == "layers":
         hidden = options.without_layers(cfg)
         return hidden and f"`{hidden}` keeps the trained layers out of sight; turn it off, or set `hbo.signals: probe`"
+    if need == "steps" and cfg.get("deepspeed"):
+        return "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP"
     sharded = options.sharded(cfg)
-    if sharded is None or (need == "forward" and options.ranks_can_run_forward(cfg)):
+    if sharded is None or need == "steps" or (need == "forward" and options.ranks_can_run_forward(cfg)):
         return None
     return (
         f"`{sharded}` spreads the model over ranks, where hbo cannot run a {need} pass of its own; train with DDP, "

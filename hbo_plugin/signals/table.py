@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "layers", "forward", "backward", "held_out", "tied"]
+Need = Literal["logits", "layers", "forward", "backward", "steps", "held_out", "tied"]
 """What measuring takes: the logits of training batches, a view of the layers that they go through, passes of its own
-forward or backward, held-out rows, or a held-out set that belongs to a dataset."""
+forward or backward, training steps of its own, held-out rows, or a held-out set that belongs to a dataset."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ _LOGITS: frozenset[Need] = frozenset({"logits"})
 _LAYERS: frozenset[Need] = frozenset({"logits", "layers"})
 _FORWARD: frozenset[Need] = frozenset({"forward"})
 _BACKWARD: frozenset[Need] = frozenset({"backward"})
+_STEPS: frozenset[Need] = frozenset({"forward", "steps", "held_out"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
 
@@ -99,6 +100,13 @@ SIGNALS: Mapping[str, Signal] = {
         "nats",
         {"held_out": _FORWARD | _TIED},
     ),
+    "branch_effect": Signal(
+        "target",
+        "loss of a held-out set in a branch that trains on the dataset, beside what counts, less that in a branch as the run is",
+        "nats",
+        {"branches": _STEPS},
+    ),
+    "branch_error": Signal("target", "standard error of `branch_effect`, of paired rows", "nats", {"branches": _STEPS}),
     "look_ahead": Signal(
         "dataset",
         "share of its loss that a virtual step on the dataset takes off, to first order",
@@ -113,6 +121,8 @@ def cost(needs: frozenset[Need], *, forward_rows: object, gradient_rows: object)
     """What measuring takes at each update, in words; the numbers of rows as they should stand in them."""
     if "logits" in needs:
         return "no pass"
+    if "steps" in needs:
+        return "a branch of the run for each dataset that does not count, and one as it is"
     if "backward" in needs:
         rows = f"{gradient_rows} rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
         return f"forward and backward over {rows}"

@@ -139,6 +139,12 @@ class Balancer:
         shares /= shares.sum()
         return shares.reshape(self.cells.sizes.shape)
 
+    def branch(self, weights: NDArray[np.float64], head: int) -> MixtureSampler:
+        """A copy of the stream that has other weights from the position `head` on, float64[datasets, levels]."""
+        mixture = MixtureSampler.from_state_dict(self.mixture.state_dict())
+        mixture.reweight(head, weights.ravel() / self._unit)
+        return mixture
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""
         return {

@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hbo_plugin.clock import Clock
 from hbo_plugin.data.held_out import TARGET, mean_loss
 from hbo_plugin.messages import listed
+from hbo_plugin.methods.base import TrainsBranches
 from hbo_plugin.methods.parameters import step_of
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
@@ -20,9 +19,11 @@ from hbo_plugin.signals.held_out import held_out_losses
 from hbo_plugin.signals.sources import Batch
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape, make_batcher
+from hbo_plugin.training.branching import Branching
 from hbo_plugin.training.journal import Journal
+from hbo_plugin.training.measuring import Measuring
 from hbo_plugin.training.rank_check import RankCheck
-from hbo_plugin.training.warnings import report_nothing_finite, warn_of_rare_updates
+from hbo_plugin.training.warnings import warn_of_rare_updates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +67,12 @@ class Run:
             capacity=self.shape.capacity,
             window=self.shape.window,
         )
+        self._moments: tuple[int, ...] | None = None
+        self._branching: Branching | None = None
+        if isinstance(method, TrainsBranches):
+            plan = method.branches(self.shape.steps)
+            self._moments = plan.moments
+            self._branching = Branching(trainer, self.balancer, self.shape, plan.steps, lambda: self._active.head)
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
         self.context = Context(
@@ -81,8 +88,10 @@ class Run:
             steering=data.steering,
             target=data.target,
             tied=data.tied,
+            branches=self._branching,
         )
         self.sources = choice.build(self.context)
+        self._measuring = Measuring(self.sources.values(), stop_on_nan=config.stop_on_nan)
         self.evaluation = Evaluation(self.context, data.judging, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
@@ -103,10 +112,11 @@ class Run:
         self._hold = step_of(config.hold_steps, self.shape.steps)
         self._begun, self._first_step, self._step = False, 1, 0
         self._batch = 0  # micro-batches that this rank had of its step
-        self._reported = 0  # of the measurements that were left out
 
     def new_batcher(self) -> Batcher:
         """A batcher for a training DataLoader."""
+        if self._apart is not None:
+            return self._apart  # type: ignore[no-any-return]
         batcher = make_batcher(self.shape, self.balancer, self.data.cells, self.clock, self.done)
         # Callbacks may build more loaders during the training; the one that is trained on is built before it begins.
         if not self._begun:
@@ -117,12 +127,12 @@ class Run:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun, self._step, self._first_step = True, step, step + 1
         self.journal.begin(step)
-        self._reported = self._dropped
+        self._measuring.begin()
         if self.balancer.changed:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
         if self.balancer.advance(step) or self.balancer.changed:
             self._reweigh(step)
-        if self.choice.adapts:
+        if self.choice.adapts and self._moments is None:
             warn_of_rare_updates(self.config.update_every, self._hold, self.shape.steps)
         with self.clock("signals"):
             for source in self.sources.values():
@@ -143,11 +153,20 @@ class Run:
             yield
 
     @property
+    def _apart(self) -> Any:
+        """What a branch trains on while one is open; else None."""
+        return self._branching.sampler if self._branching else None
+
+    @property
     def _observing(self) -> list[SignalSource]:
+        if self._apart is not None:
+            return []
         return [source for source in self.sources.values() if source.observes(self._step + 1)]
 
     def next_batch(self) -> list[list[int]] | None:
         """The rows in each sequence of this rank's next micro-batch; None where no source wants to look at it."""
+        if self._apart is not None:
+            return None
         batch = self._batch * self.ranks.size + self.ranks.rank
         self._batch += 1
         return self._active.rows_of(batch) if self._observing else None
@@ -182,7 +201,8 @@ class Run:
         if step == self.balancer.holds_until and not last and self.balancer.advance(step):
             self._reweigh(step)
         due = step % self.config.update_every == 0
-        if due and not last and self.choice.adapts and step >= self._hold:
+        measures = due if self._moments is None else step in self._moments
+        if measures and not last and self.choice.adapts and step >= self._hold:
             self._update(step, self._active.head)
         if due or step == self._first_step:
             with self.clock("update"):
@@ -190,19 +210,7 @@ class Run:
 
     def _update(self, step: int, head: int) -> None:
         with self.clock("signals"):
-            signals = {
-                name: values for source in self.sources.values() for name, values in source.measure(step).items()
-            }
-        if self._dropped > self._reported:
-            LOG.warning(
-                "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
-                self._dropped - self._reported,
-                step,
-                self._dropped,
-            )
-            self._reported = self._dropped
-        if not any(np.isfinite(values).any() for values in signals.values()):
-            report_nothing_finite(step, stop=self.config.stop_on_nan)
+            signals = self._measuring.measure(step)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):
             self.balancer.update(signals, head)
@@ -213,10 +221,6 @@ class Run:
         """What goes to the loggers with a training loss."""
         losses = {name: loss for source in self.sources.values() for name, loss in source.take_losses().items()}
         return self.journal.scalars() | {f"hbo/loss/{self.data.metric_names[name]}": losses[name] for name in losses}
-
-    @property
-    def _dropped(self) -> int:
-        return sum(source.dropped for source in self.sources.values())
 
     def end(self, step: int) -> None:
         """The training ended at this step."""

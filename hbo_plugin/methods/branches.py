@@ -1,0 +1,152 @@
+"""Branches: what is left beside the datasets that count goes to those that a branch of the run showed to help."""
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hbo_plugin.messages import listed, yaml_text
+from hbo_plugin.methods.base import BranchPlan, RunFacts
+from hbo_plugin.methods.parameters import Moment, Share, step_of
+from hbo_plugin.methods.prior import TEMPERATURE, Prior, prior_weights
+from hbo_plugin.methods.reading import read_signal
+from hbo_plugin.methods.state import from_json, to_json
+
+_FEWEST = 10
+"""Steps of a branch below which even a dataset that helps was not told from the others."""
+_CHANCE = 0.05
+"""That a set of the target names a dataset though none differs from the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchesSettings:
+    """The settings of `branches`."""
+
+    prior: Prior = TEMPERATURE
+    branch_at: Annotated[
+        Moment | list[Moment],
+        Field(description="The steps after which branches are trained, one or a list; below 1 a share of the run."),
+    ] = 0.25
+    branch_steps: Annotated[
+        int, Field(ge=2, description="Optimizer steps of a branch, fewer where `branch_budget` asks for it.")
+    ] = 40
+    branch_budget: Annotated[
+        float, Field(gt=0, description="Optimizer steps of all branches together, as a share of those of the run.")
+    ] = 0.75
+    even: Annotated[
+        Share,
+        Field(description="How much of what is left beside the datasets that count stays as the prior has it."),
+    ] = 0.25
+
+
+class Branches:
+    """Datasets that count stay at their prior; what is left goes to those that a branch of the run showed to help.
+
+    After the steps `branch_at`, a copy of the run is trained for each dataset that does not count, on the datasets that
+    count as before and, for all the rest, on this one alone. One more copy stays as the run is. Then each set of the
+    target names the dataset after whose branch its loss was lowest, if that
+
+    * is no higher than in the branch that stays as it is, and
+    * stands apart from the branches of the other datasets: it lies below their mean by more than chance explains, from the
+      spread among these branches and the error of the paired rows, corrected for the number of datasets.
+
+    Effects of several moments add up. Each set of the target has its share of what is left to give: to the dataset that
+    it names, or as the prior has it where it names none; and `even` of all that is left stays as the prior has it.
+
+    Source: ours. The help of a dataset shows late, so copies that train for some steps find what gradients of one moment
+    do not.
+    """
+
+    Settings: ClassVar[type] = BranchesSettings
+    signals = ("branch_effect", "branch_error")
+
+    def __init__(self, rows: NDArray[np.int64], settings: BranchesSettings, run: RunFacts) -> None:
+        self._rows, self._settings, self._run = rows, settings, run
+        self._prior = prior_weights(settings.prior, rows.sum(axis=1), run.names)
+        self._free = np.array([name not in run.counted for name in run.names], np.bool_)
+        if not self._free.any():
+            message = (
+                f"`method: branches` looks for datasets that help those that count, but {listed(run.names)} all count; "
+                "name in `hbo.target` what the run should be good at, or set `method: static`."
+            )
+            raise ValueError(message)
+        self._effects = np.zeros((len(rows), len(run.target)))
+        """Sums over moments, float64[datasets, sets of the target]; so are the squares of their errors."""
+        self._squares = np.zeros_like(self._effects)
+        self._looks = 0
+
+    def branches(self, steps: int) -> BranchPlan:
+        """Return when branches are trained in a run of so many steps, and for how long; ValueError where it is too short."""
+        settings = self._settings
+        given = settings.branch_at if isinstance(settings.branch_at, list) else [settings.branch_at]
+        moments = tuple(sorted({step_of(moment, steps) for moment in given}))
+        branches = len(moments) * (1 + int(self._free.sum()))
+        length = min(settings.branch_steps, int(settings.branch_budget * steps / max(1, branches)))
+        fewest = min(_FEWEST, settings.branch_steps)
+        if length < fewest:
+            message = (
+                f"`hbo.branch_budget: {settings.branch_budget:g}` leaves {length} steps for each of {branches} branches in a "
+                f"run of {steps} steps, but a branch needs {fewest}; set it to {math.ceil(100 * fewest * branches / steps) / 100:g}"
+                f", train for {math.ceil(fewest * branches / settings.branch_budget)} steps, or mix fewer datasets."
+            )
+            raise ValueError(message)
+        if not moments or moments[0] < 1 or moments[-1] + length >= steps:
+            message = (
+                f"`hbo.branch_at: {yaml_text(settings.branch_at)}` was given, but branches of {length} steps begin after the first "
+                f"of {steps} steps and end before the last; change it."
+            )
+            raise ValueError(message)
+        return BranchPlan(moments, length)
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
+        rest = np.where(self._free, self._prior, 0.0)
+        left, even = rest.sum(), rest / rest.sum()
+        shares = self._run.target_shares
+        given = [even if name is None else np.eye(len(even))[name] for name in self.named()]
+        helped = np.average(given, axis=0, weights=shares) if self._looks else even
+        datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
+        return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
+
+    def named(self) -> list[int | None]:
+        """The number of the dataset that each set of the target names; None where it names none."""
+        if not self._looks:
+            return [None] * self._effects.shape[1]
+        effects, errors = self._effects / self._looks, np.sqrt(self._squares) / self._looks
+        return [_apart(*pair) for pair in zip(effects.T, errors.T, strict=True)]
+
+    def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
+        """Take the effects of the branches of one moment; ValueError where a signal is missing or has the wrong shape."""
+        sets = len(self._run.target)
+        effects, errors = (read_signal(signals, name, self._rows.shape, sets) for name in self.signals)
+        self._effects, self._squares, self._looks = self._effects + effects, self._squares + errors**2, self._looks + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of the effects and of their squared errors, and of how many moments."""
+        return {"effects": to_json(self._effects), "squares": to_json(self._squares), "looks": [self._looks]}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from what `state_dict` returned; ValueError where it does not fit."""
+        shape = self._effects.shape
+        self._effects = from_json(state, "effects", shape, unmeasured=True)
+        self._squares = from_json(state, "squares", shape, unmeasured=True)
+        self._looks = int(from_json(state, "looks", 1)[0])
+
+
+def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | None:
+    """The dataset of the lowest effect where that stands apart; both are float64[datasets], NaN where not measured."""
+    known = np.flatnonzero(np.isfinite(effects) & np.isfinite(errors))
+    if not known.size:
+        return None
+    best = known[effects[known].argmin()]
+    bound = NormalDist().inv_cdf(1 - _CHANCE / known.size)
+    others = effects[known[known != best]]
+    if others.size < 2:  # of which no spread can be told
+        return int(best) if effects[best] < -bound * errors[best] else None
+    spread = math.hypot(errors[best], others.std(ddof=1) * math.sqrt(1 + 1 / others.size))
+    return int(best) if effects[best] <= 0 and others.mean() - effects[best] > bound * spread else None

@@ -1,0 +1,142 @@
+"""Branching: training some steps apart from the run, from where it stands, after which everything is as it was."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import BatchSampler, Sampler
+
+from hbo_plugin.packing import PackedBatchSampler
+from hbo_plugin.training.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hbo_plugin.training.balancer import Balancer
+    from hbo_plugin.training.batchers import StepShape
+
+_BY_METRICS = ("reduce_lr_on_plateau", "greedy")
+"""Schedules that follow evaluations, of which a branch has none."""
+
+
+class Branching:
+    """Trains branches through the Trainer's own step, optimizer and schedule."""
+
+    def __init__(self, trainer: Any, balancer: Balancer, shape: StepShape, steps: int, head: Callable[[], int]) -> None:
+        """Train nothing yet.
+
+        Args:
+            trainer: of the run; its training loader asks for `sampler` while a branch is open.
+            balancer: of the run; it is read and never changed.
+            shape: of a step.
+            steps: of a branch.
+            head: gives the position of the next draw of the run, which branches draw from.
+        """
+        self._trainer, self._balancer, self._shape, self._head = trainer, balancer, shape, head
+        self.steps = steps
+        self.weights = balancer.weights
+        self.sampler: Any = None
+        """What the training loader iterates while branches are open; None else."""
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Keep the run as it is while branches are trained."""
+        args = self._trainer.args
+        counts = getattr(args, "include_tkps", None)
+        # LoRA's few tensors stay where they are; a second copy of a whole model might not fit beside it.
+        whole = all(parameter.requires_grad for parameter in self._trainer.model.parameters())
+        self._start = Snapshot(self._trainer, device="cpu" if whole else None)
+        self.sampler = _Rows() if self._shape.bins is None else _Bins()
+        self._loader = self._trainer.get_train_dataloader()
+        try:
+            if counts:  # of the run's tokens
+                args.include_tkps = False
+            yield
+        finally:
+            self._start.restore()
+            self.sampler = None
+            if counts:
+                args.include_tkps = counts
+
+    def start(self, weights: NDArray[np.float64], steps: int) -> None:
+        """Begin a branch where the run stands.
+
+        Args:
+            weights: of the cells, in what `unit` says; float64[datasets, levels].
+            steps: that it may train.
+        """
+        self._start.restore()
+        head = self._head()
+        mixture = self._balancer.branch(weights, head)
+        shape = self._shape
+        if shape.bins is None:
+            self._todo = mixture.fill(head, steps * shape.rows).tolist()
+            return
+        packed = PackedBatchSampler(
+            mixture, self._balancer.cells.lengths, capacity=shape.bins.capacity, window=shape.bins.window
+        )
+        packed.load_state_dict({**packed.state_dict(), "head": head})
+        batches = steps * shape.batches
+        self._todo = [list(islice(packed, shape.bins.bins_per_batch)) for _ in range(batches)]
+
+    def train(self, steps: int) -> None:
+        """Train the branch so many steps more."""
+        trainer, shape = self._trainer, self._shape
+        count = steps * (shape.rows if shape.bins is None else shape.batches)
+        self.sampler.todo, self._todo = self._todo[:count], self._todo[count:]
+        accumulated = trainer.args.gradient_accumulation_steps
+        batches = iter(self._loader)
+        for _ in range(steps):
+            self._step(*trainer.get_batch_samples(batches, accumulated, trainer.args.device))
+        next(batches, None)  # accelerate forgets a loader at its end
+
+    def _step(self, batches: Sequence[Any], items: Any) -> None:
+        trainer = self._trainer
+        model, accelerator = trainer.model_wrapped, trainer.accelerator
+        trainer.current_gradient_accumulation_steps = len(batches)
+        for number, inputs in enumerate(batches, 1):
+            with nullcontext() if number == len(batches) else accelerator.no_sync(model):
+                trainer.training_step(model, inputs, items)
+        if trainer.args.max_grad_norm > 0:
+            accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
+        trainer.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped and trainer.args.lr_scheduler_type not in _BY_METRICS:
+            trainer.lr_scheduler.step()
+        model.zero_grad()
+
+
+class _Rows(Sampler[int]):
+    """The rows that a branch trains on next."""
+
+    def __init__(self) -> None:
+        self.todo: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.todo
+
+
+class _Bins(BatchSampler):  # Axolotl tells batches from rows by this type
+    """The packed batches that a branch trains on next."""
+
+    drop_last = True
+
+    def __init__(self) -> None:
+        self.todo: Sequence[list[list[int]]] = ()
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        return len(self.todo[0]) if self.todo else 1
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __iter__(self) -> Iterator[list[list[int]]]:  # type: ignore[override]  # torch knows rows only
+        yield from self.todo

@@ -1,0 +1,56 @@
+"""Measuring: the signals of all sources at an update, and what had to be left out of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hbo_plugin.training.warnings import report_nothing_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.signals.sources import SignalSource
+
+LOG = logging.getLogger(__name__)
+
+
+class Measuring:
+    """Asks the sources of a run for their signals."""
+
+    def __init__(self, sources: Collection[SignalSource], *, stop_on_nan: bool) -> None:
+        """Measure nothing yet.
+
+        Args:
+            sources: of the run.
+            stop_on_nan: whether the run ends where nothing finite was measured.
+        """
+        self._sources, self._stop_on_nan = sources, stop_on_nan
+        self._reported = 0  # of the measurements that were left out
+
+    def begin(self) -> None:
+        """The training begins: what was left out before is not reported again."""
+        self._reported = self._dropped
+
+    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
+        """Return each signal in its shape, and warn of what was not finite; a ValueError where the run is to end for it."""
+        signals = {name: values for source in self._sources for name, values in source.measure(step).items()}
+        if self._dropped > self._reported:
+            LOG.warning(
+                "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
+                self._dropped - self._reported,
+                step,
+                self._dropped,
+            )
+            self._reported = self._dropped
+        if not any(np.isfinite(values).any() for values in signals.values()):
+            report_nothing_finite(step, stop=self._stop_on_nan)
+        return signals
+
+    @property
+    def _dropped(self) -> int:
+        return sum(source.dropped for source in self._sources)

@@ -1,0 +1,56 @@
+"""Branches in real runs: what they measure, and that the run goes on as if they had not been."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from resume import assert_resumes
+from runs import history, lines, read_trace, short_run, train
+
+from hbo_plugin.signals.branches import FINISHED_FILE
+from hbo_plugin.training.branching import Branching
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRIOR = {"sums": 2, "words": 1, "tales": 1}
+BRANCHES = {"method": "branches", "branch_at": 4, "branch_steps": 4, "branch_budget": 2, "prior": PRIOR}
+LORA = {
+    "adapter": "lora",
+    "lora_r": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.2,  # random numbers that a branch must not use up
+    "lora_target_linear": True,
+}
+PACKED = {"sample_packing": True, "eval_sample_packing": False}
+
+
+def configured(model: Path, corpus: Path, output: Path, block: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return short_run(
+        model,
+        corpus,
+        output,
+        hbo={"record_rows": True, "val_set_size": {"sums": 16}, "target": ["sums"], **block},
+        **changes,
+    )
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize("changes", [LORA, PACKED, {"lr_scheduler": "constant"}], ids=["lora", "packed", "full"])
+def test_the_run_goes_on_as_if_no_branch_had_been(
+    tiny_model: Path, corpus: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    still = train(configured(tiny_model, corpus, tmp_path / "still", {"levels": 4, "weights": PRIOR}, **changes))
+    branched = train(configured(tiny_model, corpus, tmp_path / "branched", {**BRANCHES, "even": 1.0}, **changes))
+    assert lines(branched / "hbo_rows.jsonl") == lines(still / "hbo_rows.jsonl")
+    for key in ("loss", "grad_norm", "learning_rate"):
+        assert history(branched, key) == history(still, key)
+    (update,) = [record for record in read_trace(branched) if record["event"] == "update"]
+    effects, errors = (update["signals"][name] for name in ("branch_effect", "branch_error"))
+    assert effects["sums"] == {"sums": None}  # counts, and has no branch
+    assert all(effects[name]["sums"] != 0 and errors[name]["sums"] > 0 for name in ("words", "tales"))
