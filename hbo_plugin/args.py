@@ -127,8 +127,13 @@ class HBOConfig(MethodConfig):
         self._choose_method()
         self._check_places()
         settings = self._read()
-        if self.is_static and self.hold_steps:
-            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but the weights of `method: static` always hold; remove it."
+        if self.hold_steps and (self.is_static or hasattr(settings, "branch_at")):
+            why = (
+                "the weights of `method: static` always hold"
+                if self.is_static
+                else "`branch_at` says when the weights change"
+            )
+            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but {why}; remove it."
             raise ValueError(msg)
         # Straight into __dict__: an assignment would mark the keys as set by the user.
         if "update_every" not in self.model_fields_set:

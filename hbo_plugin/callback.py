@@ -80,7 +80,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         datasets=datasets,
         unit=config.unit,
         signals={SOURCES[source][1]: names for source, names in run.choice.names.items()},
-        update_every=config.update_every,
+        moments=str(run.moments),
         step=step,
         steps=steps,
         batch=batch,

@@ -15,11 +15,11 @@ import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
 from hbo_plugin import compat, user_errors
 from hbo_plugin.check.plan import Plan, plan
 from hbo_plugin.data.load import load
-from hbo_plugin.methods.parameters import step_of
 from hbo_plugin.setup import Setup
 from hbo_plugin.training import state_file
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.checkpoint import load_balancer
+from hbo_plugin.training.moments import Moments
 from hbo_plugin.training.warnings import warn_of_rare_updates
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def _balancer(setup: Setup) -> Balancer:
 def _plan(setup: Setup, balancer: Balancer) -> Plan:
     data, shape = setup.data, setup.shape
     if setup.choice.adapts:
-        hold = step_of(setup.config.hold_steps, shape.steps)
-        warn_of_rare_updates(setup.config.update_every, hold, shape.steps)
+        warn_of_rare_updates(Moments.of(setup.config, setup.method, shape.steps), shape.steps)
     return plan(
         balancer,
         shape,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo_plugin.check.signals import SignalPlan, signal_plans
 from hbo_plugin.packing import PackedBatchSampler
-from hbo_plugin.signals.sources import SOURCES
-from hbo_plugin.signals.table import SIGNALS, cost
+from hbo_plugin.training.moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,15 +70,6 @@ class DatasetPlan:
 
 
 @dataclass(frozen=True)
-class SignalPlan:
-    """Where a signal comes from, and what measuring it takes at each update."""
-
-    name: str
-    source: str
-    cost: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a run does at its first weights.
 
@@ -89,7 +80,7 @@ class Plan:
         steps: of the run.
         step: what one is made of, in words.
         estimated: whether the draws are estimates, because rows are packed.
-        update_every: steps between changes of the weights.
+        moments: when the weights follow what is measured, in words.
         phases: the step after which each phase of the run begins.
         datasets: in their order.
         first_used_up: the dataset that is seen once before all others; None where none is.
@@ -102,7 +93,7 @@ class Plan:
     steps: int
     step: str
     estimated: bool
-    update_every: int
+    moments: str
     phases: tuple[int, ...]
     datasets: tuple[DatasetPlan, ...]
     first_used_up: str | None
@@ -165,11 +156,11 @@ def plan(
         steps=shape.steps,
         step=f"{shape.rows} rows" if shape.bins is None else f"{shape.batches} batches of {shape.bins}",
         estimated=shape.bins is not None,
-        update_every=config.update_every,
+        moments=str(Moments.of(config, balancer.method, shape.steps)),
         phases=tuple(course.begins),
         datasets=tuple(datasets),
         first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
-        signals=tuple(_signals(choice, config)),
+        signals=tuple(signal_plans(choice, config, balancer.method, shape.steps)),
     )
 
 
@@ -236,12 +227,3 @@ def _filled(balancer: Balancer, shape: StepShape, bins: Bins) -> float:
     packed = PackedBatchSampler(balancer.mixture, lengths, capacity=bins.capacity, window=bins.window)
     rows = np.fromiter(chain.from_iterable(islice(packed, count)), np.int64)
     return float(lengths[rows].sum()) / (count * bins.capacity)
-
-
-def _signals(choice: Choice, config: HBOConfig) -> list[SignalPlan]:
-    rows = {"forward_rows": config.forward_rows, "gradient_rows": config.gradient_rows}
-    return [
-        SignalPlan(name, SOURCES[source][1], cost(SIGNALS[name].sources[source], **rows))
-        for source, names in choice.names.items()
-        for name in names
-    ]

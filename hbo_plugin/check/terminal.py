@@ -104,7 +104,7 @@ def _lines(plan: Plan, config: Path) -> Iterator[str]:
             yield f"From step {begin + 1:,} on, `max_epochs` limits the weight of {limited}."
     for (source, cost), signals in groupby(plan.signals, key=lambda signal: (signal.source, signal.cost)):
         names = listed(signal.name for signal in signals)
-        yield f"Every {plan.update_every:,} steps the weights follow {names} from {source}: {cost}."
+        yield f"{plan.moments} the weights follow {names} from {source}: {cost}."
     if not plan.signals:
         yield "Nothing is measured to move the weights."
     unscored = [f"{each.unscored:,} rows of `{each.name}`" for each in plan.datasets if each.unscored]

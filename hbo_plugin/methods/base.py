@@ -96,10 +96,16 @@ class FollowsTime(Protocol):
 
 @dataclass(frozen=True)
 class BranchPlan:
-    """After which steps of a run branches are trained, and for how many steps each."""
+    """After which steps of a run branches are trained, how many at each moment, and for how many steps each."""
 
     moments: tuple[int, ...]
+    count: int
     steps: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} branches of {self.steps:,} steps, {len(self.moments) * self.count * self.steps:,} in the run"
+        )
 
 
 @runtime_checkable

@@ -85,7 +85,8 @@ class Branches:
         settings = self._settings
         given = settings.branch_at if isinstance(settings.branch_at, list) else [settings.branch_at]
         moments = tuple(sorted({step_of(moment, steps) for moment in given}))
-        branches = len(moments) * (1 + int(self._free.sum()))
+        at_once = 1 + int((self._free & (self._prior > 0)).sum())
+        branches = len(moments) * at_once
         length = min(settings.branch_steps, int(settings.branch_budget * steps / max(1, branches)))
         fewest = min(_FEWEST, settings.branch_steps)
         if length < fewest:
@@ -101,7 +102,7 @@ class Branches:
                 f"of {steps} steps and end before the last; change it."
             )
             raise ValueError(message)
-        return BranchPlan(moments, length)
+        return BranchPlan(moments, at_once, length)
 
     def weights(self) -> NDArray[np.float64]:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""

@@ -49,7 +49,7 @@ class Banner:
         datasets: one line each.
         unit: what weights are shares of, as `hbo.unit` has it.
         signals: what the weights follow, by where it comes from; nothing where they are fixed.
-        update_every: steps between changes of the weights.
+        moments: when they do, in words.
         step: optimizer steps made so far; above 0 the run resumes.
         steps: of the whole run.
         batch: the shape of a packed batch, in words; empty without packing.
@@ -62,7 +62,7 @@ class Banner:
     datasets: Sequence[BannerDataset]
     unit: str
     signals: dict[str, Sequence[str]]
-    update_every: int
+    moments: str
     step: int
     steps: int
     batch: str = ""
@@ -107,7 +107,7 @@ class Banner:
         followed = [f"{', '.join(names)} from {source}" for source, names in self.signals.items() if names]
         if not followed:
             return f"{shares}, and they are fixed."
-        return f"{shares}. Every {self.update_every:,} steps they follow {' and '.join(followed)}."
+        return f"{shares}. {self.moments} they follow {' and '.join(followed)}."
 
 
 def _weight(dataset: BannerDataset) -> str:

@@ -117,12 +117,18 @@ SIGNALS: Mapping[str, Signal] = {
 """Every signal by its name."""
 
 
-def cost(needs: frozenset[Need], *, forward_rows: object, gradient_rows: object) -> str:
-    """What measuring takes at each update, in words; the numbers of rows as they should stand in them."""
+def cost(
+    needs: frozenset[Need],
+    *,
+    forward_rows: object,
+    gradient_rows: object,
+    branches: object = "a branch for each dataset that does not count, and one as the run is",
+) -> str:
+    """What measuring takes at each update, in words; the numbers of rows, and the branches, as they should stand in them."""
     if "logits" in needs:
         return "no pass"
     if "steps" in needs:
-        return "a branch of the run for each dataset that does not count, and one as it is"
+        return str(branches)
     if "backward" in needs:
         rows = f"{gradient_rows} rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
         return f"forward and backward over {rows}"

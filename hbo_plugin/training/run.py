@@ -11,7 +11,6 @@ from hbo_plugin.clock import Clock
 from hbo_plugin.data.held_out import TARGET, mean_loss
 from hbo_plugin.messages import listed
 from hbo_plugin.methods.base import TrainsBranches
-from hbo_plugin.methods.parameters import step_of
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
@@ -22,6 +21,7 @@ from hbo_plugin.training.batchers import StepShape, make_batcher
 from hbo_plugin.training.branching import Branching
 from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.measuring import Measuring
+from hbo_plugin.training.moments import Moments
 from hbo_plugin.training.rank_check import RankCheck
 from hbo_plugin.training.warnings import warn_of_rare_updates
 
@@ -67,12 +67,11 @@ class Run:
             capacity=self.shape.capacity,
             window=self.shape.window,
         )
-        self._moments: tuple[int, ...] | None = None
+        self.moments = Moments.of(config, method, self.shape.steps)
         self._branching: Branching | None = None
         if isinstance(method, TrainsBranches):
-            plan = method.branches(self.shape.steps)
-            self._moments = plan.moments
-            self._branching = Branching(trainer, self.balancer, self.shape, plan.steps, lambda: self._active.head)
+            length = method.branches(self.shape.steps).steps
+            self._branching = Branching(trainer, self.balancer, self.shape, length, lambda: self._active.head)
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
         self.context = Context(
@@ -109,7 +108,6 @@ class Run:
         """Where the stream stood after the steps that were made; None before the first."""
         self._batcher: Batcher | None = None
         self._check = RankCheck(self.ranks)
-        self._hold = step_of(config.hold_steps, self.shape.steps)
         self._begun, self._first_step, self._step = False, 1, 0
         self._batch = 0  # micro-batches that this rank had of its step
 
@@ -132,8 +130,8 @@ class Run:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
         if self.balancer.advance(step) or self.balancer.changed:
             self._reweigh(step)
-        if self.choice.adapts and self._moments is None:
-            warn_of_rare_updates(self.config.update_every, self._hold, self.shape.steps)
+        if self.choice.adapts:
+            warn_of_rare_updates(self.moments, self.shape.steps)
         with self.clock("signals"):
             for source in self.sources.values():
                 source.begin(step)
@@ -201,8 +199,7 @@ class Run:
         if step == self.balancer.holds_until and not last and self.balancer.advance(step):
             self._reweigh(step)
         due = step % self.config.update_every == 0
-        measures = due if self._moments is None else step in self._moments
-        if measures and not last and self.choice.adapts and step >= self._hold:
+        if step in self.moments and not last and self.choice.adapts:
             self._update(step, self._active.head)
         if due or step == self._first_step:
             with self.clock("update"):

@@ -1,6 +1,12 @@
 """What a run warns of: weights that cannot change, and measurements of which none is a number."""
 
+from __future__ import annotations
+
 import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hbo_plugin.training.moments import Moments
 
 LOG = logging.getLogger(__name__)
 
@@ -8,21 +14,17 @@ _UPDATES = 20
 """How many updates a run should have at least, for its weights to get anywhere."""
 
 
-def warn_of_rare_updates(update_every: int, hold: int, steps: int) -> None:
-    """Warn where the first update of an adaptive run would come after its last step.
-
-    Args:
-        update_every: optimizer steps between two updates.
-        hold: the step before which there is none.
-        steps: of the run.
-    """
-    if hold >= steps > 0:
+def warn_of_rare_updates(moments: Moments, steps: int) -> None:
+    """Warn where the first update of an adaptive run of so many steps would come after its last step."""
+    if moments.alone is not None:  # which lie within the run, or it would be refused
+        return
+    if moments.hold >= steps > 0:
         LOG.warning("hbo: `hold_steps` keeps the weights still for all %d steps of the run; set a lower one.", steps)
-    elif update_every >= steps > 0:
+    elif moments.every >= steps > 0:
         LOG.warning(
             "hbo: `update_every: %d` is not below the %d steps of the run, so the weights will never change; "
             "set `update_every: %d` for about %d updates.",
-            update_every,
+            moments.every,
             steps,
             max(1, steps // _UPDATES),
             min(steps, _UPDATES),

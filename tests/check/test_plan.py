@@ -9,7 +9,8 @@ import pytest
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.check.plan import Plan, SignalPlan, plan
+from hbo_plugin.check.plan import Plan, plan
+from hbo_plugin.check.signals import SignalPlan
 from hbo_plugin.signals.sources import Choice
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import Bins, StepShape
@@ -109,7 +110,7 @@ def test_packed_rows_are_counted_by_their_mean_lengths() -> None:
 def test_signals_have_their_source_and_cost() -> None:
     choice = Choice({"reuse": ("loss",), "probe": ("gradient_norm", "similarity")}, passes=True)
     made = planned({"gradient_rows": 5, "forward_rows": 6}, StepShape(2, 2, 64), choice=choice)
-    assert made.update_every == 100
+    assert made.moments == "Every 100 steps"
     assert made.signals == (
         SignalPlan("loss", "the training batches", "no pass"),
         SignalPlan("gradient_norm", "passes over a sample of rows", "forward and backward over 5 rows of each dataset"),

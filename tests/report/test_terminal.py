@@ -125,7 +125,7 @@ def banner(*datasets: BannerDataset, **changes: Any) -> Banner:
         "difficulty": "length",
         "unit": "row",
         "signals": {"the training batches": ("loss",), "probes": ("perplexity_ratio", "gradient_norm")},
-        "update_every": 100,
+        "moments": "Every 100 steps",
         "step": 0,
         "steps": 1200,
     }

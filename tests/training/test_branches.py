@@ -54,3 +54,47 @@ def test_the_run_goes_on_as_if_no_branch_had_been(
     effects, errors = (update["signals"][name] for name in ("branch_effect", "branch_error"))
     assert effects["sums"] == {"sums": None}  # counts, and has no branch
     assert all(effects[name]["sums"] != 0 and errors[name]["sums"] > 0 for name in ("words", "tales"))
+
+
+@pytest.mark.axolotl
+def test_a_killed_run_goes_on_with_the_branches_that_were_finished(
+    tiny_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(tiny_model, corpus, tmp_path / "run", {**BRANCHES, "branch_at": 6}, **LORA)
+    begin, begun = Branching.start, []
+
+    def start(branching: Branching, weights: NDArray[np.float64], steps: int) -> None:
+        begun.append(weights.sum(axis=1).tolist())
+        begin(branching, weights, steps)
+
+    monkeypatch.setattr(Branching, "start", start)
+    # The second run dies in its third branch, of which each has two parts.
+    train_branch, parts = Branching.train, []
+
+    def dies(branching: Branching, steps: int) -> None:
+        parts.append(steps)
+        if len(parts) == 6 + 6:
+            raise KeyboardInterrupt
+        train_branch(branching, steps)
+
+    monkeypatch.setattr(Branching, "train", dies)
+    whole = train({**config, "output_dir": str(tmp_path / "whole")})
+    assert begun == [[0.5, 0.25, 0.25], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]]
+    died = {**config, "output_dir": str(tmp_path / "died"), "auto_resume_from_checkpoints": True}
+    with pytest.raises(KeyboardInterrupt):
+        train(died)
+    assert [*json.loads((tmp_path / "died" / FINISHED_FILE).read_text())["branches"]] == ["", "words"]
+    begun.clear()
+    resumed = train(died)
+    assert begun == [[0.5, 0.0, 0.5]]
+    assert read_trace(resumed) == read_trace(whole)
+    assert lines(resumed / "hbo_rows.jsonl") == lines(whole / "hbo_rows.jsonl")
+    assert history(resumed, "loss") == history(whole, "loss")
+
+
+@pytest.mark.axolotl
+def test_a_run_resumes_after_its_branches(
+    tiny_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(tiny_model, corpus, tmp_path / "run", {**BRANCHES, "branch_at": [3, 6]}, **LORA)
+    assert_resumes(config, monkeypatch, crash_at=7)

@@ -1,0 +1,36 @@
+"""Signals of a plan: where each comes from, and what measuring it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hbo_plugin.methods.base import TrainsBranches
+from hbo_plugin.signals.sources import SOURCES
+from hbo_plugin.signals.table import SIGNALS, cost
+
+if TYPE_CHECKING:
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.methods import Method
+    from hbo_plugin.signals.sources import Choice
+
+
+@dataclass(frozen=True)
+class SignalPlan:
+    """Where a signal comes from, and what measuring it takes at each update."""
+
+    name: str
+    source: str
+    cost: str
+
+
+def signal_plans(choice: Choice, config: HBOConfig, method: Method, steps: int) -> list[SignalPlan]:
+    """What measuring takes in a run of so many steps."""
+    taken: dict[str, Any] = {"forward_rows": config.forward_rows, "gradient_rows": config.gradient_rows}
+    if isinstance(method, TrainsBranches):
+        taken["branches"] = method.branches(steps)
+    return [
+        SignalPlan(name, SOURCES[source][1], cost(SIGNALS[name].sources[source], **taken))
+        for source, names in choice.names.items()
+        for name in names
+    ]
