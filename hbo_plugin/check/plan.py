@@ -109,6 +109,7 @@ def plan(
     raw_rows: Mapping[str, int],
     held_out: Mapping[str, int],
     unscored: Mapping[str, int],
+    target: int = 0,
 ) -> Plan:
     """Say what a run does.
 
@@ -120,6 +121,7 @@ def plan(
         raw_rows: by dataset.
         held_out: rows that judge, by dataset; one without is no key.
         unscored: rows without a difficulty, by dataset; one without is no key.
+        target: how many held-out sets count.
     """
     cells = balancer.cells
     course = _Course(balancer, shape)
@@ -160,7 +162,7 @@ def plan(
         phases=tuple(course.begins),
         datasets=tuple(datasets),
         first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
-        signals=tuple(signal_plans(choice, config, balancer.method, shape.steps)),
+        signals=tuple(signal_plans(choice, config, balancer.method, shape.steps, target)),
     )
 
 

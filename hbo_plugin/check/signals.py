@@ -24,11 +24,14 @@ class SignalPlan:
     cost: str
 
 
-def signal_plans(choice: Choice, config: HBOConfig, method: Method, steps: int) -> list[SignalPlan]:
-    """What measuring takes in a run of so many steps."""
-    taken: dict[str, Any] = {"forward_rows": config.forward_rows, "gradient_rows": config.gradient_rows}
-    if isinstance(method, TrainsBranches):
-        taken["branches"] = method.branches(steps)
+def signal_plans(choice: Choice, config: HBOConfig, method: Method, steps: int, target: int) -> list[SignalPlan]:
+    """What measuring takes in a run of so many steps, whose target has so many held-out sets."""
+    taken: dict[str, Any] = {
+        "forward_rows": config.forward_rows,
+        "gradient_rows": config.gradient_rows,
+        "copy_rows": config.copy_steps * config.gradient_rows * (1 + 2 * target),
+        "branches": method.branches(steps) if isinstance(method, TrainsBranches) else None,
+    }
     return [
         SignalPlan(name, SOURCES[source][1], cost(SIGNALS[name].sources[source], **taken))
         for source, names in choice.names.items()

@@ -24,6 +24,7 @@ from hbo_plugin.methods.published.multidds import MultiDds, PublishedMultiDdsSet
 from hbo_plugin.methods.published.multiuat import MultiUat, PublishedMultiUatSettings
 from hbo_plugin.methods.published.odm import Odm
 from hbo_plugin.methods.published.pike import Pike
+from hbo_plugin.methods.published.tandem import PublishedTandemSettings, Tandem
 from hbo_plugin.methods.published.target_loss import TargetLoss
 from hbo_plugin.methods.random import RandomRewards
 from hbo_plugin.methods.reading import SIGNALS
@@ -41,6 +42,7 @@ METHODS: Mapping[str, MethodClass] = {
     "dynamix": Dynamix,
     "doremi": DoReMi,
     "target_loss": TargetLoss,
+    "tandem": Tandem,
     "learning_progress": LearningProgress,
     "branches": Branches,
     "static": Static,
@@ -54,6 +56,7 @@ PUBLISHED: Mapping[str, type] = {
     "mos_plus": PublishedMosPlusSettings,
     "multidds": PublishedMultiDdsSettings,
     "multiuat": PublishedMultiUatSettings,
+    "tandem": PublishedTandemSettings,
 }
 """The settings of a method with `published: true`: they build the published actor."""
 

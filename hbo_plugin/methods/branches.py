@@ -78,7 +78,8 @@ class Branches:
         self._effects = np.zeros((len(rows), len(run.target)))
         """Sums over moments, float64[datasets, sets of the target]; so are the squares of their errors."""
         self._squares = np.zeros_like(self._effects)
-        self._looks = 0
+        self._looks = np.zeros_like(self._effects)
+        """How many moments each is of."""
 
     def branches(self, steps: int) -> BranchPlan:
         """Return when branches are trained in a run of so many steps, and for how long; ValueError where it is too short."""
@@ -110,38 +111,40 @@ class Branches:
         left, even = rest.sum(), rest / rest.sum()
         shares = self._run.target_shares
         given = [even if name is None else np.eye(len(even))[name] for name in self.named()]
-        helped = np.average(given, axis=0, weights=shares) if self._looks else even
+        helped = np.average(given, axis=0, weights=shares)
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
 
     def named(self) -> list[int | None]:
         """The number of the dataset that each set of the target names; None where it names none."""
-        if not self._looks:
-            return [None] * self._effects.shape[1]
-        effects, errors = self._effects / self._looks, np.sqrt(self._squares) / self._looks
+        with np.errstate(invalid="ignore"):
+            effects, errors = self._effects / self._looks, np.sqrt(self._squares) / self._looks
         return [_apart(*pair) for pair in zip(effects.T, errors.T, strict=True)]
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Take the effects of the branches of one moment; ValueError where a signal is missing or has the wrong shape."""
         sets = len(self._run.target)
         effects, errors = (read_signal(signals, name, self._rows.shape, sets) for name in self.signals)
-        self._effects, self._squares, self._looks = self._effects + effects, self._squares + errors**2, self._looks + 1
+        known = np.isfinite(effects) & np.isfinite(errors)
+        self._effects = self._effects + np.where(known, effects, 0)
+        self._squares = self._squares + np.where(known, errors, 0) ** 2
+        self._looks = self._looks + known
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums of the effects and of their squared errors, and of how many moments."""
-        return {"effects": to_json(self._effects), "squares": to_json(self._squares), "looks": [self._looks]}
+        return {"effects": to_json(self._effects), "squares": to_json(self._squares), "looks": to_json(self._looks)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
         shape = self._effects.shape
-        self._effects = from_json(state, "effects", shape, unmeasured=True)
-        self._squares = from_json(state, "squares", shape, unmeasured=True)
-        self._looks = int(from_json(state, "looks", 1)[0])
+        self._effects = from_json(state, "effects", shape)
+        self._squares = from_json(state, "squares", shape)
+        self._looks = from_json(state, "looks", shape)
 
 
 def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | None:
     """The dataset of the lowest effect where that stands apart; both are float64[datasets], NaN where not measured."""
-    known = np.flatnonzero(np.isfinite(effects) & np.isfinite(errors))
+    known = np.flatnonzero(np.isfinite(effects))
     if not known.size:
         return None
     best = known[effects[known].argmin()]

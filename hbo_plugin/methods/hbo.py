@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     AnySignal: TypeAlias = str
     CellSignal: TypeAlias = str
 else:  # only the table knows the names
-    AnySignal = Literal[tuple(SIGNALS)]
+    AnySignal = Literal[tuple(name for name, signal in SIGNALS.items() if signal.shape != "target")]
     CellSignal = Literal[tuple(name for name, signal in SIGNALS.items() if signal.per_cell)]
 
 

@@ -11,7 +11,7 @@ from hbo_plugin.clock import Clock
 from hbo_plugin.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class Context:
         seed: of the run; what measures draws from a domain of its own in it.
         gradient_rows: rows of a dataset that a gradient is measured on.
         forward_rows: rows of a cell that are measured without gradients.
+        copy_steps: steps that copies of the model make to be compared.
+        shares: gives how likely each cell is to be drawn now, float64[datasets * levels].
         observed_every: of so many steps in a row, the training batches of the last are looked at.
         steering: the held-out rows that methods look at; none of them judges the run.
         target: how much each of their sets counts, shares that sum to 1.
@@ -85,6 +87,8 @@ class Context:
     seed: int = 0
     gradient_rows: int = 32
     forward_rows: int = 16
+    copy_steps: int = 5
+    shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
     observed_every: int = 1
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: Mapping[str, float] = field(default_factory=dict)

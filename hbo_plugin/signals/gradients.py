@@ -32,7 +32,7 @@ class Gradients:
 
     def norm(self, rows: Rows) -> float:
         """L2 norm (HBO, arXiv 2505.12300, section 3.2)."""
-        return math.sqrt(_square(self._gradient(rows)[1]))
+        return math.sqrt(square(self._gradient(rows)[1]))
 
     def row_norm(self, rows: Rows) -> float:
         """Mean over rows of the norm of one row's gradient, prompt included, as the code of HBO takes it."""
@@ -47,10 +47,10 @@ class Gradients:
         squares, total = 0.0, None
         for part in parts:
             _, gradient = self._gradient([rows[index] for index in part])
-            squares += _square(gradient)
+            squares += square(gradient)
             total = gradient if total is None else [sum_.add_(part) for sum_, part in zip(total, gradient, strict=True)]
         # The variance of the mean of m rows is that of one row over m.
-        between = (squares - _square(total or []) / len(parts)) / (len(parts) - 1)
+        between = (squares - square(total or []) / len(parts)) / (len(parts) - 1)
         return between * len(rows) / len(parts)
 
     def mean_direction(self, samples: Iterable[tuple[Rows, float]]) -> list[torch.Tensor]:
@@ -58,7 +58,7 @@ class Gradients:
         total: list[torch.Tensor] = []
         for rows, share in samples:
             _, gradient = self._gradient(rows)
-            scale = share / math.sqrt(_square(gradient))
+            scale = share / math.sqrt(square(gradient))
             scaled = [part.mul_(scale) for part in gradient]
             total = [sum_.add_(part) for sum_, part in zip(total, scaled, strict=True)] if total else scaled
         return total
@@ -67,7 +67,7 @@ class Gradients:
         """Mean cosine with the gradients that `reference` is the mean direction of (MultiDDS-S, arXiv 2004.06748)."""
         _, gradient = self._gradient(rows)
         products = [(part.double() * other.double()).sum() for part, other in zip(gradient, reference, strict=True)]
-        return float(sum(products)) / math.sqrt(_square(gradient))
+        return float(sum(products)) / math.sqrt(square(gradient))
 
     def look_ahead(self, rows: Rows, rate: float) -> float:
         """Relative drop of the loss by a step of plain gradient descent, to first order (DynamixSFT, arXiv 2508.12116).
@@ -76,21 +76,26 @@ class Gradients:
         the loss where a step is small: in bfloat16 most weights do not move by one at all.
         """
         loss, gradient = self._gradient(rows)
-        return rate * _square(gradient) / (loss + _TINY)
+        return rate * square(gradient) / (loss + _TINY)
 
     def _gradient(self, rows: Rows) -> tuple[float, list[torch.Tensor]]:
-        """Mean loss a token and its gradient by each trained parameter, zeros where there is none."""
+        """Mean loss a token and its gradient by each trained parameter."""
+        loss, tokens, gradient = self.summed(rows)
+        # The mean over tokens, applied after the fact: their number is known only at the end.
+        scale = 1 / tokens if tokens else float("nan")
+        return loss * scale, [part.mul_(scale) for part in gradient]
+
+    def summed(self, rows: Rows) -> tuple[float, int, list[torch.Tensor]]:
+        """Summed loss, its tokens, and its gradient by each trained parameter, zeros where there is none."""
         loss, total = 0.0, 0
         for sums, tokens in self._batches(rows):
             sums.sum().backward()
             loss += float(sums.detach().sum())
             total += int(tokens.sum())
-        # The mean over tokens, applied after the fact: their number is known only at the end.
-        scale = 1 / total if total else float("nan")
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        gradient = [torch.zeros_like(p) if p.grad is None else p.grad.detach().mul_(scale) for p in trained]
+        gradient = [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in trained]
         self._model.zero_grad(set_to_none=True)
-        return loss * scale, gradient
+        return loss, total, gradient
 
     def _batches(self, rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
@@ -98,5 +103,6 @@ class Gradients:
             yield answer_loss(self._model, pad([rows[index] for index in batch]))
 
 
-def _square(gradient: Sequence[torch.Tensor]) -> float:
+def square(gradient: Sequence[torch.Tensor]) -> float:
+    """The square of its L2 norm."""
     return float(sum(part.double().square().sum().cpu() for part in gradient))

@@ -165,6 +165,22 @@ def pass_over(
     return Passed(result[: len(names)], result[len(names)], result[len(names) + 1 :].T)
 
 
+def mean_losses(
+    context: Context, dataset: Any, rows: NDArray[np.int64], lengths: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Mean loss of the answer of each of these rows, float64[rows]; NaN where there is no answer.
+
+    Args:
+        context: the run.
+        dataset: tokenised rows.
+        rows: which of them, int64[n].
+        lengths: tokens of each row of the dataset, int32.
+    """
+    passed = pass_over(context, dataset, rows, lengths[rows], ("loss",))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(passed.sums[0] / passed.tokens)
+
+
 @contextmanager
 def undisturbed(context: Context, *, gradient: bool) -> Iterator[None]:
     """Run the model without dropout while open; generators and modes are as before afterwards."""

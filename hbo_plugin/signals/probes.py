@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from hbo_plugin.cells import Cells
 from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.copies import Draw, measure_gains
 from hbo_plugin.signals.gradients import Gradients, Rows
 from hbo_plugin.signals.padding import fetch
-from hbo_plugin.signals.passes import Passed, pass_over, undisturbed
+from hbo_plugin.signals.passes import Passed, mean_losses, pass_over, undisturbed
 from hbo_plugin.signals.sources import SignalSource
 
 PROBE_DOMAIN = 2
@@ -47,9 +48,11 @@ class Probes(SignalSource):
         """Measure the signals; `step` chooses the rows of the gradients."""
         forward = [name for name in self.names if name in self._BY_PASS]
         backward = [name for name in self.names if name in _BACKWARD]
+        copied = [name for name in self.names if name in _BY_COPIES]
         signals = {
             **(self._forward(forward) if forward else {}),
             **(self._backward(backward, step) if backward else {}),
+            **(self._by_copies(step) if copied else {}),
             **({"mean_perplexity_ratio": self._mean_ratio(step)} if "mean_perplexity_ratio" in self.names else {}),
         }
         return {name: signals[name] for name in self.names}
@@ -136,6 +139,14 @@ class Probes(SignalSource):
             [(fetch(steering.rows, samples[name]), share) for name, share in context.target.items()]
         )
 
+    def _by_copies(self, step: int) -> dict[str, NDArray[np.float64]]:
+        """See `measure_gains`; the step chooses the rows that the copies train on, of the datasets as the run draws them."""
+        context, rng = self._context, _generator(self._context, step, use=2)
+        gains = measure_gains(context, self._sample, [_draw(context, rng) for _ in range(context.copy_steps)])
+        self.dropped += gains.dropped
+        cells = context.cells
+        return gains.signals(cells.of(self._sample) // cells.levels, len(cells.names))
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the losses of the start."""
         losses = {"initial": self._initial, "every_initial": self._every_initial}
@@ -165,11 +176,12 @@ _BACKWARD: Mapping[str, Callable[[Gradients, Rows, list[torch.Tensor], Context],
 }
 """How each signal is measured on some rows of a dataset."""
 
+_BY_COPIES = ("copy_gain", "transfer", "transfer_variance")
+
 
 def row_losses(context: Context, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean loss of the answer of each of these rows of the training set, float64[rows]; NaN where there is no answer."""
-    passed = pass_over(context, context.rows, rows, context.cells.lengths[rows], ("loss",))
-    return _mean(passed.sums[0], passed.tokens)
+    return mean_losses(context, context.rows, rows, context.cells.lengths)
 
 
 def mean_by_cell(cells: Cells, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,6 +211,15 @@ def _generator(context: Context, step: int, use: int = 0) -> np.random.Generator
 
 def _sample(rng: np.random.Generator, rows: range, count: int) -> NDArray[np.int64]:
     return rows.start + np.sort(rng.choice(len(rows), min(count, len(rows)), replace=False)).astype(np.int64)
+
+
+def _draw(context: Context, rng: np.random.Generator) -> Draw:
+    cells, steering = context.cells, context.steering
+    shares = context.shares()
+    of = rng.choice(len(shares), context.gradient_rows, p=shares)
+    sizes = cells.sizes.ravel()[of]
+    rows = cells.ends[of] - 1 - (rng.random(len(of)) * sizes).astype(np.int64)
+    return Draw(rows, {name: _sample(rng, steering.sets[name], context.gradient_rows) for name in context.target})
 
 
 def _mean(sums: NDArray[np.float64], tokens: NDArray[np.float64]) -> NDArray[np.float64]:

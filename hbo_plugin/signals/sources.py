@@ -233,7 +233,8 @@ def _blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool) -> str | None:
     if need == "steps" and cfg.get("deepspeed"):
         return "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP"
     sharded = options.sharded(cfg)
-    if sharded is None or need == "steps" or (need == "forward" and options.ranks_can_run_forward(cfg)):
+    # What copies take is a backward pass, and what branches take a forward pass, which are needs of their own.
+    if sharded is None or need in {"copies", "steps"} or (need == "forward" and options.ranks_can_run_forward(cfg)):
         return None
     return (
         f"`{sharded}` spreads the model over ranks, where hbo cannot run a {need} pass of its own; train with DDP, "

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "layers", "forward", "backward", "steps", "held_out", "tied"]
+Need = Literal["logits", "layers", "forward", "backward", "copies", "steps", "held_out", "tied"]
 """What measuring takes: the logits of training batches, a view of the layers that they go through, passes of its own
-forward or backward, training steps of its own, held-out rows, or a held-out set that belongs to a dataset."""
+forward or backward, a copy of what is trained that makes steps, branches of the run, held-out rows, or a held-out set that
+belongs to a dataset."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ _FORWARD: frozenset[Need] = frozenset({"forward"})
 _BACKWARD: frozenset[Need] = frozenset({"backward"})
 _STEPS: frozenset[Need] = frozenset({"forward", "steps", "held_out"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
+_COPIES: frozenset[Need] = frozenset({"backward", "copies", "held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
 
 SIGNALS: Mapping[str, Signal] = {
@@ -113,22 +115,42 @@ SIGNALS: Mapping[str, Signal] = {
         "a share",
         {"probe": _BACKWARD},
     ),
+    "copy_gain": Signal(
+        "target",
+        "how much lower the dataset's loss is in a copy that makes steps on its rows and the held-out set's than in one "
+        "that makes the same without the set; mean over rows",
+        "nats",
+        {"probe": _COPIES},
+    ),
+    "transfer": Signal(
+        "target",
+        "`copy_gain` over the same for the held-out set itself; not measured where that is below two standard errors",
+        "1 where the dataset gains as much as the set, 0 where nothing, below 0 where it loses",
+        {"probe": _COPIES},
+    ),
+    "transfer_variance": Signal(
+        "target",
+        "square of the standard error of `transfer`, from its rows",
+        "the square of a ratio",
+        {"probe": _COPIES},
+    ),
 }
 """Every signal by its name."""
 
 
 def cost(
-    needs: frozenset[Need],
-    *,
-    forward_rows: object,
-    gradient_rows: object,
-    branches: object = "a branch for each dataset that does not count, and one as the run is",
+    needs: frozenset[Need], *, forward_rows: object, gradient_rows: object, copy_rows: object, branches: object
 ) -> str:
     """What measuring takes at each update, in words; the numbers of rows, and the branches, as they should stand in them."""
     if "logits" in needs:
         return "no pass"
     if "steps" in needs:
         return str(branches)
+    if "copies" in needs:
+        return (
+            f"forward and backward over {copy_rows} rows by copies, each of which then goes forward over {forward_rows} rows "
+            "of each cell and the held-out rows; once for all signals of copies"
+        )
     if "backward" in needs:
         rows = f"{gradient_rows} rows of each dataset" + (" and of each held-out set" if "held_out" in needs else "")
         return f"forward and backward over {rows}"

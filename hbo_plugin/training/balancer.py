@@ -135,7 +135,7 @@ class Balancer:
 
     def weights(self) -> NDArray[np.float64]:
         """The newest weights, as shares of what `unit` says; float64[datasets, levels]."""
-        shares = self.mixture.weights(self._in_force_from) * self._unit
+        shares = self.row_shares * self._unit
         shares /= shares.sum()
         return shares.reshape(self.cells.sizes.shape)
 
@@ -144,6 +144,11 @@ class Balancer:
         mixture = MixtureSampler.from_state_dict(self.mixture.state_dict())
         mixture.reweight(head, weights.ravel() / self._unit)
         return mixture
+
+    @property
+    def row_shares(self) -> NDArray[np.float64]:
+        """How likely each cell is to be drawn under the newest weights, float64[datasets * levels], sums to 1."""
+        return self.mixture.weights(self._in_force_from)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, JSON-safe."""

@@ -21,6 +21,7 @@ ON_RESUME: Mapping[str, OnResume] = {
     "signals": "acts",
     "gradient_rows": "acts",
     "forward_rows": "acts",
+    "copy_steps": "acts",
     "settings": "acts",
     "max_epochs": "acts",
     "log_levels": "acts",

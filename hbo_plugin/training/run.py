@@ -83,6 +83,8 @@ class Run:
             seed=seed,
             gradient_rows=config.gradient_rows,
             forward_rows=config.forward_rows,
+            copy_steps=config.copy_steps,
+            shares=lambda: self.balancer.row_shares,
             observed_every=min(max(1, seen), config.update_every),
             steering=data.steering,
             target=data.target,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hbo_plugin.methods import Method
 
 ROWS = np.array([[25, 25, 26], [300, 300, 301], [4, 0, 4]])
+TARGET = {"first": 0.75, "second": 0.25}
+"""The held-out sets that count."""
 
 
 def column(*rows: int) -> NDArray[np.int64]:
@@ -101,7 +103,13 @@ def make(
     """Build a method with these parameters."""
     settings = read_settings(find_settings(name, published=published), parameters)
     run = RunFacts(
-        names=tuple(names), seed=seed, batch=batch, unit=unit, update_every=update_every, gradient_rows=gradient_rows
+        names=tuple(names),
+        seed=seed,
+        batch=batch,
+        unit=unit,
+        update_every=update_every,
+        gradient_rows=gradient_rows,
+        target=TARGET,
     )
     return make_method(name, rows, settings, run)
 
@@ -131,10 +139,21 @@ def build(form: str, rows: NDArray[np.int64], **chosen: Any) -> Method:
         )
 
 
+def shape_of(signal: str, rows: NDArray[np.int64]) -> tuple[int, ...]:
+    """The shape of a signal's values."""
+    return {"cell": rows.shape, "dataset": rows.shape[:1], "target": (len(rows), len(TARGET))}[SIGNALS[signal].shape]
+
+
+def in_shape(signal: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A value of each dataset, float64[datasets], in the shape of a signal's values for one level; a copy."""
+    shape = shape_of(signal, np.ones((len(values), 1), np.int64))
+    return np.array(values if shape == values.shape else np.broadcast_to(values[:, None], shape))
+
+
 def random_signals(rows: NDArray[np.int64], random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
     """Signals of ordinary size, a quarter of them not measured."""
     signals: dict[str, NDArray[np.float64]] = {}
-    for name, signal in SIGNALS.items():
-        values = random.gamma(2, size=rows.shape if signal.per_cell else len(rows))
+    for name in SIGNALS:
+        values = random.gamma(2, size=shape_of(name, rows))
         signals[name] = np.where(random.random(values.shape) < 0.25, np.nan, values)
     return signals

@@ -79,15 +79,21 @@ def _allowed(entry: dict[str, object]) -> str:
     return ", ".join(part for part in (kind.get(str(entry.get("type")), ""), bounds) if part) or "a block of keys"
 
 
+COUNTED = {
+    "forward_rows": "`forward_rows`",
+    "gradient_rows": "`gradient_rows`",
+    "branches": "branches of `branch_steps` steps, one for each dataset that does not count and one as the run is",
+    "copy_rows": "`copy_steps` x `gradient_rows` x (1 + 2 x sets of the target)",
+}
+"""How many rows are measured, and how many branches."""
+
+
 def signals_table() -> str:
     """Every signal with its kind and meaning, and what it costs from each of its sources."""
     lines = ["| signal | one value a | meaning | unit | cost |", "|---|---|---|---|---|"]
     for name, signal in SIGNALS.items():
-        kind = "cell" if signal.per_cell else "dataset"
-        costs = ", or ".join(
-            f"`{source}`: {cost(needs, forward_rows='`forward_rows`', gradient_rows='`gradient_rows`')}"
-            for source, needs in signal.sources.items()
-        )
+        kind = {"target": "dataset and held-out set"}.get(signal.shape, signal.shape)
+        costs = ", or ".join(f"`{source}`: {cost(needs, **COUNTED)}" for source, needs in signal.sources.items())
         lines.append(f"| `{name}` | {kind} | {signal.meaning} | {signal.unit} | {costs} |")
     return "\n".join(lines)
 

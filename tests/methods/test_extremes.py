@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from method_cases import FORMS, build, column
+from method_cases import FORMS, build, column, in_shape
 
 from hbo_plugin.methods import SIGNALS
 
@@ -54,7 +54,10 @@ def _adam(prior: NDArray[np.float64], updates: int) -> NDArray[np.float64]:
 LEAST: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     **dict.fromkeys(("hbo", "random", "mos", "multidds", "multiuat", "learning_progress"), _kept(0.05)),
     "mos_plus": _kept(0.05),
+    "tandem": _kept(0.05),
+    "branches": _kept(0.25),
     **{form: _adam for form in FORMS if form.endswith("published")},
+    "tandem published": lambda prior, _updates: np.full(prior.size, 1e-6 / (1 + prior.size * 1e-6)),
     "odm": _exploration,
     # zeta_1 * N for the gradient, and zeta_2 / (2 * batch) * rows measured on * N for the noise.
     "pike": _stepwise(lambda datasets: 0.1 * datasets + 0.1 / 64 * 32 * datasets),
@@ -93,12 +96,17 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
         "perplexity_ratio": each(MAGNITUDES),
         "mean_perplexity_ratio": each(MAGNITUDES),
         "held_out_loss": each(MAGNITUDES),
+        "branch_effect": size * each(st.floats(-1, 1)),
+        "branch_error": each(MAGNITUDES),
+        "copy_gain": size * each(st.floats(-1, 1)),
+        "transfer": size * each(st.floats(-1, 1)),
+        "transfer_variance": each(MAGNITUDES),
     }
     assert signals.keys() == SIGNALS.keys()
     unmeasured = draw(st.integers(0, datasets))  # at `datasets`, none is left out
     for name, values in signals.items():
         values[unmeasured : unmeasured + 1] = np.nan
-        signals[name] = values[:, None] if SIGNALS[name].per_cell else values
+        signals[name] = in_shape(name, values)
     return signals
 
 
@@ -126,7 +134,7 @@ OTHERS = ("random", "odm", "mos published", "mos_plus published")
 def test_a_dataset_that_is_never_measured_stays_where_it_was_among_others_that_are_alike(form: str) -> None:
     method = build(form, column(40, 40, 40))
     values = np.array([0.5, 0.5, np.nan])
-    signals: Any = {name: values[:, None] if signal.per_cell else values for name, signal in SIGNALS.items()}
+    signals: Any = {name: in_shape(name, values) for name in SIGNALS}
     first = method.weights()
     for _ in range(20):
         method.update(signals)

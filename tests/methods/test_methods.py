@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from method_cases import FORMS, ROWS, build, column, make, random_signals
+from method_cases import FORMS, ROWS, build, column, make, random_signals, shape_of
 from pydantic import TypeAdapter
 
 from hbo_plugin.messages import yaml_text
@@ -51,7 +51,7 @@ ANY = st.one_of(
 
 def any_signals(data: st.DataObject, method: Method, rows: NDArray[np.int64]) -> Signals:
     """What the method needs, of any values."""
-    shapes = {name: rows.shape if SIGNALS[name].per_cell else rows.shape[:1] for name in method.signals}
+    shapes = {name: shape_of(name, rows) for name in method.signals}
     return {name: data.draw(hnp.arrays(np.float64, shape, elements=ANY), label=name) for name, shape in shapes.items()}
 
 
@@ -77,9 +77,9 @@ def test_whatever_the_signals_the_weights_are_a_distribution_and_the_state_is_wh
             method.update(signals)
         # The continued run gets NaN where the first one got infinity, and noise where there are no rows.
         noise = data.draw(ANY, label="noise")
-        for values in signals.values():
+        for key, values in signals.items():
             values[np.isinf(values)] = np.nan
-            if values.ndim == 2:
+            if SIGNALS[key].per_cell:
                 values[rows == 0] = noise
         other.update(signals)
         np.testing.assert_array_equal(other.weights(), method.weights())
@@ -330,7 +330,7 @@ def test_only_what_has_a_published_form_can_be_published() -> None:
         find_settings("doremi", published=True)
     assert str(error.value) == (
         "`hbo.published: true` was given with the method `doremi`, but only `hbo`, `mos`, `mos_plus`, `multidds`, "
-        "`multiuat` have a published form; remove it."
+        "`multiuat`, `tandem` have a published form; remove it."
     )
 
 

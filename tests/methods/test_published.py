@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from method_cases import make, names
-
-from hbo_plugin.methods import SIGNALS
+from method_cases import in_shape, make, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +91,7 @@ def test_the_published_actor_over_datasets(file: str, case: str, fit: str) -> No
     rows = rows_of(file, case)
     expected = array(outputs["global_with_prefit_double" if file == "hbo" else "with_prefit_double"])
     for measured, weights in zip(values, expected, strict=True):
-        given = {signal: measured[:, None] if SIGNALS[signal].per_cell else measured}
+        given = {signal: in_shape(signal, measured)}
         method.update({"mean_perplexity_ratio": np.ones(rows.shape), **given})
         found = method.weights().sum(axis=1)
         np.testing.assert_allclose(found, weights, rtol=0, atol=OWN_FIT if fit == "own" else FLOAT64)

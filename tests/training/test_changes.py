@@ -23,6 +23,7 @@ OTHER: dict[str, Any] = {
     "val_set_size": {"a": 5},
     "gradient_rows": 5,
     "forward_rows": 5,
+    "copy_steps": 7,
     "replacement": True,
     "seed": 5,
     "names": ["a", "b"],
