@@ -148,9 +148,25 @@ def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | N
     if not known.size:
         return None
     best = known[effects[known].argmin()]
-    bound = NormalDist().inv_cdf(1 - _CHANCE / known.size)
     others = effects[known[known != best]]
     if others.size < 2:  # of which no spread can be told
-        return int(best) if effects[best] < -bound * errors[best] else None
+        return int(best) if effects[best] < -_bound(known.size) * errors[best] else None
     spread = math.hypot(errors[best], others.std(ddof=1) * math.sqrt(1 + 1 / others.size))
-    return int(best) if effects[best] <= 0 and others.mean() - effects[best] > bound * spread else None
+    apart = others.mean() - effects[best] > _bound(known.size, others.size - 1) * spread
+    return int(best) if apart and effects[best] <= 0 else None
+
+
+def _bound(datasets: int, freedom: float = math.inf) -> float:
+    """How many standard errors the best of so many datasets lies apart by chance, once in 20 times.
+
+    By Student's distribution where the error is estimated with so many degrees of freedom; from the expansion of its
+    quantile in their reciprocal (Abramowitz and Stegun 26.7.5), which is 2% too small at 3 and closer from there on.
+    """
+    z = NormalDist().inv_cdf(1 - _CHANCE / datasets)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return sum(term / freedom**power for power, term in enumerate(terms))
