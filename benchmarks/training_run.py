@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -15,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
+from hbo_plugin.data.held_out import halves, target_shares, ties
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
 from hbo_plugin.signals.context import HeldOutRows
@@ -22,12 +25,15 @@ from hbo_plugin.signals.padding import fetch, pad
 from hbo_plugin.signals.sources import choose
 from hbo_plugin.trainer import attach
 from hbo_plugin.training.run import Run
+from hbo_plugin.training.target_first import target_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from hbo_plugin.methods import Method
 
 LEVELS = 4
 
@@ -82,6 +88,27 @@ def made_rows(sizes: Sequence[int], tokens: int, seed: int = 0) -> list[Rows]:
     return datasets
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights follow the gradients.
+
+    Attributes:
+        rate: the learning rate.
+        betas: of AdamW.
+        schedule: by how much the rate is multiplied in the optimizer step after so many others; None leaves the rate to
+            the caller.
+        clip: the greatest norm of a step's gradient.
+    """
+
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Callable[[int], float] | None = None
+    clip: float = math.inf
+
+
+_PLAIN = Recipe()
+
+
 @dataclass
 class Training:
     """A model with its trainer and optimizer, and the rows that hbo draws if it takes part."""
@@ -90,6 +117,7 @@ class Training:
     trainer: Any
     optimizer: Any
     rows: Iterator[int] | None = None
+    clip: float = math.inf
 
     @property
     def run(self) -> Run:
@@ -102,31 +130,38 @@ class Training:
         cls,
         model: Any,
         datasets: Sequence[Rows],
-        held_out: Sequence[Rows],
+        held_out: Sequence[Rows] | Mapping[str, Rows],
         *,
         rows_per_step: int,
         steps: int,
         folder: Path,
         block: dict[str, Any] | None,
         seed: int = 0,
+        names: Sequence[str] | None = None,
+        recipe: Recipe = _PLAIN,
     ) -> Training:
         """Make one.
 
         Args:
             model: to be trained.
             datasets: the rows of each.
-            held_out: the same for the rows that are held out.
+            held_out: the same for the rows that are held out; or by name, where not every dataset holds out rows.
             rows_per_step: in one micro-batch.
             steps: of the whole run.
             folder: for the trace.
             block: the `hbo:` block; None trains without.
             seed: of the stream.
+            names: of the datasets.
+            recipe: for the optimizer.
         """
+        names = names or [f"set{number}" for number in range(len(datasets))]
+        sets = dict(held_out) if isinstance(held_out, Mapping) else dict(zip(names, held_out, strict=True))
         args = TrainingArguments(
             output_dir=str(folder),
             per_device_train_batch_size=rows_per_step,
             max_steps=steps,
             report_to=[],
+            max_grad_norm=recipe.clip,
             use_cpu=True,
             disable_tqdm=True,
         )
@@ -135,14 +170,16 @@ class Training:
         ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
         trainer: Any = Trainer(model=model, args=args, train_dataset=Dataset.from_list(_together(ordered)))
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
-        trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        training = cls(model, trainer, trainer.optimizer)
+        trained = [weights for weights in model.parameters() if weights.requires_grad]
+        trainer.optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=recipe.betas)
+        if recipe.schedule is not None:
+            trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, recipe.schedule)
+        training = cls(model, trainer, trainer.optimizer, clip=recipe.clip)
         if block is not None:
             config = HBOConfig.model_validate({"levels": LEVELS, **block})
-            data = _laid_out(
-                trainer.train_dataset, [len(rows) for rows in datasets], held_out, max(config.levels_of([""]))
-            )
-            method = config.make_method(data.cells.sizes, data.cells.names, seed=seed, batch=rows_per_step)
+            counts = [len(rows) for rows in datasets]
+            data = _laid_out(trainer.train_dataset, names, counts, sets, config)
+            method = _method(config, data, seed, rows_per_step, steps)
             choice = choose({}, config, method.signals, held_out=True, tied=True)
             attach(trainer, Run(trainer, data, config, choice, method, seed))
             # One epoch after the other, of rows: nothing is packed.
@@ -157,29 +194,61 @@ class Training:
             rows = np.fromiter((next(self.rows) for _ in range(batch)), np.int64, batch)  # type: ignore[arg-type]
         inputs = pad(fetch(self.trainer.train_dataset, rows))
         self.trainer.training_step(self.model, inputs)
+        if self.clip < math.inf:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
+        if self.trainer.lr_scheduler is not None:
+            self.trainer.lr_scheduler.step()
         self.model.zero_grad()
         if self.rows is not None:
             with redirect_stdout(sys.stderr):  # stdout is for the result
-                self.run.after_step(number, last=False)
+                self.run.after_step(number, last=number == self.trainer.args.max_steps)
             if number % 10 == 0:
                 with self.run.clock("logging"):
                     self.run.scalars()
         return rows
 
 
-def _laid_out(train: Dataset, counts: Sequence[int], held_out: Sequence[Rows], levels: int) -> RunData:
-    """The data of a run, of datasets with so many rows each."""
-    names = tuple(f"set{number}" for number in range(len(counts)))
+def _laid_out(
+    train: Dataset, names: Sequence[str], counts: Sequence[int], held_out: Mapping[str, Rows], config: HBOConfig
+) -> RunData:
+    """The data of a run, of datasets with so many rows each; as in the product, a target's sets are halved."""
+    levels = max(config.levels_of(names))
     sizes = np.array([np.diff(np.arange(levels + 1) * count // levels) for count in counts])
-    ends = np.cumsum([0, *map(len, held_out)]).tolist()
-    ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(names)}
-    rows = Dataset.from_list(_together(held_out))
-    held = HeldOutRows(rows, lengths(rows), ranges)
-    cells = Cells(names, sizes, lengths(train), trained(train), ())
-    same = dict(zip(names, names, strict=True))
-    even = dict.fromkeys(names, 1 / len(names))
-    return RunData(train, cells, held, same, steering=held, target=even, tied=same)
+    cells = Cells(tuple(names), sizes, lengths(train), trained(train), ())
+    pairs = {name: halves(np.arange(len(held_out[name])), name) for name in config.target or ()}
+    judging = {
+        name: [rows[row] for row in pairs[name][0]] if name in pairs else rows for name, rows in held_out.items()
+    }
+    steering = {name: [held_out[name][row] for row in half] for name, (_, half) in pairs.items()} or held_out
+    return RunData(
+        train,
+        cells,
+        _held(judging),
+        {name: name for name in [*names, *held_out]},
+        steering=_held(steering),
+        target=target_shares(config.target, [*held_out]),
+        tied=ties(names, held_out, {}),
+    )
+
+
+def _held(sets: Mapping[str, Rows]) -> HeldOutRows:
+    """Held-out sets, one after the other."""
+    ends = np.cumsum([0, *map(len, sets.values())]).tolist()
+    ranges = {name: range(*ends[number : number + 2]) for number, name in enumerate(sets)}
+    rows = Dataset.from_list(_together([*sets.values()]))
+    return HeldOutRows(rows, lengths(rows), ranges)
+
+
+def _method(config: HBOConfig, data: RunData, seed: int, rows_per_step: int, steps: int) -> Method:
+    """The method of a run, which starts target first where the product's would."""
+    cells, prior = data.cells, None
+    counted = frozenset(name for name, tied in data.tied.items() if tied in data.target)
+    if config.target and config.takes_default_prior and 0 < len(counted) < len(cells.names):
+        prior = target_first(cells, config, counted, steps=steps, capacity=rows_per_step, packed=False)
+    return config.make_method(
+        cells.sizes, cells.names, seed=seed, batch=rows_per_step, prior=prior, target=data.target, counted=counted
+    )
 
 
 def _together(datasets: Sequence[Rows]) -> Rows:

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from benchmarks import comparison, packing, start, tasks, training_cases
+from benchmarks import comparison, packing, start, target_tasks, targets, tasks, training_cases
 from benchmarks.__main__ import main
 from hbo_plugin.methods import METHODS
 
@@ -92,3 +94,62 @@ def test_rows_of_a_task_are_different_and_right() -> None:
         digits = (len(row["input_ids"]) - 3) // 2
         assert row["input_ids"][1 : 1 + digits] == row["labels"][-2 : -2 - digits : -1]
         assert row["labels"][: digits + 2] == [-100] * (digits + 2)
+
+
+def test_a_finished_run_for_a_target_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    training_run = pytest.importorskip("benchmarks.training_run")
+    start = targets.Pretrained(training_run.MODELS["tiny"](), lambda text: [*text.encode()], end=3)
+    monkeypatch.setattr(targets, "pretrained", lambda: start)
+    monkeypatch.setattr(target_tasks, "OTHER_ROWS", 20)
+    out, arms = tmp_path / "runs", (targets.BASELINE, "by hand")
+
+    def trained(seeds: int) -> list[dict[str, Any]]:
+        chosen = [word for arm in arms for word in ("--only", arm)]
+        main(
+            ["targets", "--seeds", str(seeds), "--steps", "2", *chosen, "--out", str(out), "--json", "-"],
+            standalone_mode=False,
+        )
+        rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["rows"]
+        return rows
+
+    baseline, hand = trained(1)
+    assert (baseline["arm"], hand["arm"]) == arms
+    assert baseline["difference"] == 0
+    assert baseline["error"] is None
+    assert hand["difference"] == pytest.approx(hand["loss"] - baseline["loss"])
+    assert hand["difference"] == pytest.approx(np.mean([*hand["differences"].values()]))
+    assert hand["weights"]["noise"] == 0
+    assert sum(baseline["weights"].values()) == pytest.approx(1)
+    # What is there is taken as it is, so a changed file shows in the table.
+    (file,) = out.glob("by-hand.*.json")
+    file.write_text(file.read_text().replace(f'"loss": {hand["loss"]}', f'"loss": {hand["loss"] + 1}'))
+    again = trained(2)
+    assert [row["seeds"] for row in again] == [2, 2]
+    assert again[1]["error"] == pytest.approx(0.5, rel=0.2)
+    # Another process makes a run as long as it holds the lock, and no longer.
+    file.unlink()
+    with FileLock(file.with_suffix(".lock")):
+        assert [row["seeds"] for row in trained(2)] == [2, 1]
+    assert [row["seeds"] for row in trained(2)] == [2, 2]
+
+
+def test_rows_of_a_target_are_different_and_right() -> None:
+    train, held_out = target_tasks.target_rows(0, lambda text: [*text.encode()], end=0)
+    assert set(held_out) == set(target_tasks.HELPERS)
+    for name, rows in train.items():
+        questions = {
+            bytes(row["input_ids"][: row["labels"].count(-100)]).decode() for row in rows + held_out.get(name, [])
+        }
+        assert len(questions) == (160 if name in held_out else 1500)
+    answers = {
+        bytes(row["input_ids"][: row["labels"].count(-100)]).decode(): bytes(
+            row["labels"][row["labels"].count(-100) : -1]
+        ).decode()
+        for row in train["backwards"]
+    }
+    for question, answer in answers.items():
+        assert answer == " ".join(reversed(question.split()[0]))
+    assert [target_tasks.roman_numeral(number) for number in (444, 909, 2026)] == ["CDXLIV", "CMIX", "MMXXVI"]

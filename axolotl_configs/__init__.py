@@ -1,0 +1,1 @@
+"""The demo, and realistic configurations; `quickstart_data.py` makes what the demo trains on."""

@@ -1,0 +1,315 @@
+"""What finds the helpers of a target: a real model with LoRA, two targets of few rows, and each method on the same rows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.target_tasks import HELPERS, TARGET_ROWS, TASKS, target_rows
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.bench.report import environment, wide_console
+from hbo_plugin.messages import reasons
+from hbo_plugin.outputs import STDOUT, json_option, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.target_tasks import Encode
+
+ROWS_PER_STEP = 8
+STEPS = (80, 240)
+RATE = 5e-4
+WARM_UP = 10
+"""Optimizer steps up to that rate, which then falls to a tenth in a straight line."""
+CAP = 4
+"""How often a target may be repeated, where an arm does not say otherwise."""
+BASELINE = f"rest even, cap {CAP}"
+
+
+def arms(steps: int) -> dict[str, dict[str, Any]]:
+    """By what they are called in the table: their `hbo:` block, for a run of so many steps."""
+    # As much as target first gives; of a run that the targets could fill, something is left all the same.
+    share = min(CAP * TARGET_ROWS / (steps * ROWS_PER_STEP), 0.9 / len(HELPERS))
+    hand = dict.fromkeys(HELPERS, share) | dict.fromkeys(HELPERS.values(), 1 / len(HELPERS) - share)
+    blocks: dict[str, dict[str, Any]] = {
+        "rest even, cap 3": {"method": "static", "max_epochs": 3},
+        BASELINE: {"method": "static"},
+        "rest even, cap 10": {"method": "static", "max_epochs": 10},
+        "rest even, cap auto": {"method": "static", "max_epochs": "auto"},
+        "branches": {"method": "branches"},
+        "tandem": {"method": "tandem"},
+        "scalebio": {"method": "scalebio"},
+        "by hand": {"method": "static", "prior": {name: hand.get(name, 0.0) for name in TASKS}},
+        "all even": {"method": "static", "prior": "uniform"},
+    }
+    # The rows of a task are all alike: there is no level to tell apart.
+    shared = {"target": [*HELPERS], "levels": 1, "max_epochs": CAP}
+    return {name: shared | block for name, block in blocks.items()}
+
+
+NAMES = [*arms(STEPS[0])]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run.
+
+    Attributes:
+        arm: how it was trained.
+        steps: how long.
+        seed: of the rows, of the adapters and of the stream.
+        losses: a token of each target's judging half, at the end, in nats.
+        loss: their mean.
+        seconds: of the processor, from the first step to the last.
+        weights: of each dataset at the end.
+        environment: versions and the machine.
+    """
+
+    arm: str
+    steps: int
+    seed: int
+    losses: dict[str, float]
+    loss: float
+    seconds: float
+    weights: dict[str, float]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one arm came to in runs of one length, over the seeds that have the baseline too.
+
+    Attributes:
+        steps: of each run.
+        arm: name.
+        seeds: how many.
+        loss: mean over targets and seeds, nats a token.
+        difference: of that loss from the baseline's with the same seed.
+        error: standard error of that difference; None of one seed.
+        differences: the same for each target apart.
+        errors: theirs.
+        seconds: of the processor, mean of a run.
+        weights: of each dataset at the end, mean.
+    """
+
+    steps: int
+    arm: str
+    seeds: int
+    loss: float
+    difference: float
+    error: float | None
+    differences: dict[str, float]
+    errors: dict[str, float | None]
+    seconds: float
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What every run starts from: the model and its tokenizer."""
+
+    model: Any
+    encode: Encode
+    end: int
+    """The token that ends an answer."""
+
+
+@click.command()
+@click.option("--seeds", default=5, type=click.IntRange(min=1), show_default=True, help="Runs of each arm and length.")
+@click.option(
+    "--steps",
+    multiple=True,
+    default=STEPS,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Optimizer steps of a run.",
+)
+@click.option(
+    "--only", multiple=True, type=click.Choice(NAMES), help="Train only these; the table has all that are there."
+)
+@click.option(
+    "--out",
+    default=Path("demo/targets"),
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default=True,
+    help="Folder of the finished runs, which are not made again.",
+)
+@json_option
+def targets(*, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: Path, json_to: Path | None) -> None:
+    """Train SmolLM2-135M with LoRA for two targets of few rows by each of several methods, and compare their losses.
+
+    A run takes a second a step on a core. The command can be stopped and started again at any moment, and several can
+    work on one folder at once, on a core each.
+    """
+    chosen = [name for name in NAMES if not only or name in only]
+    for length, name in product(steps, chosen):
+        _check(name, arms(length)[name])
+    out.mkdir(parents=True, exist_ok=True)
+    start = None
+    runs = [*product(steps, range(seeds), chosen)]
+    for length, seed, name in track(runs, "runs", console=Console(stderr=True), transient=True):
+        for path in _claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
+            start = start or pretrained()
+            result = _run(start, name, length, seed)
+            unfinished = path.with_suffix(".unfinished")
+            write_json(unfinished, asdict(result))
+            unfinished.replace(path)
+    found = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*.json"))]
+    outcomes = _outcomes(found)
+    if json_to != STDOUT:
+        _show(outcomes)
+    if json_to is not None:
+        write_json(json_to, {"rows": [asdict(each) for each in outcomes], "environment": environment()})
+
+
+def _check(name: str, block: dict[str, Any]) -> None:
+    """Refuse an arm that this hbo cannot train, before hours of others."""
+    try:
+        HBOConfig.model_validate(block)
+    except ValidationError as error:
+        msg = f"the arm `{name}` cannot be trained: {reasons(error)} Name the others with `--only`."
+        raise click.ClickException(msg) from None
+
+
+def _claimed(path: Path) -> Iterator[Path]:
+    """The path, once, if nothing is there and no other process is making it; the system unlocks what a dead one had."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            if not path.exists():
+                yield path
+    except Timeout:
+        return
+
+
+def pretrained() -> Pretrained:
+    """SmolLM2-135M-Instruct, which is made first if it is not there, on one thread: a second process has a core too."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from axolotl_configs.quickstart_data import DEMO, missing_model
+
+    for description, make in missing_model():
+        click.echo(description, err=True)
+        make()
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
+    model = AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32)
+    return Pretrained(model, lambda text: list(tokenizer(text)["input_ids"]), tokenizer.eos_token_id)
+
+
+def _run(start: Pretrained, arm: str, steps: int, seed: int) -> Result:
+    """Train from the pretrained weights with new adapters."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from benchmarks.training_run import Recipe, Training
+    from hbo_plugin.signals.held_out import held_out_losses
+
+    rows, held_out = target_rows(seed, start.encode, start.end)
+    torch.manual_seed(seed)
+    adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+
+    def schedule(done: int) -> float:
+        return min(1, (done + 1) / WARM_UP) * (1 - 0.9 * done / steps)
+
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training.of(
+            get_peft_model(copy.deepcopy(start.model), adapters),
+            [*rows.values()],
+            held_out,
+            rows_per_step=ROWS_PER_STEP,
+            steps=steps,
+            folder=Path(folder),
+            block=arms(steps)[arm],
+            seed=seed,
+            names=[*rows],
+            recipe=Recipe(RATE, (0.9, 0.95), schedule, clip=1.0),
+        )
+        begun = time.process_time()
+        for step in range(1, steps + 1):
+            training.step(step)
+        seconds = time.process_time() - begun
+        losses = held_out_losses(training.run.context, training.run.data.judging)
+    weights = dict(zip(rows, training.run.balancer.weights().sum(axis=1).tolist(), strict=True))
+    versions = {name: version(name) for name in ("transformers", "peft")}
+    return Result(
+        arm, steps, seed, losses, sum(losses.values()) / len(losses), seconds, weights, environment() | versions
+    )
+
+
+def _outcomes(results: Sequence[Result]) -> list[Outcome]:
+    """By length, and by arm as they stand in the table of arms."""
+    by_run = {(each.steps, each.arm, each.seed): each for each in results}
+    outcomes = []
+    for steps, arm in product(sorted({each.steps for each in results}), NAMES):
+        pairs = [
+            (ours, baseline)
+            for (length, name, seed), ours in by_run.items()
+            if (length, name) == (steps, arm) and (baseline := by_run.get((steps, BASELINE, seed)))
+        ]
+        if not pairs:
+            continue
+        difference, error = _mean([ours.loss - baseline.loss for ours, baseline in pairs])
+        apart = {
+            name: _mean([ours.losses[name] - baseline.losses[name] for ours, baseline in pairs]) for name in HELPERS
+        }
+        outcomes.append(
+            Outcome(
+                steps,
+                arm,
+                seeds=len(pairs),
+                loss=float(np.mean([ours.loss for ours, _ in pairs])),
+                difference=difference,
+                error=error,
+                differences={name: mean for name, (mean, _) in apart.items()},
+                errors={name: error for name, (_, error) in apart.items()},
+                seconds=float(np.mean([ours.seconds for ours, _ in pairs])),
+                weights={name: float(np.mean([ours.weights[name] for ours, _ in pairs])) for name in TASKS},
+            )
+        )
+    return outcomes
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float | None]:
+    """With its standard error, None of a single value."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+    return float(np.mean(values)), error
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    console = wide_console()
+    for steps in sorted({each.steps for each in outcomes}):
+        title = f"{steps} steps of {ROWS_PER_STEP} rows"
+        table = Table(title=title, title_justify="left", title_style="bold")
+        table.add_column("arm")
+        for header in ("seeds", "loss of the target", f"from {BASELINE}", *HELPERS, "seconds"):
+            table.add_column(header, justify="right")
+        for each in outcomes:
+            if each.steps == steps:
+                apart = (_difference(each.differences[name], each.errors[name]) for name in HELPERS)
+                difference = _difference(each.difference, each.error)
+                table.add_row(each.arm, str(each.seeds), f"{each.loss:.3f}", difference, *apart, f"{each.seconds:.0f}")
+        console.print(table)
+    console.print("± is one standard error over the seeds; seconds are of the processor.")
+
+
+def _difference(mean: float, error: float | None) -> str:
+    return f"{mean:+.3f}" + ("" if error is None else f" ± {error:.3f}")
