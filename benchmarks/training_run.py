@@ -168,7 +168,8 @@ class Training:
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
         # Levels are by length; without hbo too, so that a number is the same row in both.
         ordered = [sorted(rows, key=lambda row: len(row["input_ids"])) for rows in datasets]
-        trainer: Any = Trainer(model=model, args=args, train_dataset=Dataset.from_list(_together(ordered)))
+        rows = Dataset.from_list(_together(ordered))
+        trainer: Any = Trainer(model=model, args=args, train_dataset=rows, data_collator=pad)
         trainer.current_gradient_accumulation_steps = 1  # what its loop would set
         trained = [weights for weights in model.parameters() if weights.requires_grad]
         trainer.optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=recipe.betas)

@@ -190,6 +190,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What an update was given: each signal by dataset, as a number, a list of one a level, or by held-out set."""
+
+    step: int
+    signals: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class History:
     """What a trace says of a run.
 
@@ -197,19 +205,21 @@ class History:
         entries: where each dataset is read from, in keys of `datasets:`, by the dataset's name.
         states: at the start, after each update and, if it `ended`, at the end.
         evaluations: in their order.
+        measured: what was measured at each update.
         ended: whether the run ended; one that trains still or was killed has not.
     """
 
     entries: dict[str, dict[str, Any]]
     states: tuple[State, ...]
     evaluations: tuple[Evaluation, ...]
+    measured: tuple[Measured, ...]
     ended: bool
 
     @classmethod
     def of(cls, records: Iterable[dict[str, Any]]) -> History:
         """Build it from the records of a trace; a KeyError where one lacks a key."""
         entries: dict[str, dict[str, Any]] = {}
-        states, evaluations = [], []
+        states, evaluations, measured = [], [], []
         ended = False
         for record in records:
             if record["event"] == "evaluate":
@@ -218,7 +228,9 @@ class History:
                 entries |= record.get("entries", {})
                 states.append(State(**{field.name: record[field.name] for field in fields(State)}))
                 ended = record["event"] == "end"
-        return cls(entries, tuple(states), tuple(evaluations), ended)
+                if "signals" in record:
+                    measured.append(Measured(record["step"], record["signals"]))
+        return cls(entries, tuple(states), tuple(evaluations), tuple(measured), ended)
 
     @property
     def datasets(self) -> tuple[str, ...]:

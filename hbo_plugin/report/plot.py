@@ -1,9 +1,11 @@
-"""The picture of a run: the weight of each dataset over the steps."""
+"""The picture of a run: the weight of each dataset over the steps, and what each did for the target where that was measured."""
 
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hbo_plugin.report.effects import by_pair, effects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,13 +17,33 @@ def plot(history: History, path: Path) -> None:
     """Draw with matplotlib, from the extra `plot`, in the format that the path ends in."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="optimizer step", ylabel="weight", ylim=(0, 1))
+    measured = by_pair(effects(history.measured))
+    sets = [*dict.fromkeys((signal, held_out) for signal, _, held_out in measured)]
+    figure = Figure(figsize=(8, 4.5 + 2.5 * len(sets)), layout="constrained")
+    axes, *below = figure.subplots(1 + len(sets), sharex=True, squeeze=False, height_ratios=[4.5, *[2.5] * len(sets)])[
+        :, 0
+    ]
+    axes.set(ylabel="weight", ylim=(0, 1))
     steps = [state.step for state in history.states]
     weights = [[state.weight(name) for state in history.states] for name in history.datasets]
     # A long name would leave no room, a `$` would begin a formula, and a legend leaves out what begins with `_`.
     wrapped = ("\n ".join(wrap(name, 32, max_lines=4, placeholder="…")) for name in history.datasets)
     names = [f" {name}".replace("$", r"\$") for name in wrapped]
     areas = axes.stackplot(steps, weights, step="post")
+    colours = {name: area.get_facecolor()[0] for name, area in zip(history.datasets, areas, strict=True)}
+    for lower, (signal, held_out) in zip(below, sets, strict=True):
+        _draw(lower, {key[1]: measured[key] for key in measured if key[::2] == (signal, held_out)}, colours)
+        lower.set_ylabel(f"{signal} on\n{held_out}".replace("$", r"\$"))
+    (below or [axes])[-1].set_xlabel("optimizer step")
     figure.legend(areas, names, loc="outside right upper", reverse=True)
     figure.savefig(path)
+
+
+def _draw(axes: Any, by_dataset: dict[str, Any], colours: dict[str, Any]) -> None:
+    """One held-out set: a line for each dataset, with the error of each value."""
+    axes.axhline(0, color="grey", linewidth=0.5)
+    for name, found in by_dataset.items():
+        values, errors = [each.value for each in found], [each.error for each in found]
+        axes.errorbar(
+            [each.step for each in found], values, errors, color=colours[name], marker=".", capsize=2, linewidth=1
+        )

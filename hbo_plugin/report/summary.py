@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hbo_plugin.report.effects import Effect, effects
+
 if TYPE_CHECKING:
     from hbo_plugin.trace import History
 
@@ -51,6 +53,7 @@ class Summary:
 
     Attributes:
         target_loss: mean a token of the held-out sets that count, in nats; None where no set was evaluated.
+        effects: what datasets did for the held-out sets that count, where the method measured it.
     """
 
     step: int
@@ -59,6 +62,7 @@ class Summary:
     tokens_trained: int
     target_loss: Change | None
     datasets: tuple[DatasetSummary, ...]
+    effects: tuple[Effect, ...] = ()
 
 
 def summarise(history: History) -> Summary:
@@ -85,7 +89,7 @@ def summarise(history: History) -> Summary:
         )
     targets = [each.target for each in history.evaluations]
     target = Change(_finite(targets[0]), _finite(targets[-1])) if targets else None
-    return Summary(last.step, history.ended, trained, tokens, target, tuple(datasets))
+    return Summary(last.step, history.ended, trained, tokens, target, tuple(datasets), tuple(effects(history.measured)))
 
 
 def _shares(weights: list[float]) -> list[float]:

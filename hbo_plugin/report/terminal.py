@@ -13,14 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from hbo_plugin.messages import encodable, listed
+from hbo_plugin.report.effects import by_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hbo_plugin.report.effects import Effect
     from hbo_plugin.report.rows import DrawnRow
     from hbo_plugin.report.summary import Change, Summary
 
 COLUMNS = 80
+
+_EFFECTS = {
+    "branch_effect": "Loss of a held-out set after a branch with a dataset, less that as the run was, in nats",
+    "transfer": "How much of a held-out set's drop each dataset shares: 1 all of it, 0 nothing, below 0 it loses",
+}
 
 
 def show(content: RenderableType) -> None:
@@ -62,6 +69,8 @@ def summary(found: Summary) -> RenderableType:
         parts += ["", f"Held-out loss of the target: {_changed(found.target_loss, '.3f')}"]
     if capped := [dataset.name for dataset in found.datasets if dataset.capped]:
         parts += ["", literal(f"`max_epochs` lowers the weight of {listed(capped)}.")]
+    if found.effects:
+        parts += ["", title(_EFFECTS[found.effects[-1].signal]), _effects(found.effects)]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):
         parts += ["", title("Weights of the levels within each dataset, the easiest first"), _levels(found)]
     if not found.ended:
@@ -107,6 +116,18 @@ def _datasets(found: Summary) -> Table:
         if tested:
             cells.append(_changed(dataset.held_out_loss, ".3f") if dataset.held_out_loss else "")
         made.add_row(literal(dataset.name), *cells)
+    return made
+
+
+def _effects(found: Iterable[Effect]) -> Table:
+    """A row for each dataset and held-out set: the newest value and its error, and the first where there are several."""
+    made = table(["held-out set", "at step", "value", "first value"])
+    for (_, dataset, held_out), measured in by_pair(found).items():
+        first, last = measured[0], measured[-1]
+        before = f"{first.value:+.3f} ± {first.error:.3f}" if first is not last else ""
+        made.add_row(
+            literal(dataset), literal(held_out), f"{last.step:,}", f"{last.value:+.3f} ± {last.error:.3f}", before
+        )
     return made
 
 
