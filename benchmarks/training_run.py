@@ -181,7 +181,8 @@ class Training:
             counts = [len(rows) for rows in datasets]
             data = _laid_out(trainer.train_dataset, names, counts, sets, config)
             method = _method(config, data, seed, rows_per_step, steps)
-            choice = choose({}, config, method.signals, held_out=True, tied=True)
+            # All of the model is trained, which is as small as an adapter.
+            choice = choose({"adapter": "lora"}, config, method.signals, held_out=True, tied=True)
             attach(trainer, Run(trainer, data, config, choice, method, seed))
             # One epoch after the other, of rows: nothing is packed.
             training.rows = chain.from_iterable(repeat(training.run.new_batcher()))  # type: ignore[arg-type]

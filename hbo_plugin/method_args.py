@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hbo_plugin.messages import listed, nearest, yaml_text
 from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
-from hbo_plugin.methods.parameters import parameters, plain, read_settings
+from hbo_plugin.methods.parameters import PENALTY, TWIN_EVERY, parameters, plain, read_settings
 from hbo_plugin.methods.published.hbo import PublishedHboSettings
 
 STATIC = "static"
@@ -51,6 +51,15 @@ class MethodConfig(BaseModel):
         read = plain(self._read())
         given = {key: read[key] for key in self._given()}
         return {"published": True, **given} if self.published else given
+
+    @property
+    def twin(self) -> dict[str, Any]:
+        """How a twin is trained, where the method measures by one: `twin_every` and `penalty`."""
+        read = self._read()
+        return {
+            "twin_every": getattr(read, "twin_every", TWIN_EVERY),
+            "penalty": getattr(read, "penalty", PENALTY),
+        }
 
     def _given(self) -> dict[str, Any]:
         """The method's parameters that the block sets, unchecked."""

@@ -46,6 +46,8 @@ _WITHOUT_LOGITS = (
 """Options under which a training batch's logits do not exist, or cannot be looked at."""
 _FUSED_LAYERS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel")
 """Options under which a training batch goes past the layers that are trained."""
+_IN_TURN = ("lisa_n_layers", "relora")
+"""Options under which other parameters are trained from time to time."""
 _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 """Options under which no rank holds the whole model."""
 _TENSOR = "tensor_parallel_size"
@@ -162,6 +164,28 @@ def without_layers(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the trained layers cannot be watched, as in `lora_mlp_kernel: true`; None if none is."""
     fused = next((_written(key, cfg[key]) for key in _FUSED_LAYERS if cfg.get(key)), None)
     return fused or (_written(_TENSOR, cfg[_TENSOR]) if _above_one(cfg, _TENSOR) else None)
+
+
+def without_twin(cfg: Mapping[str, Any]) -> str | None:
+    """Why no second copy of what is trained can be trained beside it, and what to do; None where one can."""
+    moving = next((_written(key, cfg[key]) for key in _IN_TURN if cfg.get(key)), None)
+    if moving:
+        why, what = f"`{moving}` changes what is trained every few steps, which a twin cannot follow", "remove it"
+    elif not cfg.get("adapter"):
+        why = "a twin has a copy of all that is trained with its optimizer state, and here that is the whole model"
+        what = "set `adapter: lora`"
+    else:
+        return None
+    return f"{why}; {what}, or choose `method: tandem`, which keeps no copy"
+
+
+def without_branches(cfg: Mapping[str, Any]) -> str | None:
+    """Why no branches of the run can be trained, and what to do; None where they can."""
+    if not cfg.get("deepspeed"):
+        return None
+    return (
+        "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP"
+    )
 
 
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:

@@ -30,6 +30,7 @@ def signal_plans(choice: Choice, config: HBOConfig, method: Method, steps: int, 
         "forward_rows": config.forward_rows,
         "gradient_rows": config.gradient_rows,
         "copy_rows": config.copy_steps * config.gradient_rows * (1 + 2 * target),
+        "twin_every": config.twin["twin_every"],
         "branches": method.branches(steps) if isinstance(method, TrainsBranches) else None,
     }
     return [

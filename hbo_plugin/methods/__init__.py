@@ -24,6 +24,7 @@ from hbo_plugin.methods.published.multidds import MultiDds, PublishedMultiDdsSet
 from hbo_plugin.methods.published.multiuat import MultiUat, PublishedMultiUatSettings
 from hbo_plugin.methods.published.odm import Odm
 from hbo_plugin.methods.published.pike import Pike
+from hbo_plugin.methods.published.scalebio import PublishedScaleBioSettings, ScaleBio
 from hbo_plugin.methods.published.tandem import PublishedTandemSettings, Tandem
 from hbo_plugin.methods.published.target_loss import TargetLoss
 from hbo_plugin.methods.random import RandomRewards
@@ -43,6 +44,7 @@ METHODS: Mapping[str, MethodClass] = {
     "doremi": DoReMi,
     "target_loss": TargetLoss,
     "tandem": Tandem,
+    "scalebio": ScaleBio,
     "learning_progress": LearningProgress,
     "branches": Branches,
     "static": Static,
@@ -57,6 +59,7 @@ PUBLISHED: Mapping[str, type] = {
     "multidds": PublishedMultiDdsSettings,
     "multiuat": PublishedMultiUatSettings,
     "tandem": PublishedTandemSettings,
+    "scalebio": PublishedScaleBioSettings,
 }
 """The settings of a method with `published: true`: they build the published actor."""
 

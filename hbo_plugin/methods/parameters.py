@@ -28,6 +28,24 @@ EmaDecay = Annotated[
     float,
     Field(ge=0, lt=1, description="Share of its old value that a moving average keeps when a new reward comes in."),
 ]
+Penalty = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="How many times as much as held-out rows the training rows count for a twin.",
+    ),
+]
+PENALTY = 10.0
+"""That of the published runs on small models."""
+TwinEvery = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Of so many steps in a row, a twin makes the last of its own: 1 trains it as much as the model.",
+    ),
+]
+TWIN_EVERY = 4
 Exponent = Annotated[Factor, Field(description="Power to which a reward counts; at 0 the weights stay at the prior.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hbo_plugin.clock import Clock
+from hbo_plugin.methods.parameters import PENALTY, TWIN_EVERY
 from hbo_plugin.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Context:
         copy_steps: steps that copies of the model make to be compared.
         shares: gives how likely each cell is to be drawn now, float64[datasets * levels].
         observed_every: of so many steps in a row, the training batches of the last are looked at.
+        twin_every: of so many steps in a row, a twin makes the last of its own.
+        penalty: how many times as much as held-out rows the training rows count for a twin.
         steering: the held-out rows that methods look at; none of them judges the run.
         target: how much each of their sets counts, shares that sum to 1.
         tied: the held-out set of each dataset that has one of its own.
@@ -90,6 +93,8 @@ class Context:
     copy_steps: int = 5
     shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
     observed_every: int = 1
+    twin_every: int = TWIN_EVERY
+    penalty: float = PENALTY
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: Mapping[str, float] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)

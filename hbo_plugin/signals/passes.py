@@ -182,17 +182,24 @@ def mean_losses(
 
 
 @contextmanager
-def undisturbed(context: Context, *, gradient: bool) -> Iterator[None]:
-    """Run the model without dropout while open; generators and modes are as before afterwards."""
+def undisturbed(context: Context, *, gradient: bool, dropout: bool = False) -> Iterator[None]:
+    """Run the model while open; generators and modes are as before afterwards.
+
+    Args:
+        context: the run.
+        gradient: whether there will be a backward pass.
+        dropout: keep the modes that the training has, and with them its dropout.
+    """
     model = context.model
     modes = [(module, module.training) for module in model.modules()]
     grad = torch.enable_grad() if gradient else torch.no_grad()
     with torch.random.fork_rng(), grad, context.precision():
-        # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit.
-        model.train(gradient and getattr(model, "is_gradient_checkpointing", False))
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.eval()
+        if not dropout:
+            # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit.
+            model.train(gradient and getattr(model, "is_gradient_checkpointing", False))
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.eval()
         try:
             yield
         finally:

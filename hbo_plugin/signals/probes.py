@@ -117,7 +117,7 @@ class Probes(SignalSource):
 
     def _backward(self, names: Sequence[str], step: int) -> dict[str, NDArray[np.float64]]:
         """Each dataset is measured by one rank, since the norm of a mean is not the mean of norms."""
-        context, rng = self._context, _generator(self._context, step)
+        context, rng = self._context, generator(self._context, step)
         count = len(context.cells.names)
         samples = [_sample(rng, context.cells.dataset_rows(each), context.gradient_rows) for each in range(count)]
         values = np.zeros((len(names), count))
@@ -141,7 +141,7 @@ class Probes(SignalSource):
 
     def _by_copies(self, step: int) -> dict[str, NDArray[np.float64]]:
         """See `measure_gains`; the step chooses the rows that the copies train on, of the datasets as the run draws them."""
-        context, rng = self._context, _generator(self._context, step, use=2)
+        context, rng = self._context, generator(self._context, step, use=2)
         gains = measure_gains(context, self._sample, [_draw(context, rng) for _ in range(context.copy_steps)])
         self.dropped += gains.dropped
         cells = context.cells
@@ -201,11 +201,12 @@ def _measured(start: NDArray[np.float64] | None) -> NDArray[np.float64]:
 
 def sample_cells(context: Context, step: int = 0, use: int = 0) -> NDArray[np.int64]:
     """The rows of each cell that are measured without gradients, int64[rows]; others for another step or use."""
-    rng, cells = _generator(context, step, use), context.cells
+    rng, cells = generator(context, step, use), context.cells
     return np.concatenate([_sample(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)])
 
 
-def _generator(context: Context, step: int, use: int = 0) -> np.random.Generator:
+def generator(context: Context, step: int, use: int = 0) -> np.random.Generator:
+    """Random numbers that no position of the stream has: 0 of `use` are rows of gradients, 1 of forward passes, 2 of twins."""
     return np.random.Generator(np.random.Philox(key=[context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
 

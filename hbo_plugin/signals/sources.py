@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin import options
+from hbo_plugin.signals.needs import blocked
 from hbo_plugin.signals.table import SIGNALS
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.signals.context import Context
-    from hbo_plugin.signals.table import Need
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "reuse": ("hbo_plugin.signals.reuse:Reuse", "the training batches"),
     "probe": ("hbo_plugin.signals.probes:Probes", "passes over a sample of rows"),
     "held_out": ("hbo_plugin.signals.held_out:HeldOut", "passes over the held-out rows"),
+    "twin": ("hbo_plugin.signals.twin:Twin", "a twin that is trained beside the model"),
     "branches": ("hbo_plugin.signals.branches:Branches", "branches of the run"),
 }
 """Where each source is, and what it measures on. They are imported when a run needs them, for they need torch."""
@@ -203,40 +204,11 @@ def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool, tied: bool
     for source, needs in SIGNALS[signal].sources.items():
         if source == "reuse" and preferred == "probe":
             continue
-        reason = next(filter(None, (_blocked(cfg, need, held_out=held_out, tied=tied) for need in sorted(needs))), None)
+        known = {"held_out": held_out, "tied": tied, "probed": "probe" in SIGNALS[signal].sources}
+        reason = next(filter(None, (blocked(cfg, need, **known) for need in sorted(needs))), None)
         if reason is None:
             return source, reasons
         reasons.append(reason)
         if source == preferred == "reuse":
             break
     return None, reasons
-
-
-def _blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool) -> str | None:
-    """Why a need cannot be met under this configuration, and what to do; None where it can."""
-    rows = {
-        "held_out": (held_out, "there are no held-out rows; set `val_set_size` or `test_datasets`"),
-        "tied": (
-            tied,
-            "no held-out set belongs to a dataset; give one the name of its dataset, or set `hbo.held_out: {dataset: set}`",
-        ),
-    }
-    if need in rows:
-        there, reason = rows[need]
-        return None if there else reason
-    if need == "logits":
-        fused = options.without_logits(cfg)
-        return fused and f"`{fused}` leaves no logits of a training batch; remove it, or set `hbo.signals: probe`"
-    if need == "layers":
-        hidden = options.without_layers(cfg)
-        return hidden and f"`{hidden}` keeps the trained layers out of sight; turn it off, or set `hbo.signals: probe`"
-    if need == "steps" and cfg.get("deepspeed"):
-        return "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP"
-    sharded = options.sharded(cfg)
-    # What copies take is a backward pass, and what branches take a forward pass, which are needs of their own.
-    if sharded is None or need in {"copies", "steps"} or (need == "forward" and options.ranks_can_run_forward(cfg)):
-        return None
-    return (
-        f"`{sharded}` spreads the model over ranks, where hbo cannot run a {need} pass of its own; train with DDP, "
-        f"or choose a method whose signals come from the training batches"
-    )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "layers", "forward", "backward", "copies", "steps", "held_out", "tied"]
+Need = Literal["logits", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied"]
 """What measuring takes: the logits of training batches, a view of the layers that they go through, passes of its own
-forward or backward, a copy of what is trained that makes steps, branches of the run, held-out rows, or a held-out set that
-belongs to a dataset."""
+forward or backward, a copy of what is trained that makes steps, branches of the run, that an adapter is all that is trained,
+held-out rows, or a held-out set that belongs to a dataset."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ _STEPS: frozenset[Need] = frozenset({"forward", "steps", "held_out"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
 _COPIES: frozenset[Need] = frozenset({"backward", "copies", "held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
+_TWIN: frozenset[Need] = frozenset({"adapter", "logits", "backward", "held_out"})
 
 SIGNALS: Mapping[str, Signal] = {
     "gradient_norm": Signal(
@@ -134,14 +135,28 @@ SIGNALS: Mapping[str, Signal] = {
         "the square of a ratio",
         {"probe": _COPIES},
     ),
+    "twin_gap": Signal(
+        "dataset",
+        "mean over the rows that were trained on of the loss of a twin, which learns the held-out rows too, minus the model's",
+        "nats",
+        {"twin": _TWIN},
+    ),
 }
 """Every signal by its name."""
 
 
 def cost(
-    needs: frozenset[Need], *, forward_rows: object, gradient_rows: object, copy_rows: object, branches: object
+    needs: frozenset[Need],
+    *,
+    forward_rows: object,
+    gradient_rows: object,
+    copy_rows: object,
+    branches: object,
+    twin_every: object,
 ) -> str:
-    """What measuring takes at each update, in words; the numbers of rows, and the branches, as they should stand in them."""
+    """What measuring takes at each update, in words; the numbers, and the branches, as they should stand in them."""
+    if "adapter" in needs:
+        return f"forward and backward over the rows of one step in {twin_every}, and over as many held-out rows"
     if "logits" in needs:
         return "no pass"
     if "steps" in needs:

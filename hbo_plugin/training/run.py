@@ -90,6 +90,7 @@ class Run:
             target=data.target,
             tied=data.tied,
             branches=self._branching,
+            **config.twin,
         )
         self.sources = choice.build(self.context)
         self._measuring = Measuring(self.sources.values(), stop_on_nan=config.stop_on_nan)
@@ -212,6 +213,7 @@ class Run:
             signals = self._measuring.measure(step)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):
+            self.balancer.advance(step)
             self.balancer.update(signals, head)
         with self.clock("logging"):
             self.journal.update(step, head, signals, before)

@@ -34,7 +34,7 @@ def test_axolotl_accepts(path: Path) -> None:
         assert {key: checked.hbo[key] for key in written["hbo"]} == written["hbo"]
 
 
-def test_there_are_seven() -> None:
+def test_there_are_eight() -> None:
     """A folder that was not found would pass the test above."""
     assert [path.stem for path in CONFIGS] == [
         "fixed-shares",
@@ -42,6 +42,7 @@ def test_there_are_seven() -> None:
         "multi-gpu-full",
         "one-dataset-by-column",
         "quickstart",
+        "quickstart-target",
         "quickstart_without_hbo",
         "target-with-helpers",
     ]

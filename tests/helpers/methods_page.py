@@ -82,6 +82,7 @@ def _allowed(entry: dict[str, object]) -> str:
 COUNTED = {
     "forward_rows": "`forward_rows`",
     "gradient_rows": "`gradient_rows`",
+    "twin_every": "`twin_every`",
     "branches": "branches of `branch_steps` steps, one for each dataset that does not count and one as the run is",
     "copy_rows": "`copy_steps` x `gradient_rows` x (1 + 2 x sets of the target)",
 }

@@ -334,7 +334,7 @@ def test_only_what_has_a_published_form_can_be_published() -> None:
         find_settings("doremi", published=True)
     assert str(error.value) == (
         "`hbo.published: true` was given with the method `doremi`, but only `hbo`, `mos`, `mos_plus`, `multidds`, "
-        "`multiuat`, `tandem` have a published form; remove it."
+        "`multiuat`, `tandem`, `scalebio` have a published form; remove it."
     )
 
 

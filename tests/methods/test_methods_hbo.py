@@ -239,7 +239,7 @@ def test_a_reward_left_out_stays_as_published_and_one_signal_is_measured_once() 
 
 SIGNAL_NAMES = (
     "`gradient_norm`, `row_gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
-    "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `held_out_loss` or `look_ahead`"
+    "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `held_out_loss`, `look_ahead` or `twin_gap`"
 )
 CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio`, `mean_perplexity_ratio` or `entropy`"
 DEFAULTS = {

@@ -52,6 +52,8 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
         "reuse": "Reuse",
         "probe": "Probes",
         "held_out": "HeldOut",
+        "branches": "Branches",
+        "twin": "Twin",
     }
 
 
@@ -139,6 +141,57 @@ def test_held_out_signals_need_held_out_rows() -> None:
     )
 
 
+LORA = {"adapter": "lora"}
+BESIDE = "`twin_gap`, which the method `scalebio` needs, cannot be measured here: "
+
+
+def test_a_twin_is_trained_beside_an_adapter() -> None:
+    found = chosen(LORA, "twin_gap", held_out=True, method="scalebio", target=["a"])
+    assert found == Choice({"twin": ("twin_gap",), "reuse": ()}, passes=True)
+    assert found.steers
+
+
+@pytest.mark.parametrize(
+    ("cfg", "reason"),
+    [
+        (
+            {},
+            (
+                "a twin has a copy of all that is trained with its optimizer state, and here that is the whole model; "
+                "set `adapter: lora`, or choose `method: tandem`, which keeps no copy."
+            ),
+        ),
+        (
+            {"lisa_n_layers": 2},
+            (
+                "`lisa_n_layers: 2` changes what is trained every few steps, which a twin cannot follow; remove it, "
+                "or choose `method: tandem`, which keeps no copy."
+            ),
+        ),
+        (
+            {**LORA, "relora": True},
+            (
+                "`relora: true` changes what is trained every few steps, which a twin cannot follow; remove it, "
+                "or choose `method: tandem`, which keeps no copy."
+            ),
+        ),
+        (
+            {**LORA, **FUSED},
+            "`liger_fused_linear_cross_entropy: true` leaves no logits of a training batch; remove it.",
+        ),
+        (
+            {**LORA, **FSDP2},
+            (
+                "`fsdp_config` spreads the model over ranks, where hbo cannot run a backward pass of its own; train with DDP, "
+                "or choose a method whose signals come from the training batches."
+            ),
+        ),
+    ],
+)
+def test_a_twin_is_refused_where_it_cannot_be(cfg: dict[str, Any], reason: str) -> None:
+    assert refused(cfg, "twin_gap", held_out=True, method="scalebio") == BESIDE + reason
+
+
 def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
     assert refused({}, "loss", "look_ahead", signals="reuse") == (
         "`hbo.signals: reuse` was given, but `look_ahead`, which the method `hbo` needs, does not come from training batches "
@@ -153,7 +206,7 @@ def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
 def test_an_unknown_signal_is_refused() -> None:
     message = refused({}, "los")
     assert message.startswith("The method `hbo` asks for the signal `los`, but the signals are `gradient_norm`, ")
-    assert message.endswith("`look_ahead`; name one of them.")
+    assert message.endswith("`twin_gap`; name one of them.")
 
 
 def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None:

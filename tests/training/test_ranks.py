@@ -21,6 +21,15 @@ from runs import STILL, assert_traces_agree, history, lines, load, read_trace, t
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
 
+SHARDING = {
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
+    "state_dict_type": "FULL_STATE_DICT",
+    "reshard_after_forward": True,
+    "offload_params": False,
+    "cpu_ram_efficient_loading": False,
+}
+
 
 @pytest.fixture
 def shared(make_config: Any) -> Any:
@@ -135,15 +144,7 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     config = shared(val_set_size=9, eval_steps=3, **(packing if packed else {}))
     steps = 4 if packed else 2
     alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": steps})
-    sharding = {
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
-        "state_dict_type": "FULL_STATE_DICT",
-        "reshard_after_forward": True,
-        "offload_params": False,
-        "cpu_ram_efficient_loading": False,
-    }
-    config |= {"fsdp_version": 2, "fsdp_config": sharding, "gradient_accumulation_steps": steps // ranks}
+    config |= {"fsdp_version": 2, "fsdp_config": SHARDING, "gradient_accumulation_steps": steps // ranks}
     config["output_dir"] = str(tmp_path / "together")
     done = start(config, ranks)
     assert done.returncode == 0, done.stderr
@@ -155,6 +156,34 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     assert losses[0]
     events = [record["event"] for record in read_trace(alone)]
     assert {"update", "evaluate"} <= set(events)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP2"])
+def test_ranks_train_branches_together(shared: Any, tmp_path: Path, *, sharded: bool) -> None:
+    """Each rank trains its part of a branch; effects, and the run afterwards, are those of one process.
+
+    Up to a few percent, as each rank averages over the tokens of its own rows.
+    """
+    branches = {"method": "branches", "branch_at": 3, "branch_steps": 2, "branch_budget": 2, "target": ["sums"]}
+    config = shared(hbo={**branches, "val_set_size": {"sums": 9}}, learning_rate=1e-3, max_steps=6)
+    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
+    if sharded:
+        config |= {"fsdp_version": 2, "fsdp_config": SHARDING}
+    config["output_dir"] = str(tmp_path / "together")
+    done = start(config, 2)
+    assert done.returncode == 0, done.stderr
+    (update,), (wanted,) = (
+        [record for record in read_trace(folder) if record["event"] == "update"]
+        for folder in (tmp_path / "together", alone)
+    )
+    for name in ("words", "tales"):
+        for signal in ("branch_effect", "branch_error"):
+            found, expected = (record["signals"][signal][name]["sums"] for record in (update, wanted))
+            assert found == pytest.approx(expected, rel=0.05)
+    assert update["weights"] == wanted["weights"]
+    assert lines(tmp_path / "together" / "hbo_rows.jsonl") == lines(alone / "hbo_rows.jsonl")
+    losses, expected = history(tmp_path / "together", "loss"), history(alone, "loss")
+    assert losses == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
