@@ -1,18 +1,17 @@
 """The `hbo:` block: every key with its default and bounds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from hbo_plugin.messages import explain, reasons, unknown_dataset, yaml_text
+from hbo_plugin.messages import explain, unknown_dataset, yaml_text
 from hbo_plugin.method_args import MethodConfig
 from hbo_plugin.methods import Method, RunFacts, make_method
 from hbo_plugin.methods.parameters import Moment, in_order, plain
-from hbo_plugin.options import refuse_incompatible
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
@@ -53,11 +52,11 @@ class HBOConfig(MethodConfig):
         min_length=1,
         description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
     )
-    max_epochs: _Above0 | dict[str, _Above0] = Field(
+    max_epochs: _Above0 | Literal["auto"] | dict[str, _Above0 | Literal["auto"]] = Field(
         default=MAX_EPOCHS,
-        description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap. "
-        "The default is more in a run that repeats its whole mixture more often; and shares that you write down, by "
-        "`weights` or by a `prior` with `method: static`, have no cap unless you set one.",
+        description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap, and "
+        "`auto` sets it when the loss of the dataset's own held-out set rises. The default is more in a run that repeats its "
+        "whole mixture more often; shares written down, by `weights` or by a `prior` with `method: static`, have no default.",
     )
     val_set_size: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
         default=None,
@@ -128,26 +127,30 @@ class HBOConfig(MethodConfig):
         self._choose_method()
         self._check_places()
         settings = self._read()
-        if self.hold_steps and (self.is_static or hasattr(settings, "branch_at")):
-            why = (
-                "the weights of `method: static` always hold"
-                if self.is_static
-                else "`branch_at` says when the weights change"
-            )
-            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but {why}; remove it."
+        if self.is_static and self.hold_steps:
+            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but the weights of `method: static` always hold; remove it."
             raise ValueError(msg)
+        if self.hold_steps and hasattr(settings, "branch_at"):
+            msg = f"`hbo.hold_steps: {self.hold_steps:g}` was given, but `branch_at` says when the weights change; remove it."
+            raise ValueError(msg)
+        every = getattr(settings, "update_every", self.update_every)
+        cap = math.inf if self._shares_hold else self.max_epochs
+        defaults = {"update_every": every, "levels": self._default_levels, "max_epochs": cap}
         # Straight into __dict__: an assignment would mark the keys as set by the user.
-        if "update_every" not in self.model_fields_set:
-            self.__dict__["update_every"] = getattr(settings, "update_every", self.update_every)
-        if "levels" not in self.model_fields_set:
-            self.__dict__["levels"] = self._default_levels
-        if "max_epochs" not in self.model_fields_set and self._shares_hold:
-            self.__dict__["max_epochs"] = math.inf
+        self.__dict__.update((key, defaults[key]) for key in defaults.keys() - self.model_fields_set)
         return self
 
-    def epochs_of(self, names: Sequence[str], average: float) -> list[float]:
-        """The cap of each dataset, in a run that repeats its whole mixture so often on average."""
+    def epochs_of(self, names: Sequence[str], average: float, watched: Collection[str] = ()) -> list[float]:
+        """The cap of each dataset, in a run that repeats its whole mixture so often; `auto` is none for those `watched`."""
         default = math.inf if self._shares_hold else max(MAX_EPOCHS, average)
+        caps = zip(names, self._caps(names, default), strict=True)
+        return [cap if cap != "auto" else math.inf if name in watched else default for name, cap in caps]
+
+    def auto_epochs(self, names: Sequence[str]) -> list[str]:
+        """The datasets that `max_epochs: auto` stands for."""
+        return [name for name, cap in zip(names, self._caps(names, MAX_EPOCHS), strict=True) if cap == "auto"]
+
+    def _caps(self, names: Sequence[str], default: float) -> list[float | Literal["auto"]]:
         if isinstance(self.max_epochs, dict):
             return [self.max_epochs.get(name, default) for name in names]
         return [self.max_epochs if "max_epochs" in self.model_fields_set else default] * len(names)
@@ -227,24 +230,3 @@ class HBOConfig(MethodConfig):
         keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
         run = RunFacts(names=tuple(names), seed=seed, batch=batch, target=target or {}, counted=counted, **keys)
         return make_method(self.method, rows, self._read(prior), run)
-
-
-class HBOArgs(BaseModel):
-    """What the plugin adds to Axolotl's schema."""
-
-    hbo: HBOConfig | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _compatible(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "hbo" in data:
-            try:
-                refuse_incompatible(data)
-            except ValueError as refused:
-                try:
-                    HBOConfig.model_validate(data["hbo"])
-                except ValidationError as error:
-                    msg = f"{reasons(error)}\n{refused}"
-                    raise ValueError(msg) from None
-                raise
-        return data

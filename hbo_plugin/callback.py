@@ -84,7 +84,12 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         step=step,
         steps=steps,
         batch=batch,
-        notes=(*run.data.notes, *run.choice.notes, *config.notes_on_cap(run.balancer.average_epochs)),
+        notes=(
+            *run.data.notes,
+            *run.choice.notes,
+            *config.notes_on_cap(run.balancer.average_epochs),
+            *(stop.told(dataset) for dataset, stop in run.overfitting.stopped.items()),
+        ),
     )
 
 

@@ -147,6 +147,22 @@ def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) 
         raise ValueError(msg)
 
 
+def check_watching(cfg: Mapping[str, Any]) -> None:
+    """Refuse `max_epochs: auto` where held-out losses cannot be measured, or say nothing about the training.
+
+    Raises:
+        ValueError: names the option in the way.
+    """
+    if changed := changed_loss(cfg):
+        why = f"`{changed}` changes the loss that is trained on, of which the next-token loss says little; remove it"
+    elif not ranks_can_run_forward(cfg):
+        why = f"`{sharded(cfg)}` spreads the model over ranks, where hbo cannot run forward passes of its own; use DDP or FSDP2"
+    else:
+        return
+    msg = f"`hbo.max_epochs: auto` looks at held-out losses, but {why}, or give a number."
+    raise ValueError(msg)
+
+
 def one_bin_a_row(cfg: Mapping[str, Any]) -> bool:
     """Whether a packed batch has a bin for each row of its tensor, as attention needs that cannot tell rows of one apart."""
     asked = cfg.get("multipack_real_batches")

@@ -9,7 +9,7 @@ from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
 from hbo_plugin import options, overrides, user_errors
-from hbo_plugin.args import HBOArgs
+from hbo_plugin.input_args import HBOArgs
 
 if TYPE_CHECKING:
     from hbo_plugin.setup import Setup

@@ -63,8 +63,8 @@ def _keys() -> dict[str, Schema]:
     """The keys of every run, each with its schema."""
     keys = _entries(HBOConfig.model_json_schema(), {name: key.default for name, key in HBOConfig.model_fields.items()})
     keys["method"] |= {"anyOf": [{"enum": list(METHODS)}, {"pattern": _PATH}]}
-    number, by_name = keys["max_epochs"]["anyOf"]
-    cap = {"anyOf": [number, {"type": "null"}]}
+    number, auto, by_name = keys["max_epochs"]["anyOf"]
+    cap = {"anyOf": [number, auto, {"type": "null"}]}
     keys["max_epochs"]["anyOf"] = [*cap["anyOf"], {**by_name, "additionalProperties": cap}]
     return keys
 

@@ -41,6 +41,7 @@ class Setup:
             (
                 lambda: self._target,
                 lambda: self._tied,
+                lambda: self._auto,
                 lambda: self._trial,
                 lambda: self.choice,
             )
@@ -49,7 +50,14 @@ class Setup:
     @cached_property
     def choice(self) -> Choice:
         """Which source measures which signal."""
-        return choose(self._cfg, self.config, self._trial.signals, held_out=bool(self._sets), tied=bool(self._tied))
+        return choose(
+            self._cfg,
+            self.config,
+            self._trial.signals,
+            held_out=bool(self._sets),
+            tied=bool(self._tied),
+            watches=bool(self._auto),
+        )
 
     @cached_property
     def data(self) -> RunData:
@@ -126,6 +134,19 @@ class Setup:
     def _tied(self) -> dict[str, str]:
         """The held-out set of each dataset that has one."""
         return ties(self._mixture.names, self._sets, self.config.held_out or {})
+
+    @cached_property
+    def _auto(self) -> list[str]:
+        """The datasets that `max_epochs: auto` stands for; some must have a held-out set, and all that are named."""
+        auto = self.config.auto_epochs(self._mixture.names)
+        untied = [name for name in auto if name not in self._tied]
+        if untied and (isinstance(self.config.max_epochs, dict) or len(untied) == len(auto)):
+            msg = (
+                f"`hbo.max_epochs: auto` was given, but no held-out set belongs to {listed(untied)}; set `val_set_size`, or "
+                f"`hbo.held_out: {{dataset: set}}`, or give a number."
+            )
+            raise ValueError(msg)
+        return auto
 
     @cached_property
     def _target(self) -> dict[str, float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hbo_plugin.history import History
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOG = logging.getLogger(__name__)
@@ -146,96 +147,6 @@ class Trace(JsonLines):
             )
             raise ValueError(msg)
         return history
-
-
-@dataclass(frozen=True)
-class State:
-    """The mixture at one moment of a run. Each dataset has a list of one value a level, the easiest first.
-
-    Attributes:
-        step: optimizer steps made.
-        unit: what the weights are shares of, as `hbo.unit` has it.
-        weights: what the stream is drawn with; they sum to 1.
-        rows: rows there are.
-        rows_trained: rows trained on so far.
-        tokens: tokens trained on so far.
-        capped: whether `max_epochs` lowers a weight.
-    """
-
-    step: int
-    unit: str
-    weights: dict[str, list[float]]
-    rows: dict[str, list[int]]
-    rows_trained: dict[str, list[int]]
-    tokens: dict[str, list[int]]
-    capped: dict[str, list[bool]]
-
-    def weight(self, dataset: str) -> float:
-        """Return the weight of a dataset, all its levels together."""
-        return sum(self.weights[dataset])
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss a token of each held-out set and of the target, in nats; and the set `tied` to a dataset, by dataset."""
-
-    step: int
-    losses: dict[str, float]
-    tied: dict[str, str]
-    target: float
-
-    def loss(self, dataset: str) -> float | None:
-        """Return the loss of the set that belongs to a dataset; None where it has none."""
-        return self.losses.get(self.tied.get(dataset, ""))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an update was given: each signal by dataset, as a number, a list of one a level, or by held-out set."""
-
-    step: int
-    signals: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class History:
-    """What a trace says of a run.
-
-    Attributes:
-        entries: where each dataset is read from, in keys of `datasets:`, by the dataset's name.
-        states: at the start, after each update and, if it `ended`, at the end.
-        evaluations: in their order.
-        measured: what was measured at each update.
-        ended: whether the run ended; one that trains still or was killed has not.
-    """
-
-    entries: dict[str, dict[str, Any]]
-    states: tuple[State, ...]
-    evaluations: tuple[Evaluation, ...]
-    measured: tuple[Measured, ...]
-    ended: bool
-
-    @classmethod
-    def of(cls, records: Iterable[dict[str, Any]]) -> History:
-        """Build it from the records of a trace; a KeyError where one lacks a key."""
-        entries: dict[str, dict[str, Any]] = {}
-        states, evaluations, measured = [], [], []
-        ended = False
-        for record in records:
-            if record["event"] == "evaluate":
-                evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
-            else:
-                entries |= record.get("entries", {})
-                states.append(State(**{field.name: record[field.name] for field in fields(State)}))
-                ended = record["event"] == "end"
-                if "signals" in record:
-                    measured.append(Measured(record["step"], record["signals"]))
-        return cls(entries, tuple(states), tuple(evaluations), tuple(measured), ended)
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Names, in the order of the configuration."""
-        return tuple(self.states[0].weights)
 
 
 def _encoded(record: dict[str, Any]) -> bytes:

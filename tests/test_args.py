@@ -135,7 +135,7 @@ MINE = {"method": "their_methods.Mine"}
             {"method": "static", "published": True},
             (
                 "`hbo.published: true` was given with the method `static`, but only `hbo`, `mos`, `mos_plus`, "
-                "`multidds`, `multiuat` have a published form; remove it."
+                "`multidds`, `multiuat`, `tandem`, `scalebio` have a published form; remove it."
             ),
         ),
         (
@@ -224,7 +224,7 @@ def test_a_block_that_makes_no_sense(block: Any, expected: str) -> None:
         (
             "max_epochs",
             -1,
-            "greater than 0 or a block of keys; change it, or remove it for the default of `4.0`",
+            "greater than 0 or `auto` or a block of keys; change it, or remove it for the default of `4.0`",
         ),
         *(
             (key, 2**63, f"less than {2**63}; change it, or remove it for the default of `{default}`")
@@ -238,7 +238,7 @@ def test_bounds(key: str, value: float, allowed: str) -> None:
 
 def test_the_deepest_mistake_is_named() -> None:
     assert refused({"max_epochs": {"a": 1, "b": 0}}) == (
-        "`hbo.max_epochs.b: 0` was given, but it must be greater than 0; change it."
+        "`hbo.max_epochs.b: 0` was given, but it must be greater than 0 or `auto`; change it."
     )
 
 

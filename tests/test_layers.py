@@ -16,6 +16,7 @@ LAYERS = (
             "cells",
             "clock",
             "compat",
+            "history",
             "messages",
             "numbers",
             "outputs",
@@ -30,6 +31,7 @@ LAYERS = (
     ("methods",),  # NumPy only; of signals they know the table
     (
         "args",
+        "input_args",
         "method_args",
     ),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
     ("schema", "signals"),

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from hbo_plugin import options
-from hbo_plugin.args import HBOArgs, HBOConfig
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.input_args import HBOArgs
 from hbo_plugin.signals.sources import choose
 
 REFUSED = {

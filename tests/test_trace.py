@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hbo_plugin.trace import TRACE_FILE, Evaluation, JsonLines, Trace
+from hbo_plugin.history import Evaluation
+from hbo_plugin.trace import TRACE_FILE, JsonLines, Trace
 
 
 @pytest.fixture(params=[JsonLines, Trace])

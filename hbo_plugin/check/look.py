@@ -92,12 +92,13 @@ def _balancer(setup: Setup) -> Balancer:
         steps=shape.steps,
         capacity=shape.capacity,
         window=shape.window,
+        watched=setup.data.watched,
     )
 
 
 def _plan(setup: Setup, balancer: Balancer) -> Plan:
     data, shape = setup.data, setup.shape
-    if setup.choice.adapts:
+    if setup.choice.adapts or data.watched:
         warn_of_rare_updates(Moments.of(setup.config, setup.method, shape.steps), shape.steps)
     return plan(
         balancer,

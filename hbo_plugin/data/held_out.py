@@ -1,6 +1,6 @@
 """Held-out sets: how many rows a dataset holds out, which set belongs to which dataset, and which ones count."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ TARGET = "target"
 _ENOUGH = 8
 """Fewer held-out rows than this give a loss that says little; so many are held out where they are a small part."""
 _SMALL_PART = 0.2
+_STEERING_ROWS = 4
+"""From fewer rows, `max_epochs: auto` cannot tell whether a loss has risen."""
 _SPLIT_SEED = 2505
 """Of the halves of a held-out set: the same for every run, so that all are judged on the same rows."""
 
@@ -93,6 +95,26 @@ def held_out_counts(
                 f"a loss on fewer than {_ENOUGH} rows says little, and `hbo.val_set_size` sets the number"
             )
     return held, notes
+
+
+def judged(
+    auto: Iterable[str], sets: Mapping[str, Collection[int]], tied: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Of the datasets of `max_epochs: auto`, those whose held-out set can tell when to stop them; and a note on the others.
+
+    Args:
+        auto: their names.
+        sets: the rows of each held-out set, steering and judging.
+        tied: the set of each dataset that has one.
+    """
+    auto = list(auto)
+    found = [name for name in auto if name in tied and len(sets[tied[name]]) // 2 >= _STEERING_ROWS]
+    others = [name for name in auto if name not in found]
+    note = (
+        f"`max_epochs: auto` cannot judge {listed(others)}, with fewer than {2 * _STEERING_ROWS} held-out rows of its own, "
+        f"so the default of `max_epochs` holds; `hbo.val_set_size` sets the number of rows"
+    )
+    return found, [note] if others else []
 
 
 def ties(datasets: Iterable[str], sets: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:

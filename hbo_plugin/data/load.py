@@ -14,13 +14,13 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
-from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, target_shares, ties
+from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.rows import read
-from hbo_plugin.messages import all_of
+from hbo_plugin.messages import all_of, listed
 from hbo_plugin.signals.context import HeldOutRows
 
 
@@ -35,6 +35,7 @@ class RunData:
         steering: the other half of the sets that steer the run, at which methods look; empty where none does.
         target: how much each held-out set counts, shares that sum to 1.
         tied: the set that belongs to a dataset, by the dataset's name; a dataset without one is not a key.
+        watched: datasets that `max_epochs: auto` may stop.
         raw_rows: how many rows of the user's each dataset was made of.
         entries: where each dataset is read from, in keys of `datasets:`.
         origins: the row of the user's that each row of the training set was made of, counted from 0 in its dataset's
@@ -51,6 +52,7 @@ class RunData:
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
+    watched: list[str] = field(default_factory=list)
     raw_rows: dict[str, int] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: NDArray[np.int64] | None = None
@@ -156,18 +158,25 @@ def load(
     if tested:
         sets = {each.name: each.first + each.own for each in tested}
     target = target_shares(config.target, [*sets])
+    tied = ties(names, sets, config.held_out or {})
+    watched, unseen = judged(config.auto_epochs(names), sets, tied)
     steering, judging = {}, dict(sets)
-    steer = sets if steers else (config.target or ())
+    steer = sets if steers else dict.fromkeys((*(config.target or ()), *(tied[name] for name in watched)))
     for name, pair in zip(steer, all_of(partial(halves, sets[name], name) for name in steer), strict=True):
         judging[name], steering[name] = pair
     held_out = _Together.of(tested) if tested else together
     judges = held_out.of_sets(judging)
     if judging:
         options.check_packed_evaluation(cfg, judges.lengths)
-    tied = ties(names, sets, config.held_out or {})
     raw_rows = {each.name: each.raw_rows for each in datasets}
     written = metric_names([*names, *sets])
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
+    notes += unseen
+    if watched:
+        notes.append(
+            f"`max_epochs: auto` measures the held-out loss of {listed(watched)} every {config.update_every:,} steps, "
+            f"in a forward pass over half of the held-out rows"
+        )
     entries = {each.name: _where(part.entry) for part in mixture.training for each in part.groups}
     return RunData(
         train=train.rows,
@@ -177,6 +186,7 @@ def load(
         steering=held_out.of_sets(steering),
         target=target,
         tied=tied,
+        watched=watched,
         raw_rows=raw_rows,
         entries=entries,
         origins=_origins(datasets)[np.concatenate(chosen)] if config.record_rows else None,

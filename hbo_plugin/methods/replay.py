@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from hbo_plugin.history import History
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.methods.state import from_json, to_json
 from hbo_plugin.methods.static import Fixed
-from hbo_plugin.trace import History, Trace
+from hbo_plugin.trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True)

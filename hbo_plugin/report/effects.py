@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from hbo_plugin.trace import Measured
+    from hbo_plugin.history import Measured
 
 _ERRORS: Mapping[str, tuple[str, Callable[[float], float]]] = {
     "branch_effect": ("branch_error", float),

@@ -10,7 +10,7 @@ from hbo_plugin.report.effects import by_pair, effects
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hbo_plugin.trace import History
+    from hbo_plugin.history import History
 
 
 def plot(history: History, path: Path) -> None:

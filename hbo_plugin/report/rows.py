@@ -15,7 +15,7 @@ from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-    from hbo_plugin.trace import State
+    from hbo_plugin.history import State
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hbo_plugin.report.effects import Effect, effects
 
 if TYPE_CHECKING:
-    from hbo_plugin.trace import History
+    from hbo_plugin.history import History, Stop
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class DatasetSummary:
         epochs: rows trained on over rows there are.
         capped: whether `max_epochs` lowers its weight.
         held_out_loss: mean a token of its held-out set, in nats; None without one.
+        stopped: when and why `max_epochs: auto` stopped it; None where it did not.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DatasetSummary:
     epochs: float
     capped: bool
     held_out_loss: Change | None
+    stopped: Stop | None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def summarise(history: History) -> Summary:
                 epochs=drawn / rows,
                 capped=any(last.capped[name]),
                 held_out_loss=Change(_finite(losses[0]), _finite(losses[-1])) if losses else None,
+                stopped=history.stopped.get(name),
             )
         )
     targets = [each.target for each in history.evaluations]

@@ -69,6 +69,8 @@ def summary(found: Summary) -> RenderableType:
         parts += ["", f"Held-out loss of the target: {_changed(found.target_loss, '.3f')}"]
     if capped := [dataset.name for dataset in found.datasets if dataset.capped]:
         parts += ["", literal(f"`max_epochs` lowers the weight of {listed(capped)}.")]
+    if stopped := [dataset.stopped.told(dataset.name) for dataset in found.datasets if dataset.stopped]:
+        parts += ["", *(literal(f"{told}.") for told in stopped)]
     if found.effects:
         parts += ["", title(_EFFECTS[found.effects[-1].signal]), _effects(found.effects)]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):

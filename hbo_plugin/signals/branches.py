@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hbo_plugin.messages import encodable
-from hbo_plugin.signals.passes import pass_over
+from hbo_plugin.signals.held_out import row_losses
 from hbo_plugin.signals.sources import SignalSource
 
 if TYPE_CHECKING:
@@ -88,23 +88,17 @@ class Branches(SignalSource):
         trainer = self._trainer
         trainer.start(weights, trainer.steps)
         trainer.train(trainer.steps // 2)
-        middle = self._steering_losses()
+        middle = row_losses(self._context, self._context.steering)
         end = middle
         if half is None or not self._loses(middle, half):
             trainer.train(trainer.steps - trainer.steps // 2)
-            end = self._steering_losses()
+            end = row_losses(self._context, self._context.steering)
         finished.add(name, end, middle)
         return end, middle
 
     def _loses(self, losses: NDArray[np.float64], base: NDArray[np.float64]) -> bool:
         effect, error = self._compared(losses, base)
         return bool((effect > _LOSING * error).all())
-
-    def _steering_losses(self) -> NDArray[np.float64]:
-        steering = self._context.steering
-        rows = np.arange(len(steering.lengths))
-        passed = pass_over(self._context, steering.rows, rows, steering.lengths, ("loss",))
-        return np.stack([passed.sums[0], passed.tokens])
 
     def _compared(
         self, losses: NDArray[np.float64], base: NDArray[np.float64]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
+from hbo_plugin.signals.held_out import held_out_losses
 from hbo_plugin.signals.passes import answers, owners_of, token_statistics
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Evaluation:
             batch_size: rows of a batch of one rank, where they are not packed.
         """
         self._context = context
-        self._sets, self._lengths = held_out.sets, held_out.lengths
+        self._held_out, self._sets, self._lengths = held_out, held_out.sets, held_out.lengths
         self._batch_size = batch_size
         self._watched: WatchedSampler | WatchedBatches | None = None
         self.begin()
@@ -79,10 +80,18 @@ class Evaluation:
         return [[row] for row in given[first : first + self._batch_size]]
 
     def losses(self) -> dict[str, float] | None:
-        """Mean loss per token of the rows of each held-out set that were seen, in nats, NaN where none has an answer.
+        """Mean loss per token of each held-out set, in nats, NaN where none has an answer.
 
-        None where the batches had no logits to look at. Every rank calls it.
+        A pass of its own measures them where the evaluation did not show them all. Where that cannot be, the loss is that of
+        the rows that were seen, and there is none where the batches had no logits to look at. Every rank calls it.
         """
+        losses = self._seen()
+        if not self.complete and self._context.passes:
+            return held_out_losses(self._context, self._held_out)
+        return losses
+
+    def _seen(self) -> dict[str, float] | None:
+        """The loss of the rows of each set that were seen."""
         sums, tokens, seen = self._context.ranks.sum(self._found)
         if self._context.ranks.sum(np.array([float(self._blind)]))[0]:
             return None

@@ -114,7 +114,8 @@ class Choice:
     """Which source measures which signals in a run.
 
     Attributes:
-        names: the signals of each source that is needed; none where training batches only show their losses.
+        names: the signals of each source that is needed; none where training batches only show their losses, or
+            held-out rows theirs to `max_epochs: auto`.
         passes: whether hbo can run the model apart from the training.
         notes: what a user should know about it.
     """
@@ -144,7 +145,9 @@ class Choice:
         return sources
 
 
-def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool, tied: bool) -> Choice:
+def choose(
+    cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: bool, tied: bool, watches: bool = False
+) -> Choice:
     """Choose a source for each signal of a method.
 
     Args:
@@ -153,6 +156,7 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
         signals: that the method needs.
         held_out: whether there are held-out rows.
         tied: whether a held-out set belongs to a dataset.
+        watches: whether held-out losses are measured for `max_epochs: auto`, whatever the method needs.
 
     Raises:
         ValueError: a signal that is unknown, or that cannot be measured under this configuration.
@@ -193,6 +197,9 @@ def choose(cfg: Any, config: HBOConfig, signals: Sequence[str], *, held_out: boo
             raise ValueError(msg)
         names[source] = (*names.get(source, ()), signal)
         notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
+    if watches:
+        options.check_watching(cfg)
+        names.setdefault("held_out", ())
     if config.signals != "probe" and not options.without_logits(cfg) and not options.changed_loss(cfg):
         names.setdefault("reuse", ())
     return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))

@@ -1,7 +1,7 @@
 """The balancer: a method and the stream it steers, with what was trained on so far. Knows no torch and no Axolotl."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,16 @@ class Balancer:
     """Moves the weights of the stream, and counts what it gave."""
 
     def __init__(
-        self, cells: Cells, config: HBOConfig, method: Method, *, seed: int, steps: int, capacity: int, window: int = 0
+        self,
+        cells: Cells,
+        config: HBOConfig,
+        method: Method,
+        *,
+        seed: int,
+        steps: int,
+        capacity: int,
+        window: int = 0,
+        watched: Collection[str] = (),
     ) -> None:
         """Start at the method's first weights.
 
@@ -36,6 +45,7 @@ class Balancer:
             steps: of the whole run.
             capacity: rows of a step, for the repetition cap; or tokens, where rows are packed.
             window: rows that can wait for a bin, where they are packed; else 0.
+            watched: datasets that have no cap until they are stopped.
         """
         self.cells = cells
         self._config = config
@@ -45,7 +55,7 @@ class Balancer:
         """What a row of each cell takes of a step, float64[datasets * levels]."""
         self.average_epochs = steps * capacity / float(self._sizes @ self._cost)
         """How often the run goes through its whole mixture."""
-        laps = np.repeat(config.epochs_of(cells.names, self.average_epochs), cells.levels)
+        laps = np.repeat(config.epochs_of(cells.names, self.average_epochs, watched), cells.levels)
         self._allowance = np.where(self._sizes > 0, laps, 1) * self._sizes
         """Rows that a cell may give in the run, float64[datasets * levels]."""
         self.unit = config.unit
@@ -62,6 +72,8 @@ class Balancer:
         """Of these, those that the model learns to predict, int64[datasets * levels]."""
         self.capped: NDArray[np.bool_] = np.zeros(self._sizes.size, np.bool_)
         """Cells whose weight the repetition cap lowers, bool[datasets * levels]."""
+        self.used_up = False
+        """Whether the repetition cap leaves nothing to draw, so that the weights are those of the method again."""
         self.changed: list[str] = []
         """Keys of the block whose values are not those of the checkpoint that the run resumed from."""
         self.holds_until = steps
@@ -91,6 +103,10 @@ class Balancer:
         """Give signals to the method; its new weights take force at the position `head`."""
         self.method.update(signals)
         self.reweigh(head)
+
+    def stop(self, names: Collection[str]) -> None:
+        """Let datasets give no more rows than they have given; it acts with the next new weights."""
+        self._allowance[np.repeat([name in names for name in self.cells.names], self.cells.levels)] = 0
 
     def advance(self, step: int) -> bool:
         """Bring a method that follows time to the weights after `step`; say whether it has others than before."""
@@ -122,6 +138,7 @@ class Balancer:
         if left <= 0:
             return  # nothing is drawn any more
         allowance = np.maximum(self._allowance - self._drawn, 0.0)
+        self.used_up = not allowance[wanted > 0].any()
         spare = np.zeros(self._sizes.size)
         for _ in range(_TRIES):
             shares, self.capped = cap_weights(wanted, (allowance - spare) * self._cost, left)

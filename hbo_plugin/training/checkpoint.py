@@ -28,6 +28,7 @@ def save(run: Run, folder: Path) -> None:
         **run.journal.state_dict(),
         "step": str(run.shape),
         "batcher": run.done,
+        "overfitting": run.overfitting.state_dict(),
         "sources": {name: source.state_dict() for name, source in run.sources.items()},
     }
     kept = {name: source.tensors() for name, source in run.sources.items()}
@@ -67,6 +68,8 @@ def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) 
     load_balancer(run.balancer, run.shape, state)
     run.done = state["batcher"]
     run.journal.load_state_dict(state)
+    run.overfitting.load_state_dict(state["overfitting"])
+    run.balancer.stop(run.overfitting.stopped)
     needed = {name: source for name, source in run.sources.items() if source.names}
     if not needed.keys() <= state["sources"].keys():
         msg = (

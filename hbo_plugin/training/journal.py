@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from hbo_plugin.messages import encodable
 from hbo_plugin.methods.reading import SIGNALS
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
+from hbo_plugin.training import console
 from hbo_plugin.training.scalars import Scalars
+from hbo_plugin.training.warnings import warn_of_nothing_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,13 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hbo_plugin.clock import Clock
+    from hbo_plugin.history import Stop
     from hbo_plugin.training.balancer import Balancer
     from hbo_plugin.training.batchers import StepShape
-
-LOG = logging.getLogger(__name__)
-
-_SHOWN = 2
-"""Datasets that the line about new weights names, of those that gained and of those that lost."""
 
 
 class Journal:
@@ -72,6 +68,7 @@ class Journal:
         self._entries, self._origins = entries, origins
         self._writes = writes
         self._step = 0
+        self._told_used_up = False
         self._signals: dict[str, float] = {}
         """Scalars of the last measurement."""
         self._delay: dict[str, float] = {}
@@ -90,7 +87,7 @@ class Journal:
         else:
             self._rows.begin(step)
         if step == 0:
-            self._tell_capped(np.zeros_like(self._balancer.capped))
+            console.tell_capped(0, self._balancer, np.zeros_like(self._balancer.capped))
             self._write({"step": 0, "event": "start", "entries": self._entries})
 
     def rows(self, step: int, rows: NDArray[np.int64]) -> None:
@@ -105,6 +102,7 @@ class Journal:
         head: int,
         signals: Mapping[str, NDArray[np.float64]],
         before: tuple[NDArray[np.float64], NDArray[np.bool_]],
+        stopped: Mapping[str, Stop],
     ) -> None:
         """The weights were updated.
 
@@ -113,20 +111,25 @@ class Journal:
             head: position from which the new weights act.
             signals: that the method was given.
             before: the old weights, float64[datasets, levels], and which cells were capped, bool[datasets * levels].
+            stopped: datasets that overfitted.
         """
         self._signals = self._scalars.of_signals(signals)
         rows = head - self._balancer.trained
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
         if self._writes:
-            self._tell(step, before)
             measured = {name: self._measured(name, values) for name, values in signals.items()}
-            self._write({"step": step, "event": "update", "head": head, "signals": measured, "delay_rows": rows})
+            self._tell(step, head, before, stopped, {"signals": measured, "delay_rows": rows})
 
-    def change(self, step: int, head: int, before: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
-        """Weights that no measurement changed act from a position; the arguments are those of `update`."""
+    def change(
+        self,
+        step: int,
+        head: int,
+        before: tuple[NDArray[np.float64], NDArray[np.bool_]],
+        stopped: Mapping[str, Stop],
+    ) -> None:
+        """Weights that the method did not change act from a position; the arguments are those of `update`."""
         if self._writes:
-            self._tell(step, before)
-            self._write({"step": step, "event": "update", "head": head})
+            self._tell(step, head, before, stopped, {})
 
     def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str], target: float) -> None:
         """The losses of held-out sets and of the target were measured, in nats per token; `tied` has the set of each dataset."""
@@ -163,32 +166,23 @@ class Journal:
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
         return dict(zip(self._cells.names, values, strict=True))
 
-    def _tell(self, step: int, before: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> None:
+    def _tell(
+        self,
+        step: int,
+        head: int,
+        before: tuple[NDArray[np.float64], NDArray[np.bool_]],
+        stopped: Mapping[str, Stop],
+        record: dict[str, Any],
+    ) -> None:
+        """Say what new weights are like, and write a record of them."""
         weights, capped = before
-        self._tell_capped(capped)
-        tqdm.write(encodable(f"hbo: step {step}: {self._moved(weights)}"))
-
-    def _moved(self, old: NDArray[np.float64]) -> str:
-        """Which datasets gained and lost most, from weights of float64[datasets, levels]."""
-        before, after = old.sum(axis=1), self._balancer.weights().sum(axis=1)
-        order = np.argsort(before - after, kind="stable")
-        shown = order if order.size <= 2 * _SHOWN else [*order[:_SHOWN], *order[-_SHOWN:]]
-        return ", ".join(f"{self._cells.names[each]} {before[each]:.1%} → {after[each]:.1%}" for each in shown)
-
-    def _tell_capped(self, before: NDArray[np.bool_]) -> None:
-        """Say which datasets the cap has begun to lower, given the cells that it lowered before, bool[cells]."""
-        new = (self._balancer.capped & ~before).reshape(self._cells.sizes.shape).any(axis=1)
-        asked, capped = (weights.sum(axis=1) for weights in (self._balancer.method.weights(), self._balancer.weights()))
-        # Where all caps together are too small for the run, some weights rise.
-        for index in np.flatnonzero(new & (capped < asked)):
-            LOG.warning(
-                "hbo: from step %d on, `max_epochs` lowers the weight of dataset `%s` from %.1f%% to %.1f%%; "
-                "the others take the rest.",
-                self._step,
-                self._cells.names[index],
-                100 * asked[index],
-                100 * capped[index],
-            )
+        console.tell(step, self._balancer, weights, capped, stopped)
+        if self._balancer.used_up and not self._told_used_up:
+            self._told_used_up = True
+            warn_of_nothing_left(step)
+        if stopped:
+            record = {**record, "stopped": {name: asdict(stop) for name, stop in stopped.items()}}
+        self._write({"step": step, "event": "update", "head": head, **record})
 
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers and into `trainer_state.json`."""

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hbo_plugin.signals.held_out import HeldOut
 from hbo_plugin.training.warnings import report_nothing_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from hbo_plugin.history import Stop
     from hbo_plugin.signals.sources import SignalSource
+    from hbo_plugin.training.overfitting import Overfitting
 
 LOG = logging.getLogger(__name__)
 
@@ -22,14 +25,15 @@ LOG = logging.getLogger(__name__)
 class Measuring:
     """Asks the sources of a run for their signals."""
 
-    def __init__(self, sources: Collection[SignalSource], *, stop_on_nan: bool) -> None:
+    def __init__(self, sources: Mapping[str, SignalSource], overfitting: Overfitting, *, stop_on_nan: bool) -> None:
         """Measure nothing yet.
 
         Args:
-            sources: of the run.
+            sources: of the run, by name.
+            overfitting: what watches the held-out losses.
             stop_on_nan: whether the run ends where nothing finite was measured.
         """
-        self._sources, self._stop_on_nan = sources, stop_on_nan
+        self._sources, self.overfitting, self._stop_on_nan = sources, overfitting, stop_on_nan
         self._reported = 0  # of the measurements that were left out
 
     def begin(self) -> None:
@@ -38,7 +42,7 @@ class Measuring:
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Return each signal in its shape, and warn of what was not finite; a ValueError where the run is to end for it."""
-        signals = {name: values for source in self._sources for name, values in source.measure(step).items()}
+        signals = {name: values for source in self._sources.values() for name, values in source.measure(step).items()}
         if self._dropped > self._reported:
             LOG.warning(
                 "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
@@ -51,6 +55,16 @@ class Measuring:
             report_nothing_finite(step, stop=self._stop_on_nan)
         return signals
 
+    def watch(self, step: int) -> dict[str, Stop]:
+        """Measure the held-out rows alone; see `stopped`."""
+        self._sources["held_out"].measure(step)
+        return self.stopped(step)
+
+    def stopped(self, step: int) -> dict[str, Stop]:
+        """Return the datasets whose held-out losses, which were just measured, have risen."""
+        source = self._sources.get("held_out")
+        return self.overfitting.look(step, source.rows) if isinstance(source, HeldOut) else {}
+
     @property
     def _dropped(self) -> int:
-        return sum(source.dropped for source in self._sources)
+        return sum(source.dropped for source in self._sources.values())

@@ -14,7 +14,6 @@ from hbo_plugin.methods.base import TrainsBranches
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
-from hbo_plugin.signals.held_out import held_out_losses
 from hbo_plugin.signals.sources import Batch
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape, make_batcher
@@ -22,14 +21,16 @@ from hbo_plugin.training.branching import Branching
 from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.measuring import Measuring
 from hbo_plugin.training.moments import Moments
+from hbo_plugin.training.overfitting import Overfitting
 from hbo_plugin.training.rank_check import RankCheck
-from hbo_plugin.training.warnings import warn_of_rare_updates
+from hbo_plugin.training.warnings import warn_of_no_losses, warn_of_rare_updates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.data.load import RunData
+    from hbo_plugin.history import Stop
     from hbo_plugin.methods import Method
     from hbo_plugin.signals.sources import Choice, SignalSource
     from hbo_plugin.training.batchers import Batcher
@@ -66,12 +67,14 @@ class Run:
             steps=self.shape.steps,
             capacity=self.shape.capacity,
             window=self.shape.window,
+            watched=data.watched,
         )
         self.moments = Moments.of(config, method, self.shape.steps)
         self._branching: Branching | None = None
         if isinstance(method, TrainsBranches):
             length = method.branches(self.shape.steps).steps
             self._branching = Branching(trainer, self.balancer, self.shape, length, lambda: self._active.head)
+        self.overfitting = Overfitting({name: data.steering.sets[data.tied[name]] for name in data.watched})
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
         self.context = Context(
@@ -93,7 +96,7 @@ class Run:
             **config.twin,
         )
         self.sources = choice.build(self.context)
-        self._measuring = Measuring(self.sources.values(), stop_on_nan=config.stop_on_nan)
+        self._measuring = Measuring(self.sources, self.overfitting, stop_on_nan=config.stop_on_nan)
         self.evaluation = Evaluation(self.context, data.judging, args.eval_batch_size)
         self.journal = Journal(
             Path(args.output_dir),
@@ -107,8 +110,7 @@ class Run:
             writes=args.should_save,
             log_levels=config.log_levels,
         )
-        self.done: dict[str, Any] | None = None
-        """Where the stream stood after the steps that were made; None before the first."""
+        self.done: dict[str, Any] | None = None  # where the stream stood after the steps that were made
         self._batcher: Batcher | None = None
         self._check = RankCheck(self.ranks)
         self._begun, self._first_step, self._step = False, 1, 0
@@ -133,17 +135,17 @@ class Run:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
         if self.balancer.advance(step) or self.balancer.changed:
             self._reweigh(step)
-        if self.choice.adapts:
+        if self.choice.adapts or self.data.watched:
             warn_of_rare_updates(self.moments, self.shape.steps)
         with self.clock("signals"):
             for source in self.sources.values():
                 source.begin(step)
 
-    def _reweigh(self, step: int) -> None:
-        """Let weights that no measurement changed take force."""
+    def _reweigh(self, step: int, stopped: Mapping[str, Stop] | None = None) -> None:
+        """Let weights that the method did not change take force."""
         before, head = (self.balancer.weights(), self.balancer.capped), self._active.head
         self.balancer.reweigh(head)
-        self.journal.change(step, head, before)
+        self.journal.change(step, head, before, stopped or {})
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -160,9 +162,8 @@ class Run:
 
     @property
     def _observing(self) -> list[SignalSource]:
-        if self._apart is not None:
-            return []
-        return [source for source in self.sources.values() if source.observes(self._step + 1)]
+        sources = self.sources.values() if self._apart is None else ()
+        return [source for source in sources if source.observes(self._step + 1)]
 
     def next_batch(self) -> list[list[int]] | None:
         """The rows in each sequence of this rank's next micro-batch; None where no source wants to look at it."""
@@ -204,6 +205,12 @@ class Run:
         due = step % self.config.update_every == 0
         if step in self.moments and not last and self.choice.adapts:
             self._update(step, self._active.head)
+        elif due and not last and self.overfitting.watches:
+            with self.clock("signals"):
+                stopped = self._measuring.watch(step)
+            if stopped:
+                self.balancer.stop(stopped)
+                self._reweigh(step, stopped)
         if due or step == self._first_step:
             with self.clock("update"):
                 self._check.compare(step, self.balancer.weights(), self._active.head)
@@ -213,10 +220,12 @@ class Run:
             signals = self._measuring.measure(step)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):
+            stopped = self._measuring.stopped(step)
+            self.balancer.stop(stopped)
             self.balancer.advance(step)
             self.balancer.update(signals, head)
         with self.clock("logging"):
-            self.journal.update(step, head, signals, before)
+            self.journal.update(step, head, signals, before, stopped)
 
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers with a training loss."""
@@ -233,13 +242,8 @@ class Run:
         They are named as metrics are, while the trace has the names of the sets.
         """
         losses = self.evaluation.losses()
-        if not self.evaluation.complete and self.choice.passes:
-            losses = held_out_losses(self.context, self.data.judging)
         if losses is None:
-            LOG.warning(
-                "hbo: the losses of single held-out sets are not measured: the evaluation leaves no logits, and ranks "
-                "that share a model cannot run it apart from the training; train with DDP, or turn the fused loss off."
-            )
+            warn_of_no_losses()
             return {}
         target = mean_loss(losses, self.data.target)
         self.journal.evaluate(step, losses, self.data.tied, target)

@@ -31,6 +31,23 @@ def warn_of_rare_updates(moments: Moments, steps: int) -> None:
         )
 
 
+def warn_of_no_losses() -> None:
+    """Warn that an evaluation says nothing of single sets."""
+    LOG.warning(
+        "hbo: the losses of single held-out sets are not measured: the evaluation leaves no logits, and ranks "
+        "that share a model cannot run it apart from the training; train with DDP, or turn the fused loss off."
+    )
+
+
+def warn_of_nothing_left(step: int) -> None:
+    """Warn that the cap leaves nothing to draw."""
+    LOG.warning(
+        "hbo: from step %d on, `max_epochs` leaves no dataset to draw, so the run goes on with all of them, stopped ones "
+        "too; end it here, or raise `max_epochs`.",
+        step,
+    )
+
+
 def report_nothing_finite(step: int, *, stop: bool) -> None:
     """Say that nothing that was measured at a step is a finite number; a RuntimeError where the run is to `stop`."""
     what = (

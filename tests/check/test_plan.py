@@ -26,7 +26,7 @@ def balancer_of(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES) -> 
     cells = Cells(NAMES, sizes, LENGTHS, trained, NAMES)
     config = HBOConfig.model_validate(block)
     method = config.make_method(sizes, NAMES, seed=3, batch=shape.rows)
-    keys = {"seed": 3, "steps": shape.steps, "capacity": shape.capacity, "window": shape.window}
+    keys: dict[str, Any] = {"seed": 3, "steps": shape.steps, "capacity": shape.capacity, "window": shape.window}
     return config, Balancer(cells, config, method, **keys)
 
 

@@ -50,6 +50,6 @@ def test_the_page_lists_what_a_run_writes(make_config: Any) -> None:
     assert logged - axolotls == listed("scalar | unit | meaning")
     trace = [record for record in lines(folder / "hbo_trace.jsonl") if "step" in record]  # the first line is a version
     written = {key for record in trace for key in record}
-    assert written | {"lost"} == listed("key | in | unit | meaning")
+    assert written | {"lost", "stopped"} == listed("key | in | unit | meaning")
     rows = {key for record in lines(folder / "hbo_rows.jsonl") for key in record}
     assert rows == listed("key | unit | meaning")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hbo_plugin.args import HBOArgs
+from hbo_plugin.input_args import HBOArgs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from traces import evaluation, state, write
 
+from hbo_plugin.history import Stop
 from hbo_plugin.report.summary import Change, DatasetSummary, Summary, summarise
 from hbo_plugin.trace import TRACE_FILE, Trace
 
@@ -39,6 +40,7 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
                 epochs=1.5,
                 capped=False,
                 held_out_loss=Change(2.0, None),
+                stopped=None,
             ),
             DatasetSummary(
                 name="words",
@@ -50,6 +52,7 @@ def test_a_run_is_summarised_first_against_last(tmp_path: Path) -> None:
                 epochs=2.0,
                 capped=True,
                 held_out_loss=None,
+                stopped=None,
             ),
         ),
     )
@@ -66,3 +69,9 @@ def test_a_run_that_has_just_begun_has_trained_on_nothing(tmp_path: Path) -> Non
     assert (found.step, found.ended, found.rows_trained) == (0, False, 0)
     assert [dataset.row_share for dataset in found.datasets] == [0, 0]
     assert found.datasets[0].weight == Change(0.5, 0.5)
+
+
+def test_a_dataset_that_was_stopped_says_when(tmp_path: Path) -> None:
+    stop = {"step": 10, "lowest": 1.5, "lowest_step": 6, "loss": 2.0}
+    found = summary(tmp_path, START, UPDATE | {"stopped": {"words": stop}}, UPDATE | {"step": 20})
+    assert [dataset.stopped for dataset in found.datasets] == [None, Stop(10, lowest=1.5, lowest_step=6, loss=2.0)]

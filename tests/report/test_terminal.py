@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from hbo_plugin.history import Stop
 from hbo_plugin.report import terminal
 from hbo_plugin.report.banner import Banner, BannerDataset
 from hbo_plugin.report.summary import Change, DatasetSummary, Summary
@@ -30,7 +31,16 @@ def dataset(name: str, levels: int = 4) -> DatasetSummary:
     """Numbers as wide as they come."""
     change = Change(1.0, 1.0)
     return DatasetSummary(
-        name, 10**8, change, (change,) * levels, 1.0, 1.0, 99.99, capped=False, held_out_loss=Change(12.345, None)
+        name,
+        10**8,
+        change,
+        (change,) * levels,
+        1.0,
+        1.0,
+        99.99,
+        capped=False,
+        held_out_loss=Change(12.345, None),
+        stopped=None,
     )
 
 
@@ -76,6 +86,15 @@ def cut(line: str, width: int) -> str:
     return line
 
 
+def test_the_summary_says_what_was_stopped_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = replace(dataset("sums", 1), stopped=Stop(1200, lowest=1.25, lowest_step=800, loss=1.5))
+    found = Summary(2000, True, 1, 1, None, (stopped, dataset("words", 1)))  # noqa: FBT003 it ended
+    assert (
+        "`max_epochs: auto` stopped `sums` at step 1,200: its held-out loss rose from 1.250 at step 800 to 1.500."
+        in (" ".join(shown(terminal.summary(found), capsys).split()))
+    )
+
+
 def test_the_summary_says_whose_weight_the_cap_lowers(capsys: pytest.CaptureFixture[str]) -> None:
     for capped in (True, False):
         found = Summary(
@@ -100,7 +119,9 @@ def test_a_run_that_has_not_ended_is_said_to_be_so(capsys: pytest.CaptureFixture
 
 
 def test_levels_and_losses_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
-    plain = DatasetSummary("sums", 5, Change(1, 1), (Change(1, 1),), 1, 1, 1, capped=False, held_out_loss=None)
+    plain = DatasetSummary(
+        "sums", 5, Change(1, 1), (Change(1, 1),), 1, 1, 1, capped=False, held_out_loss=None, stopped=None
+    )
     text = shown(terminal.summary(Summary(1, True, 9, 9, None, (plain,))), capsys)  # noqa: FBT003
     assert "held-out" not in text
     assert "levels" not in text

@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "signals": "reuse",
     "levels": 2,
     "difficulty": "ifd",
-    "max_epochs": 3,
+    "max_epochs": "auto",
     "val_set_size": {"a": 5},
     "gradient_rows": 5,
     "forward_rows": 5,

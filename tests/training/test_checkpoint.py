@@ -48,7 +48,9 @@ def untrained() -> Any:
         origins=None,
     )
     sources = {"reuse": Reuse(method.signals, Context(None, CELLS))}
-    return SimpleNamespace(balancer=balancer, journal=journal, shape=shape, sources=sources, done=None)
+    return SimpleNamespace(
+        balancer=balancer, journal=journal, shape=shape, sources=sources, overfitting=Overfitting({}), done=None
+    )
 
 
 def trained() -> Any:
@@ -56,7 +58,7 @@ def trained() -> Any:
     run = untrained()
     run.balancer.count(run.balancer.mixture.fill(0, 100))
     run.balancer.update(SIGNALS, 100)
-    run.journal.update(25, 100, SIGNALS, (run.balancer.weights(), run.balancer.capped))
+    run.journal.update(25, 100, SIGNALS, (run.balancer.weights(), run.balancer.capped), {})
     run.sources["reuse"]._first[:] = [1 / 3, np.nan, 2, 3]
     run.sources["reuse"].dropped = 4
     run.done = {"head": 100}

@@ -43,7 +43,7 @@ def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
     )
     balancer.count(np.arange(10 * count))
     signals = {name: np.ones((count, 2)[:dimensions]) for name, dimensions in SIGNALS.items()}
-    journal.update(10, 40, signals, (balancer.weights(), balancer.capped))
+    journal.update(10, 40, signals, (balancer.weights(), balancer.capped), {})
     return journal
 
 
