@@ -9,6 +9,7 @@ from hbo_plugin.messages import listed, nearest, yaml_text
 from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
 from hbo_plugin.methods.parameters import PENALTY, TWIN_EVERY, parameters, plain, read_settings
 from hbo_plugin.methods.published.hbo import PublishedHboSettings
+from hbo_plugin.methods.published.scalebio import PublishedScaleBioSettings
 
 STATIC = "static"
 
@@ -26,7 +27,8 @@ class MethodConfig(BaseModel):
         default=False,
         description=f"Learn as the published code does, from its rewards; {listed(PUBLISHED)} have one. With `hbo` the defaults "
         f"of `update_every` and `prior` become the published {PublishedHboSettings.update_every} and "
-        f"`{PublishedHboSettings().prior}`.",
+        f"`{PublishedHboSettings().prior}`, and with `scalebio` {PublishedScaleBioSettings.update_every} and "
+        f"`{PublishedScaleBioSettings().prior}`.",
     )
     settings: dict[str, Any] | None = Field(
         default=None,

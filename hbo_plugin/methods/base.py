@@ -90,7 +90,10 @@ class FollowsTime(Protocol):
     """A method whose weights also depend on how far the run is; it has this beside the rest."""
 
     def advance(self, step: int, steps: int, /) -> int:
-        """Take the weights of what follows step `step` of `steps`; return the step until which nothing changes them."""
+        """Take the weights of what follows step `step` of `steps`; return the step until which only an update changes them.
+
+        It is called when the run begins, at each step that it returned, and before each update.
+        """
         ...
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
-from hbo_plugin.messages import listed
+from hbo_plugin.messages import encodable, listed
 from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
 from hbo_plugin.report import terminal
 from hbo_plugin.report.plot import plot
 from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows
 from hbo_plugin.report.summary import summarise
+from hbo_plugin.report.weights import as_yaml
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 
 output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -21,19 +22,28 @@ output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, 
 
 @click.command()
 @output_dir_argument
+@click.option(
+    "--weights", is_flag=True, help="Print the weights as YAML to paste, the mean of the last half of the run."
+)
+@click.option("--last", is_flag=True, help="With --weights: print those of the last step.")
 @json_option
 @plot_option
-def report(output_dir: Path, json_to: Path | None, plot_to: Path | None) -> None:
+def report(output_dir: Path, json_to: Path | None, plot_to: Path | None, *, weights: bool, last: bool) -> None:
     """Show the mixture of a run, first against last.
 
     OUTPUT_DIR is the `output_dir` of a run with `hbo:`, whether it has ended, was stopped or still trains.
     """
+    if last and not weights:
+        msg = "`--last` was given, but it says which weights `--weights` prints; give both, or neither."
+        raise click.ClickException(msg)
     try:
         history = Trace(output_dir / TRACE_FILE).history()
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     found = summarise(history)
-    if json_to != STDOUT:
+    if json_to != STDOUT and weights:
+        click.echo(encodable(as_yaml(history, last=last)))
+    elif json_to != STDOUT:
         terminal.show(terminal.summary(found))
     if json_to is not None:
         write_json(json_to, asdict(found))

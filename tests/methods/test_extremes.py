@@ -64,8 +64,9 @@ LEAST: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     "dynamix": _uniform(0.3),
     "doremi": _uniform(1e-3),
     "target_loss": _uniform(1e-4),
-    # Where nobody has told how long the run is, 6 / 20 in place of the 200 steps of 1e-4 of the published actor.
-    "scalebio": _stepwise(lambda _datasets: ADAM / (200 * 1e-4) * 6 / 20),
+    # Where nobody has told how long the run is: two logits, and the most that Adam with betas of 0.9 and 0.95 can make of
+    # a gradient, at a rate of 6 / 20.
+    "scalebio": _stepwise(lambda _datasets: 2 * 1.165 * 6 / 20),
     **dict.fromkeys(("static", "replay"), _kept(1.0)),
 }
 """The least weight of every dataset that a method's rule leaves, given the first weights, float64[datasets], and the

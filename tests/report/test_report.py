@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
-from traces import evaluation, run_of, write
+from traces import evaluation, run_of, state, write
 
+from hbo_plugin.args import HBOConfig
 from hbo_plugin.report.cli import report
 from hbo_plugin.trace import TRACE_FILE, Trace
 
@@ -56,6 +59,49 @@ def test_json_goes_to_a_file_beside_the_table_or_to_stdout_alone(folder: Path, t
         "stopped": None,
     }
     assert numbers["datasets"][1]["held_out_loss"] == {"first": None, "last": None}
+
+
+def test_weights_are_a_block_that_the_next_run_accepts(tmp_path: Path) -> None:
+    """Of 40 steps, those from 20 on: ten at 60% and ten at 80%, and none of the first 20."""
+    names = ("sums", "x: #1", 'é\u200b"yes"', "no")
+    shares = {0: 0.1, 10: 0.6, 30: 0.8, 40: 0.8}
+    events = ("start", "update", "update", "end")
+    write(
+        tmp_path,
+        *(
+            state(
+                step,
+                event,
+                {"sums": [share / 2, share / 2], **{name: [1e-6] for name in names[1:3]}, "no": [1 - share]},
+            )
+            for event, (step, share) in zip(events, shares.items(), strict=True)
+        ),
+    )
+    for options, sums, what in (
+        ([], 0.7, "# The mean of the weights over the last half of 40 steps.\n"),
+        (["--last"], 0.8, "# The weights after step 40.\n"),
+    ):
+        done = call(tmp_path, "--weights", *options)
+        assert done.stdout.startswith(what + "hbo:\n  unit: row\n  weights:\n")
+        block = yaml.safe_load(done.stdout)["hbo"]
+        assert block["weights"] == pytest.approx({"sums": sums, "no": 1 - sums, names[1]: 1e-6, names[2]: 1e-6})
+        config = HBOConfig.model_validate(block)
+        assert config.method == "static"
+        config.check_names(names)
+        weights = config.make_method(np.ones((4, 1), np.int64), names, seed=0, batch=1).weights()[:, 0]
+        assert weights[0] == pytest.approx(sums, abs=1e-5)
+
+
+def test_weights_of_a_run_that_has_just_begun_are_its_first(tmp_path: Path) -> None:
+    assert yaml.safe_load(call(write(tmp_path, run_of("sums")[0]), "--weights").stdout)["hbo"]["weights"] == {"sums": 1}
+
+
+def test_which_weights_are_printed_is_no_matter_without_any(folder: Path) -> None:
+    done = call(folder, "--last")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: `--last` was given, but it says which weights `--weights` prints; give both, or neither.\n"
+    )
 
 
 def test_a_run_that_was_stopped_is_reported_as_far_as_it_came(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _TRAVEL = 3.0
 """How far a logit moves in a run where it always moves the same way, in nats."""
 _UPDATES = 20
 """Of a run whose length nobody has told yet."""
+_TINY = 1e-300
 _PUBLISHED_RATE, _PUBLISHED_DECAY = 1e-2, 1e-2
 
 
@@ -27,9 +28,13 @@ _PUBLISHED_RATE, _PUBLISHED_DECAY = 1e-2, 1e-2
 class ScaleBioSettings:
     """The settings of `scalebio`."""
 
-    update_every: ClassVar[int] = 20
+    update_every: ClassVar[int] = 8
+    beta_2: ClassVar[float] = 0.95
+    """Of AdamW: what its second moment keeps. The usual 0.999 remembers the whole of a run of some hundred updates."""
     decay: ClassVar[float] = 0.0
-    """Of AdamW, which pulls the logits to 0, and so the weights to uniform ones."""
+    """Of AdamW: what pulls the logits to 0, and so the weights to uniform ones."""
+    shrinks: ClassVar[bool] = True
+    """Whether a step is the smaller, the less the mean gradient stands out from its noise."""
 
     prior: Prior = TEMPERATURE
     penalty: Penalty = PENALTY
@@ -55,7 +60,9 @@ class PublishedScaleBioSettings(ScaleBioSettings):
     """The settings of `scalebio` with `published: true`."""
 
     update_every: ClassVar[int] = 1
+    beta_2: ClassVar[float] = BETA_2
     decay: ClassVar[float] = _PUBLISHED_DECAY
+    shrinks: ClassVar[bool] = False
 
     prior: Prior = "uniform"
     twin_every: TwinEvery = 1
@@ -91,16 +98,20 @@ class AdamW:
         weights, known = self.weights(), ~np.isnan(gaps)
         # One that was not measured counts as the mean of the others, so that it has no part in the gradient.
         mean = weights[known] @ gaps[known] / weights[known].sum()
-        gradient = weights * self._settings.penalty * np.where(known, gaps - mean, 0)
+        settings, beta_2 = self._settings, self._settings.beta_2
+        gradient = weights * settings.penalty * np.where(known, gaps - mean, 0)
         self._updates += 1
         self._first_moment = BETA_1 * self._first_moment + (1 - BETA_1) * gradient
-        self._second_moment = BETA_2 * self._second_moment + (1 - BETA_2) * gradient**2
-        scale = np.sqrt(self._second_moment / (1 - BETA_2**self._updates)) + EPSILON
-        moved = self._first_moment / (1 - BETA_1**self._updates) / scale
-        rate = (
-            self._settings.rate(min(1, self._update_every / self._steps)) * (1 + cos(pi * self._step / self._steps)) / 2
-        )
-        self._logits = (1 - rate * self._settings.decay) * self._logits - rate * moved
+        self._second_moment = beta_2 * self._second_moment + (1 - beta_2) * gradient**2
+        kept = BETA_1**self._updates
+        first, second = self._first_moment / (1 - kept), self._second_moment / (1 - beta_2**self._updates)
+        moved = first / (np.sqrt(second) + EPSILON)
+        if settings.shrinks:
+            # The variance of that mean of gradients, if they were independent and their own mean 0.
+            noise = second * (1 - BETA_1) / (1 + BETA_1) * (1 + kept) / (1 - kept)
+            moved *= np.maximum(0, 1 - noise / np.maximum(first**2, np.maximum(noise, _TINY)))
+        rate = settings.rate(min(1, self._update_every / self._steps)) * (1 + cos(pi * self._step / self._steps)) / 2
+        self._logits = (1 - rate * settings.decay) * self._logits - rate * moved
 
     def state_dict(self) -> dict[str, Any]:
         """Return the logits, and the moments and the number of updates of AdamW."""
@@ -132,17 +143,22 @@ class ScaleBio(Single):
     and the dataset gains weight. In the limit of a large penalty this is the gradient of the target's loss by the
     weights, without a second derivative. It needs an adapter, as the twin is another copy of all that is trained.
 
-    The paper's are the twin, the gradient, AdamW and the softmax. Three things are ours. The paper multiplies the loss of a dataset by
-    its weight, and here rows are drawn by the weights: the gradient is the same on average, and no row is wasted on a
-    weight of nearly 0. The logits' learning rate is such that a logit can go 3 nats in the run, however many updates
-    there are, and follows the run's cosine to 0: the paper's 0.01 at each step goes as far in 600 steps, and hardly
-    moves in 50. And with `twin_every: 4`, the twin makes a step of its own in every fourth, and moves along with the
-    model in the others: that costs half as much again as the training, and not three times as much in all. A dataset
-    of which no row came counts as the mean of the others.
+    The paper's are the twin, the gradient, AdamW and the softmax. This is ours:
+
+    - Rows are drawn by the weights, where the paper multiplies the loss of a dataset by its weight. The gradient is the
+      same on average, and no row is wasted on a weight of nearly 0.
+    - There is an update every 8 steps, unless `update_every` is set: the weights wander less by many small steps.
+    - The logits' learning rate lets a logit go about 3 nats in the run, however many updates there are, and follows the
+      run's cosine to 0. The paper's 0.01 a step goes as far in 600 steps, and nowhere in 50.
+    - With `twin_every: 4`, the twin makes a step of its own in every fourth, and moves along with the model in the
+      others. That makes training take half as much time again, and not three times as much.
+    - AdamW moves a logit as far by noise as by a signal. So a step is multiplied by `max(0, 1 - V / m^2)`, where m is
+      the mean gradient and V the variance of such a mean of noise, and the second moment has beta 0.95. Without it, one of
+      four equal datasets may come to half of the weights.
+    - A dataset of which no row came counts as the mean of the others. The code counts its gap as 0.
 
     With `published: true` the twin makes every step, each is followed by an update, weights start uniform, and the
-    logits' AdamW has the learning rate and the decay of the code, 0.01 each. The code counts an absent dataset as a
-    gap of 0.
+    logits' AdamW is that of the code: learning rate and decay are 0.01 each, beta is 0.999, and no step is shrunk.
 
     The weights of the last steps are what counts, and the held-out rows are learned by the twin alone. The paper draws a
     training set by the last weights and trains anew; `report --weights` prints weights to do so.

@@ -1,0 +1,42 @@
+"""The weights of a run as a block of YAML that fixes them in the next one."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hbo_plugin.trace import History
+
+_DIGITS = 4
+"""Of a weight, that count."""
+
+
+def as_yaml(history: History, *, last: bool) -> str:
+    """The weights of the datasets with their `unit`, under `hbo:`.
+
+    Args:
+        history: of a run.
+        last: those at the end of its trace, and not their mean over the last half of its steps.
+    """
+    *_, end = history.states
+    half = end.step / 2
+    steps = [max(0.0, after.step - max(state.step, half)) for state, after in pairwise(history.states)]
+    if last or not any(steps):
+        what, shares = f"The weights after step {end.step}.", [end.weight(name) for name in history.datasets]
+    else:
+        what = f"The mean of the weights over the last half of {end.step} steps."
+        shares = [
+            float(np.average([state.weight(name) for state in history.states[:-1]], weights=steps))
+            for name in history.datasets
+        ]
+    # A quoted name of JSON is one of YAML, whatever is in it; 1e-05 is no number of YAML.
+    numbers = [np.format_float_positional(share, _DIGITS, fractional=False, trim="0") for share in shares]
+    named = [
+        f"    {json.dumps(name, ensure_ascii=False)}: {number}"
+        for name, number in zip(history.datasets, numbers, strict=True)
+    ]
+    return "\n".join([f"# {what}", "hbo:", f"  unit: {end.unit}", "  weights:", *named])
