@@ -63,6 +63,13 @@ def small_model(vocabulary: int) -> Any:
     )
 
 
+def chain_model(vocabulary: int) -> Any:
+    """One layer of width 32, at random: enough for which token follows which."""
+    return _model(
+        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+    )
+
+
 def _model(**shape: Any) -> Any:
     torch.manual_seed(0)
     return LlamaForCausalLM(LlamaConfig(**shape))

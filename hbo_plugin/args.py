@@ -69,7 +69,7 @@ class HBOConfig(MethodConfig):
     )
     gradient_rows: _Count = Field(default=32, description="Rows of a dataset that one gradient norm is measured on.")
     forward_rows: _Count = Field(default=16, description="Rows of a cell that one perplexity ratio is measured on.")
-    copy_steps: _Count = Field(default=5, description="Steps of the copies that measure `transfer`, as in the paper.")
+    copy_steps: _Count = Field(default=5, description="Steps that copies of the model make to measure `transfer`.")
     replacement: bool = Field(default=False, description="Draw with replacement, as the paper does.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of the stream; Axolotl's `seed` if unset.")
     names: list[str] | None = Field(default=None, description="One name for each entry of `datasets:`.")

@@ -229,9 +229,10 @@ def trained(
     block = {"levels": 1, "max_epochs": None, "method": "scalebio", **block}
     if rule == "blind":
         block["penalty"] = 1e9
-    target = (0,) if len(data) == 2 else ()
+    if len(data) == 2:
+        block["target"] = ["set0"]
     training = Training.of(
-        model, data, held_out, rows_per_step=32, steps=LM_STEPS, folder=folder, block=block, seed=seed, target=target
+        model, data, held_out, rows_per_step=32, steps=LM_STEPS, folder=folder, block=block, seed=seed
     )
     method = training.run.balancer.method
     if rule == "wrong sign":

@@ -59,6 +59,15 @@ def halves(rows: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], NDArr
     return rows[np.sort(order[:judging])], rows[np.sort(order[judging:])]
 
 
+def notes_on_steering(steering: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """What a user should know about the rows of each held-out set that steer."""
+    return [
+        f"held-out set `{name}` steers with {len(rows)} rows; fewer than {_ENOUGH} say little, and the weights may stay at the prior"
+        for name, rows in steering.items()
+        if len(rows) < _ENOUGH
+    ]
+
+
 def _no_such_set(given: str, name: str, sets: Iterable[str]) -> str:
     near = nearest(name, sets)
     hint = f"did you mean `{near}`? There are" if near else "there are"

@@ -14,7 +14,7 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
-from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged, target_shares, ties
+from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged, notes_on_steering, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
@@ -164,6 +164,7 @@ def load(
     steer = sets if steers else dict.fromkeys((*(config.target or ()), *(tied[name] for name in watched)))
     for name, pair in zip(steer, all_of(partial(halves, sets[name], name) for name in steer), strict=True):
         judging[name], steering[name] = pair
+    notes += notes_on_steering(steering) if steers else []
     held_out = _Together.of(tested) if tested else together
     judges = held_out.of_sets(judging)
     if judging:

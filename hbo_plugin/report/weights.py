@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from hbo_plugin.trace import History
+    from hbo_plugin.history import History
 
 _DIGITS = 4
 """Of a weight, that count."""

@@ -20,7 +20,7 @@ PROBE_DOMAIN = 2
 
 
 class Probes(SignalSource):
-    """Measures a sample of the training set, the same rows at every step but for gradients."""
+    """Measures a sample of the training set, the same rows at every step but for gradients and copies."""
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
         """Draw the sample.
@@ -140,12 +140,15 @@ class Probes(SignalSource):
         )
 
     def _by_copies(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """See `measure_gains`; the step chooses the rows that the copies train on, of the datasets as the run draws them."""
-        context, rng = self._context, generator(self._context, step, use=2)
-        gains = measure_gains(context, self._sample, [_draw(context, rng) for _ in range(context.copy_steps)])
+        """See `measure_gains`.
+
+        The step chooses which rows are compared, since methods average over updates: the errors of the same rows would stay.
+        """
+        context, cells = self._context, self._context.cells
+        rng, sample = generator(context, step, use=3), sample_cells(context, step, use=4)
+        gains = measure_gains(context, sample, [_draw(context, rng) for _ in range(context.copy_steps)])
         self.dropped += gains.dropped
-        cells = context.cells
-        return gains.signals(cells.of(self._sample) // cells.levels, len(cells.names))
+        return gains.signals(cells.of(sample) // cells.levels, len(cells.names))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the losses of the start."""

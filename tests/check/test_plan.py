@@ -30,7 +30,9 @@ def balancer_of(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES) -> 
     return config, Balancer(cells, config, method, **keys)
 
 
-def planned(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES, choice: Choice = NOTHING) -> Plan:
+def planned(
+    block: dict[str, Any], shape: StepShape, sizes: Any = SIZES, choice: Choice = NOTHING, target: int = 0
+) -> Plan:
     config, balancer = balancer_of(block, shape, sizes)
     return plan(
         balancer,
@@ -40,6 +42,7 @@ def planned(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES, choice:
         raw_rows={"large": 103, "small": 20},
         held_out={"small": 4},
         unscored={"large": 7},
+        target=target,
     )
 
 
@@ -116,3 +119,15 @@ def test_signals_have_their_source_and_cost() -> None:
         SignalPlan("gradient_norm", "passes over a sample of rows", "forward and backward over 5 rows of each dataset"),
         SignalPlan("similarity", "passes over a sample of rows", "forward over 6 rows of each cell"),
     )
+
+
+def test_copies_cost_their_steps() -> None:
+    """A blind copy takes 4 steps of 5 rows, and one for each of two sets takes as many and as many of the set's."""
+    block = {"gradient_rows": 5, "forward_rows": 6, "copy_steps": 4}
+    made = planned(block, StepShape(2, 2, 64), choice=Choice({"probe": ("transfer",)}, passes=True), target=2)
+    assert [each.cost for each in made.signals] == [
+        (
+            "forward and backward over 100 rows by copies, each of which then goes forward over 6 rows of each cell and the "
+            "held-out rows; once for all signals of copies"
+        )
+    ]

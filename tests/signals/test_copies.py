@@ -1,9 +1,11 @@
 """Copies: what they gain against a calculation of its own, and that nothing of them is left."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -242,3 +244,28 @@ def test_copies_train_on_what_the_run_draws(context: Context, monkeypatch: pytes
     assert set(rows) <= set(range(6, 12))
     assert len(set(rows)) > 3
     assert sum(map(bool, fetched)) == 1 + 3 * (STEPS - 1)  # the first gradient is that of all three copies
+
+
+def test_ranks_share_the_rows_of_each_step(context: Context) -> None:
+    """Two ranks, as threads with a model each: what both find is the same to the bit, and what one process finds."""
+    alone = Probes(NAMES, context).measure(1)
+    barrier, parts = Barrier(2, timeout=60), [np.empty(0)] * 2
+
+    def measure(rank: int) -> dict[str, Any]:
+        def total(values: Any) -> Any:
+            parts[rank] = values
+            barrier.wait()
+            both = parts[0] + parts[1]
+            barrier.wait()
+            return both
+
+        trainer = SimpleNamespace(**{**vars(context.trainer), "model": models[rank]})
+        ranks: Any = SimpleNamespace(rank=rank, size=2, sum=total)
+        return Probes(NAMES, replace(context, trainer=trainer, ranks=ranks)).measure(1)
+
+    models = [deepcopy(context.model) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(measure, range(2))
+    for name in NAMES:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], alone[name], rtol=1e-3, atol=1e-6)

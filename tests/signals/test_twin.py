@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from resume import assert_resumes
 from runs import history, lines, read_trace, train
@@ -19,7 +20,6 @@ from hbo_plugin.methods.static import Fixed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 pytest.importorskip("torch")

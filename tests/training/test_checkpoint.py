@@ -24,7 +24,7 @@ from hbo_plugin.training import checkpoint, state_file  # noqa: E402
 from hbo_plugin.training.balancer import Balancer  # noqa: E402
 from hbo_plugin.training.batchers import StepShape  # noqa: E402
 from hbo_plugin.training.journal import Journal  # noqa: E402
-from hbo_plugin.training.overfitting import Overfitting
+from hbo_plugin.training.overfitting import Overfitting  # noqa: E402
 from hbo_plugin.training.state_file import STATE_FILE, TENSORS_FILE  # noqa: E402
 
 CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), np.ones(81, np.int32), ("x", "y"))

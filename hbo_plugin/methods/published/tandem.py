@@ -75,8 +75,7 @@ class Tandem(Single):
     sees nothing else, and one for each set t of the target sees rows of t too. `transfer` of a dataset to t is how much more
     the dataset's loss fell in the copy that saw t, over the same for t itself. This is the paper's: the two copies that
     start from the same place and have the same rate, the number of steps, the penalty of 1, and that the weight of a dataset
-    follows the difference of its losses. That difference is, at the paper's optimum, the gradient of the target's loss by
-    the weights.
+    follows the difference of its losses: to first order, what a little more of the dataset takes off the loss of t.
 
     Ours is what becomes of it. The paper adds it to the weights in nats and projects them (`published: true`). That has no
     memory of the prior and no sense of noise: of four datasets that are alike, one soon takes most. Here each pair of a
