@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 
-from hbo_plugin.args import HBOConfig  # noqa: E402 found through the line above
+from benchmarks.target_tasks import HELPERS  # noqa: E402 found through the line above
+from benchmarks.targets import BASELINE  # noqa: E402
+from hbo_plugin.args import HBOConfig  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +50,24 @@ def signals() -> str:
         for row in _measured("signals.json")["rows"]
     )
     return _table(("signal", "model", "correlation with the probes", "value over that of the probes"), rows)
+
+
+def targets() -> str:
+    """Loss of the target by each arm, from that of a static mixture with target first; of the longest runs each set too."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in _measured("targets.json")["rows"]:
+        found.setdefault(row["arm"], {})[row["steps"]] = row
+    lengths = sorted({steps for runs in found.values() for steps in runs})
+    longest = lengths[-1]
+    baseline = found[BASELINE][longest]
+    rows = []
+    for arm, runs in found.items():
+        if last := runs.get(longest):
+            apart = ({"difference": last["differences"][name], "error": last["errors"][name]} for name in HELPERS)
+            cells = (_difference(each) if each else "" for each in (*(runs.get(steps) for steps in lengths), *apart))
+            rows.append((arm, *cells, _times(last["seconds"] / baseline["seconds"])))
+    columns = (*(f"{steps} steps" for steps in lengths), *(f"`{name}`, {longest} steps" for name in HELPERS))
+    return _table(("arm", *columns, "processor time"), rows)
 
 
 def starting() -> str:
@@ -147,7 +167,10 @@ def _by_case(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _difference(row: dict[str, Any]) -> str:
-    return f"{row['difference']:+.3f} ± {row['error']:.3f}" if row["difference"] else "0"
+    """Empty is the error of one seed, and 0 the baseline's difference from itself."""
+    if not row["difference"]:
+        return "0"
+    return f"{row['difference']:+.3f}" + ("" if row["error"] is None else f" ± {row['error']:.3f}")
 
 
 def _moments(values: Iterable[float | None]) -> str:
