@@ -129,6 +129,8 @@ def training(*, quick: bool, json_to: Path | None) -> None:
 
 _NEEDED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "target_loss": lambda _: {"goal_losses": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
+    "scalebio": lambda _: {"twin_every": 1},
+    "branches": lambda _: {"target": ["set0"], "branch_at": 0.5, "branch_steps": 2, "branch_budget": 9},
     "replay": lambda folder: {"trace": str(folder / "hbo" / "hbo_trace.jsonl")},
 }
 """Parameters without which a method cannot be."""
@@ -149,12 +151,15 @@ def methods(*, steps: int) -> None:
 
 def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     """Weights, losses and cost of one method."""
-    from benchmarks.training_run import MODELS, Training, made_rows
+    from benchmarks.training_run import MODELS, Recipe, Training, made_rows
 
     needed = _NEEDED[name](root) if name in _NEEDED else {}
     block = {"method": name, **needed, "update_every": max(1, steps // 4), "gradient_rows": 8, "forward_rows": 4}
     data = made_rows((400, 200, 100), 48), made_rows([HELD_OUT] * 3, 48, seed=1)
-    made = Training.of(MODELS["tiny"](), *data, rows_per_step=16, steps=steps, folder=root / name, block=block)
+    steady = Recipe(schedule=lambda _: 1.0)  # which branches put back
+    made = Training.of(
+        MODELS["tiny"](), *data, rows_per_step=16, steps=steps, folder=root / name, block=block, recipe=steady
+    )
     run = made.run
     for number in range(1, steps + 1):
         made.step(number)

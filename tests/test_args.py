@@ -50,7 +50,7 @@ def test_published_hbo_has_the_published_defaults() -> None:
     assert (config.update_every, config.method_settings()) == (50, {"published": True, "prior": 10.0})
     assert HBOConfig.model_validate({"method": "mos", "published": True}).update_every == 100
     described = HBOConfig.model_fields["published"].description or ""
-    assert "of `update_every` and `prior` become the published 200 and `proportional`." in described
+    assert "of `update_every` and `prior` become the published 200 and `proportional`, and" in described
     prior = config.model_copy(update={"published": True}).make_method(ROWS, NAMES, seed=0, batch=4).weights()
     assert prior.sum(axis=1).tolist() == pytest.approx([1 / (1 + 8**0.1), 8**0.1 / (1 + 8**0.1)])
 

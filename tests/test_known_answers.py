@@ -114,7 +114,7 @@ def test_tandem_leaves_sources_that_are_alike_as_they_were(tmp_path: Path) -> No
 
     def moved(seed: int, **changes: Any) -> float:
         rng, language = np.random.default_rng(seed), Chain(seed)
-        data, held_out = ([language.rows(rng, count) for _ in range(4)] for count in (200, 100))
+        data, held_out = ([language.rows(rng, count) for _ in range(4)] for count in (200, 200))
         training = run(data, held_out, {"method": "tandem", "prior": "uniform"}, tmp_path, seed=seed, **changes)
         return float(np.abs(np.log(4 * training.run.balancer.method.weights())).max())
 
@@ -129,7 +129,7 @@ def test_tandem_finds_the_source_that_is_the_target(tmp_path: Path, monkeypatch:
 
     def trained(seed: int, method: str = "tandem", **changes: Any) -> tuple[float, float]:
         rng, own, other = np.random.default_rng(seed), Chain(seed), Chain(seed + 100)
-        data, held_out = ([own.rows(rng, count // 9), other.rows(rng, count)] for count in (540, 900))
+        data, held_out = ([own.rows(rng, count // 9), other.rows(rng, count)] for count in (540, 1800))
         block = {"method": method, "prior": "proportional"}
         training = run(data, held_out, block, tmp_path, seed=seed, **changes)
         return float(training.run.balancer.method.weights()[0, 0]), loss_on(training, own.rows(rng, 200))

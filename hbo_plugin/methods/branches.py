@@ -97,10 +97,10 @@ class Branches:
                 f", train for {math.ceil(fewest * branches / settings.branch_budget)} steps, or mix fewer datasets."
             )
             raise ValueError(message)
-        if not moments or moments[0] < 1 or moments[-1] + length >= steps:
+        if not moments or moments[0] < 1 or moments[-1] + length > steps:
             message = (
                 f"`hbo.branch_at: {yaml_text(settings.branch_at)}` was given, but branches of {length} steps begin after the first "
-                f"of {steps} steps and end before the last; change it."
+                f"of {steps} steps and end by the last; change it."
             )
             raise ValueError(message)
         return BranchPlan(moments, at_once, length)
@@ -111,7 +111,7 @@ class Branches:
         left, even = rest.sum(), rest / rest.sum()
         shares = self._run.target_shares
         given = [even if name is None else np.eye(len(even))[name] for name in self.named()]
-        helped = np.average(given, axis=0, weights=shares)
+        helped = np.average(given, axis=0, weights=shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from hbo_plugin.history import History
@@ -30,11 +29,11 @@ def as_yaml(history: History, *, last: bool) -> str:
     else:
         what = f"The mean of the weights over the last half of {end.step} steps."
         shares = [
-            float(np.average([state.weight(name) for state in history.states[:-1]], weights=steps))
+            sum(state.weight(name) * count for state, count in zip(history.states, steps, strict=False)) / sum(steps)
             for name in history.datasets
         ]
     # A quoted name of JSON is one of YAML, whatever is in it; 1e-05 is no number of YAML.
-    numbers = [np.format_float_positional(share, _DIGITS, fractional=False, trim="0") for share in shares]
+    numbers = [format(Decimal(format(share, f".{_DIGITS}g")), "f") for share in shares]
     named = [
         f"    {json.dumps(name, ensure_ascii=False)}: {number}"
         for name, number in zip(history.datasets, numbers, strict=True)

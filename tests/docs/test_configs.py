@@ -41,8 +41,8 @@ def test_there_are_eight() -> None:
         "llama3-8b-lora",
         "multi-gpu-full",
         "one-dataset-by-column",
-        "quickstart",
         "quickstart-target",
+        "quickstart",
         "quickstart_without_hbo",
         "target-with-helpers",
     ]

@@ -24,8 +24,12 @@ FOR_PYTHON = (
 )
 """What only somebody who calls the package from Python sees; the message is enough there."""
 
-INTERNAL = ("a perplexity ratio was asked for before the start was measured", "it has not one entry for each cell")
-"""A fault of the package itself, and a part of another message."""
+INTERNAL = (
+    "a perplexity ratio was asked for before the start was measured",
+    "this run cannot train branches",
+    "it has not one entry for each cell",
+)
+"""Faults of the package itself, and a part of another message."""
 
 
 def texts(node: ast.AST) -> list[str]:

@@ -115,7 +115,7 @@ def test_branches_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="branch_at") as error:
         method(branch_at=0.95, branch_budget=2).branches(400)
     assert str(error.value) == (
-        "`hbo.branch_at: 0.95` was given, but branches of 40 steps begin after the first of 400 steps and end before the "
+        "`hbo.branch_at: 0.95` was given, but branches of 40 steps begin after the first of 400 steps and end by the "
         "last; change it."
     )
     run = RunFacts(names=("a",), target={"a": 1.0}, counted=frozenset({"a"}))
