@@ -55,8 +55,9 @@ class Branches:
     * stands apart from the branches of the other datasets: it lies below their mean by more than chance explains, from the
       spread among these branches and the error of the paired rows, corrected for the number of datasets.
 
-    Effects of several moments add up. Each set of the target has its share of what is left to give: to the dataset that
-    it names, or as the prior has it where it names none; and `even` of all that is left stays as the prior has it.
+    Effects of several moments add up. Each set of the target has its share of what is left to give: all of it to the dataset
+    that it names; or, where it names none, as the prior has it, tilted by a factor of e for each standard deviation of the
+    effects, so that it does not pay for what another set names. And `even` of all that is left stays as the prior has it.
 
     Source: ours. The help of a dataset shows late, so copies that train for some steps find what gradients of one moment
     do not.
@@ -109,17 +110,24 @@ class Branches:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
         rest = np.where(self._free, self._prior, 0.0)
         left, even = rest.sum(), rest / rest.sum()
-        shares = self._run.target_shares
-        given = [even if name is None else np.eye(len(even))[name] for name in self.named()]
-        helped = np.average(given, axis=0, weights=shares) if given else even
+        effects, errors = self._means()
+        given = [
+            _tilted(even, *pair) if name is None else np.eye(len(even))[name]
+            for name, *pair in zip(self.named(), effects.T, errors.T, strict=True)
+        ]
+        helped = np.average(given, axis=0, weights=self._run.target_shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
 
     def named(self) -> list[int | None]:
         """The number of the dataset that each set of the target names; None where it names none."""
-        with np.errstate(invalid="ignore"):
-            effects, errors = self._effects / self._looks, np.sqrt(self._squares) / self._looks
+        effects, errors = self._means()
         return [_apart(*pair) for pair in zip(effects.T, errors.T, strict=True)]
+
+    def _means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mean effects over moments and their errors, float64[datasets, sets of the target]; NaN where none was measured."""
+        with np.errstate(invalid="ignore"):
+            return self._effects / self._looks, np.sqrt(self._squares) / self._looks
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Take the effects of the branches of one moment; ValueError where a signal is missing or has the wrong shape."""
@@ -154,6 +162,22 @@ def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | N
     spread = math.hypot(errors[best], others.std(ddof=1) * math.sqrt(1 + 1 / others.size))
     apart = others.mean() - effects[best] > _bound(known.size, others.size - 1) * spread
     return int(best) if apart and effects[best] <= 0 else None
+
+
+def _tilted(
+    even: NDArray[np.float64], effects: NDArray[np.float64], errors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shares that fall by a factor of e for each standard deviation that an effect lies above another; all float64[datasets].
+
+    The deviation is that of all measured effects and of their rows' errors, so that chance alone tilts them little.
+    """
+    known = np.isfinite(effects)
+    if known.sum() < 2:
+        return even
+    noise = math.hypot(effects[known].std(ddof=1), math.sqrt(np.mean(errors[known] ** 2)))
+    centred = np.where(known, effects - effects[known].mean(), 0.0)
+    tilted = even * np.exp(-centred / max(noise, 1e-12))
+    return np.asarray(tilted / tilted.sum())
 
 
 def _bound(datasets: int, freedom: float = math.inf) -> float:

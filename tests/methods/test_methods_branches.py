@@ -30,6 +30,12 @@ def signals(*effects: list[float], error: float = ERROR) -> dict[str, np.ndarray
     return {"branch_effect": found, "branch_error": np.where(np.isnan(found), np.nan, error)}
 
 
+def tilted(effects: list[float], error: float = ERROR) -> np.ndarray:
+    """How a set that names nothing gives its share away."""
+    odds = np.exp(-np.array(effects) / np.sqrt(np.var(effects, ddof=1) + error**2))
+    return np.asarray(odds / odds.sum())
+
+
 def datasets(made: Branches) -> list[float]:
     return [*made.weights().sum(axis=1).round(12)]
 
@@ -48,12 +54,18 @@ def test_the_rest_goes_to_a_dataset_that_stands_apart() -> None:
         [-0.02, -0.01, 0.02, 0.01, 0.0],  # within their spread
         [0.01, 0.30, 0.31, 0.29, 0.30],  # apart, but higher than where all get some
         [-0.5, -0.4, 0.3, 0.2, 0.1],
-        [np.nan] * 5,
     ],
 )
-def test_what_does_not_stand_apart_is_not_named(effects: list[float]) -> None:
-    made = method()
+def test_what_does_not_stand_apart_only_tilts_the_rest(effects: list[float]) -> None:
+    made = method(even=0.0)
     made.update(signals(effects))
+    assert made.named() == [None]
+    assert datasets(made) == pytest.approx([0.5, *0.5 * tilted(effects)])
+
+
+def test_without_a_measurement_nothing_changes() -> None:
+    made = method()
+    made.update(signals([np.nan] * 5))
     assert made.named() == [None]
     assert datasets(made) == [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]
 
@@ -66,9 +78,11 @@ def test_rows_too_noisy_to_tell_name_nothing() -> None:
 
 def test_each_set_of_the_target_gives_away_its_own_share() -> None:
     made = method({"exam": 0.75, "chat": 0.25}, even=0.0)
-    made.update(signals([-0.2, 0.05, 0.07, 0.03, 0.06], [0.0, 0.01, 0.02, -0.01, 0.01]))
+    other = [0.0, 0.01, 0.02, -0.01, 0.01]
+    made.update(signals([-0.2, 0.05, 0.07, 0.03, 0.06], other))
     assert made.named() == [1, None]
-    assert datasets(made) == [0.5, *np.array([0.375 + 0.025, *[0.025] * 4]).round(12)]
+    shares = 0.75 * np.eye(5)[0] + 0.25 * tilted(other)
+    assert datasets(made) == pytest.approx([0.5, *0.5 * shares])
 
 
 def test_a_second_look_adds_to_the_first() -> None:
