@@ -18,6 +18,7 @@ from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged,
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
+from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.rows import read
 from hbo_plugin.messages import all_of, listed
@@ -167,17 +168,13 @@ def load(
     notes += notes_on_steering(steering) if steers else []
     held_out = _Together.of(tested) if tested else together
     judges = held_out.of_sets(judging)
+    notes += notes_on_overlap(train.rows, train.lengths, judges) if config.target else []
     if judging:
         options.check_packed_evaluation(cfg, judges.lengths)
     raw_rows = {each.name: each.raw_rows for each in datasets}
     written = metric_names([*names, *sets])
     notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
-    notes += unseen
-    if watched:
-        notes.append(
-            f"`max_epochs: auto` measures the held-out loss of {listed(watched)} every {config.update_every:,} steps, "
-            f"in a forward pass over half of the held-out rows"
-        )
+    notes += [*unseen, *_notes_on_watching(watched, config.update_every)]
     entries = {each.name: _where(part.entry) for part in mixture.training for each in part.groups}
     return RunData(
         train=train.rows,
@@ -194,6 +191,14 @@ def load(
         notes=notes,
         unscored={each.name: each.unscored for each in datasets if each.unscored},
     )
+
+
+def _notes_on_watching(watched: Sequence[str], every: int) -> list[str]:
+    """What `max_epochs: auto` costs."""
+    if not watched:
+        return []
+    what = f"the held-out loss of {listed(watched)} every {every:,} steps, in a forward pass over half of the held-out rows"
+    return [f"`max_epochs: auto` measures {what}"]
 
 
 def _entries_of(datasets: Sequence[NamedRows]) -> list[Prepared]:
