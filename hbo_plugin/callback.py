@@ -48,11 +48,11 @@ class HBOCallback(TrainerCallback):
         self._run.end(state.global_step)
         if state.is_world_process_zero:
             try:
-                history = self._run.journal.trace.history()
+                found = summarise(self._run.journal.trace.history())
             except (OSError, ValueError) as error:  # a full disk must not undo the training
                 LOG.warning("hbo: there is no summary of this run: %s", error)
             else:
-                terminal.show(terminal.summary(summarise(history)))
+                terminal.show(terminal.summary(found))
 
 
 def _banner(run: Run, *, step: int, steps: int) -> Banner:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from math import fsum
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,6 +114,17 @@ class History:
                 if "signals" in record:
                     measured.append(Measured(record["step"], record["signals"]))
         return cls(entries, tuple(states), tuple(evaluations), tuple(measured), stopped, ended)
+
+    def mean_weights(self, since: float = 0.0) -> dict[str, list[float]]:
+        """Return the mean over the steps after `since` of each dataset's weights, a value a level; the last ones if there is none."""
+        steps = [max(0.0, after.step - max(state.step, since)) for state, after in pairwise(self.states)]
+        if not any(steps):
+            return self.states[-1].weights
+        return {
+            name: [fsum(map(mul, of_level, steps)) / sum(steps) for of_level in zip(*of_steps, strict=True)]
+            for name in self.datasets
+            if (of_steps := [state.weights[name] for state in self.states[:-1]])
+        }
 
     @property
     def datasets(self) -> tuple[str, ...]:

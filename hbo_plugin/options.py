@@ -187,6 +187,8 @@ def without_twin(cfg: Mapping[str, Any]) -> str | None:
     moving = next((_written(key, cfg[key]) for key in _IN_TURN if cfg.get(key)), None)
     if moving:
         why, what = f"`{moving}` changes what is trained every few steps, which a twin cannot follow", "remove it"
+    elif cfg.get("fp16"):
+        why, what = "`fp16: true` scales the loss, which a twin does not", "set `bf16: true`"
     elif not cfg.get("adapter"):
         why = "a twin has a copy of all that is trained with its optimizer state, and here that is the whole model"
         what = "set `adapter: lora`"
@@ -200,7 +202,7 @@ def without_branches(cfg: Mapping[str, Any]) -> str | None:
     if not cfg.get("deepspeed"):
         return None
     return (
-        "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP"
+        "`deepspeed` keeps the optimizer's state to itself, where branches cannot put it back; train with DDP or FSDP2"
     )
 
 

@@ -15,7 +15,7 @@ from hbo_plugin.methods.base import BranchPlan, RunFacts
 from hbo_plugin.methods.parameters import Moment, Share, step_of
 from hbo_plugin.methods.prior import TEMPERATURE, Prior, prior_weights
 from hbo_plugin.methods.reading import read_signal
-from hbo_plugin.methods.state import from_json, to_json
+from hbo_plugin.methods.state import from_json, of_sets, to_json
 
 _FEWEST = 10
 """Steps of a branch below which even a dataset that helps was not told from the others."""
@@ -139,15 +139,17 @@ class Branches:
         self._looks = self._looks + known
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of the effects and of their squared errors, and of how many moments."""
-        return {"effects": to_json(self._effects), "squares": to_json(self._squares), "looks": to_json(self._looks)}
+        """Return the sums of the effects and of their squared errors, of how many moments, and the sets of the target."""
+        sums = {"effects": self._effects, "squares": self._squares, "looks": self._looks}
+        return {"target": [*self._run.target], **{name: to_json(values) for name, values in sums.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        shape = self._effects.shape
-        self._effects = from_json(state, "effects", shape)
-        self._squares = from_json(state, "squares", shape)
-        self._looks = from_json(state, "looks", shape)
+        saved, names = state.get("target", ()), [*self._run.target]
+        self._effects, self._squares, self._looks = (
+            of_sets(from_json(state, name, (len(self._rows), len(saved))), saved, names, 0.0)
+            for name in ("effects", "squares", "looks")
+        )
 
 
 def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | None:
@@ -183,10 +185,15 @@ def _tilted(
 def _bound(datasets: int, freedom: float = math.inf) -> float:
     """How many standard errors the best of so many datasets lies apart by chance, once in 20 times.
 
-    By Student's distribution where the error is estimated with so many degrees of freedom; from the expansion of its
+    By Student's distribution where the error is estimated with so many degrees of freedom; above 2 from the expansion of its
     quantile in their reciprocal (Abramowitz and Stegun 26.7.5), which is 2% too small at 3 and closer from there on.
     """
-    z = NormalDist().inv_cdf(1 - _CHANCE / datasets)
+    chance = _CHANCE / datasets
+    if freedom == 1:
+        return 1 / math.tan(math.pi * chance)
+    if freedom == 2:
+        return (1 - 2 * chance) / math.sqrt(2 * chance * (1 - chance))
+    z = NormalDist().inv_cdf(1 - chance)
     terms = (
         z,
         (z**3 + z) / 4,

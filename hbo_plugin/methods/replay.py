@@ -77,7 +77,6 @@ def _average(trace: Path, run: RunFacts, cells: tuple[int, ...]) -> NDArray[np.f
             f"{run.unit}s; set `hbo.unit: {unit}`."
         )
         raise ValueError(message)
-    weights = []
     for state in history.states[:-1]:
         found = {name: len(levels) for name, levels in state.weights.items()}
         if found != dict.fromkeys(names, cells[1]):
@@ -86,9 +85,8 @@ def _average(trace: Path, run: RunFacts, cells: tuple[int, ...]) -> NDArray[np.f
                 f"`{dict.fromkeys(names, cells[1])}`; give the trace of a run with the same data and levels."
             )
             raise ValueError(message)
-        weights.append([state.weights[name] for name in names])
-    average: NDArray[np.float64] = np.average(np.array(weights, dtype=np.float64), axis=0, weights=np.diff(steps))
-    return average
+    average = history.mean_weights()
+    return np.array([average[name] for name in names], np.float64)
 
 
 def _history(trace: Path) -> History:

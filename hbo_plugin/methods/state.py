@@ -1,6 +1,6 @@
 """Arrays in a method's saved state: to JSON and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,21 @@ from numpy.typing import NDArray
 def to_json(values: NDArray[np.float64]) -> list[float | None]:
     """Return an array of any shape as one list; NaN, which JSON lacks, becomes None."""
     return [None if np.isnan(value) else float(value) for value in values.ravel()]
+
+
+def of_sets(
+    values: NDArray[np.float64], saved: Sequence[str], names: Sequence[str], missing: float
+) -> NDArray[np.float64]:
+    """Return saved float64[datasets, sets of the target] in the order of the sets of a run, whose target may be another now.
+
+    Args:
+        values: float64[datasets, saved sets].
+        saved: names of the saved sets.
+        names: those of the run.
+        missing: what a set has that was not saved.
+    """
+    columns = [values[:, saved.index(name)] if name in saved else np.full(len(values), missing) for name in names]
+    return np.array(columns, np.float64).reshape(len(names), len(values)).T
 
 
 def from_json(

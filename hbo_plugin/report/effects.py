@@ -29,7 +29,7 @@ class Effect:
         held_out: a set of the target.
         step: optimizer steps made.
         value: of the signal.
-        error: its standard error.
+        error: its standard error; None where it is not known.
     """
 
     signal: str
@@ -37,7 +37,7 @@ class Effect:
     held_out: str
     step: int
     value: float
-    error: float
+    error: float | None
 
 
 def effects(measured: Iterable[Measured]) -> Iterator[Effect]:
@@ -47,8 +47,8 @@ def effects(measured: Iterable[Measured]) -> Iterator[Effect]:
             for dataset, of_sets in each.signals.get(signal, {}).items():
                 for held_out, value in of_sets.items():
                     if value is not None:
-                        found = as_error(each.signals[error][dataset][held_out])
-                        yield Effect(signal, dataset, held_out, each.step, value, found)
+                        found = each.signals[error][dataset][held_out]
+                        yield Effect(signal, dataset, held_out, each.step, value, found and as_error(found))
 
 
 def by_pair(found: Iterable[Effect]) -> dict[tuple[str, str, str], list[Effect]]:

@@ -43,7 +43,7 @@ def _draw(axes: Any, by_dataset: dict[str, Any], colours: dict[str, Any]) -> Non
     """One held-out set: a line for each dataset, with the error of each value."""
     axes.axhline(0, color="grey", linewidth=0.5)
     for name, found in by_dataset.items():
-        values, errors = [each.value for each in found], [each.error for each in found]
+        values, errors = [each.value for each in found], [each.error or 0.0 for each in found]
         axes.errorbar(
             [each.step for each in found], values, errors, color=colours[name], marker=".", capsize=2, linewidth=1
         )

@@ -126,11 +126,13 @@ def _effects(found: Iterable[Effect]) -> Table:
     made = table(["held-out set", "at step", "value", "first value"])
     for (_, dataset, held_out), measured in by_pair(found).items():
         first, last = measured[0], measured[-1]
-        before = f"{first.value:+.3f} ± {first.error:.3f}" if first is not last else ""
-        made.add_row(
-            literal(dataset), literal(held_out), f"{last.step:,}", f"{last.value:+.3f} ± {last.error:.3f}", before
-        )
+        before = _with_error(first) if first is not last else ""
+        made.add_row(literal(dataset), literal(held_out), f"{last.step:,}", _with_error(last), before)
     return made
+
+
+def _with_error(effect: Effect) -> str:
+    return f"{effect.value:+.3f}" + ("" if effect.error is None else f" ± {effect.error:.3f}")
 
 
 def _levels(found: Summary) -> Table:

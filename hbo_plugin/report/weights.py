@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,16 +21,14 @@ def as_yaml(history: History, *, last: bool) -> str:
         last: those at the end of its trace, and not their mean over the last half of its steps.
     """
     *_, end = history.states
-    half = end.step / 2
-    steps = [max(0.0, after.step - max(state.step, half)) for state, after in pairwise(history.states)]
-    if last or not any(steps):
-        what, shares = f"The weights after step {end.step}.", [end.weight(name) for name in history.datasets]
+    if last:
+        what, weights = f"The weights after step {end.step}.", end.weights
     else:
-        what = f"The mean of the weights over the last half of {end.step} steps."
-        shares = [
-            sum(state.weight(name) * count for state, count in zip(history.states, steps, strict=False)) / sum(steps)
-            for name in history.datasets
-        ]
+        what, weights = (
+            f"The mean of the weights over the last half of {end.step} steps.",
+            history.mean_weights(end.step / 2),
+        )
+    shares = [sum(weights[name]) for name in history.datasets]
     # A quoted name of JSON is one of YAML, whatever is in it; 1e-05 is no number of YAML.
     numbers = [format(Decimal(format(share, f".{_DIGITS}g")), "f") for share in shares]
     named = [

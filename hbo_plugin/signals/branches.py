@@ -35,7 +35,8 @@ class Branches(SignalSource):
     """A copy of the run for each dataset that does not count, and one as it is, each trained for some steps.
 
     In all of them the datasets that count keep their weights, and what is left goes to the one dataset alone. So they
-    see the same counted rows, and the optimizer, the schedule and the random numbers go on from where the run stands.
+    draw nearly the same counted rows, from the same position of the stream on, and the optimizer, the schedule and the random
+    numbers go on from where the run stands. A branch that is clearly worse at its half ends there.
     """
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
@@ -70,8 +71,9 @@ class Branches(SignalSource):
             base, half = self._losses(weights, finished, "", None)
             for dataset, branch in alone.items():
                 name = context.cells.names[dataset]
-                losses, _ = self._losses(branch, finished, name, half)
-                effects[dataset], errors[dataset] = self._compared(losses, base)
+                losses, middle = self._losses(branch, finished, name, half)
+                # A branch that ended at its half is compared with as much of the branch as it is.
+                effects[dataset], errors[dataset] = self._compared(losses, half if losses is middle else base)
                 self._tell(step, name, effects[dataset], errors[dataset])
         self.dropped += int((~np.isfinite(effects[[*alone]])).sum())
         return {"branch_effect": effects, "branch_error": errors}
@@ -105,13 +107,14 @@ class Branches(SignalSource):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """By how much the loss of each set of the target is above that of a base, and the standard error of that."""
         tokens = self._whose * base[1]
-        count, rows = tokens.sum(axis=1), self._whose.sum(axis=1)
+        count, rows = tokens.sum(axis=1), (tokens > 0).sum(axis=1)
         differences = self._whose * (losses[0] - base[0])
         with np.errstate(invalid="ignore", divide="ignore"):
             effect = differences.sum(axis=1) / count
             # Of a ratio of sums over rows: each row's difference from what its tokens make expected.
             squares = np.square(differences - effect[:, None] * tokens).sum(axis=1)
-            return effect, np.sqrt(squares * rows / np.maximum(rows - 1, 1)) / count
+            # Of a single row nothing is known.
+            return effect, np.where(rows > 1, np.sqrt(squares * rows / np.maximum(rows - 1, 1)) / count, np.nan)
 
     def _tell(self, step: int, name: str, effects: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
         if self._context.ranks.rank == 0:
@@ -141,7 +144,9 @@ class _Finished:
         self._context = context
         self._path = Path(context.trainer.args.output_dir) / FINISHED_FILE
         steps = context.branches.steps if context.branches else 0
-        moment = [step, steps, context.seed, *context.cells.fingerprints, *context.target, *weights.ravel().tolist()]
+        # Of the same model on the same rows after the same training, the losses are the same to the last digit.
+        losses = row_losses(context, context.steering).ravel().tolist()
+        moment = [step, steps, context.seed, *context.cells.fingerprints, *context.target, *weights.ravel(), *losses]
         self._moment = hashlib.blake2b(json.dumps(moment).encode(), digest_size=16).hexdigest()
         self._branches = self._read()
 
@@ -164,7 +169,7 @@ class _Finished:
         if not self._context.ranks.sum(known)[0]:
             return None
         end, middle = self._context.ranks.sum(found)
-        return end, middle
+        return (middle, middle) if np.array_equal(end, middle) else (end, middle)
 
     def add(self, name: str, *losses: NDArray[np.float64]) -> None:
         """Keep the losses of a branch; a warning where the disk refuses them."""

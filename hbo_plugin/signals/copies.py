@@ -132,12 +132,14 @@ class _Copies:
             That of the sample, float64[rows], and that of the steering rows of the set; or of each set, for the blind one.
         """
         self.restore()
+        # In single precision: of a step in bfloat16, most would be lost to rounding.
+        moved = [torch.zeros_like(value, dtype=torch.float32) for value in self._start]
         for draw in self._draws:
             gradient = self._gradient(draw, name)
             scale = self._length / max(self._longest, math.sqrt(square(gradient)), _TINY)
             with torch.no_grad():
-                for parameter, part in zip(self._trained, gradient, strict=True):
-                    parameter.sub_(part, alpha=scale)
+                for parameter, value, way, part in zip(self._trained, self._start, moved, gradient, strict=True):
+                    parameter.copy_(value + way.sub_(part, alpha=scale))
         context = self._context
         steering = context.steering
         sets = [np.array(steering.sets[each]) for each in (context.target if name is None else (name,))]

@@ -196,8 +196,7 @@ class Twin(SignalSource):
         """The mean gap of the rows since the last measurement; NaN for a dataset without any, and once the twin is lost."""
         rows, sums = self._gaps
         self._gaps = np.zeros_like(self._gaps)
-        if self._lost:
-            self.dropped += len(rows)
+        if self._lost:  # which was warned of
             return {"twin_gap": np.full(len(rows), np.nan)}
         with np.errstate(invalid="ignore"):
             return {"twin_gap": sums / rows}

@@ -50,16 +50,18 @@ class Branching:
         counts = getattr(args, "include_tkps", None)
         # LoRA's few tensors stay where they are; a second copy of a whole model might not fit beside it.
         whole = all(parameter.requires_grad for parameter in self._trainer.model.parameters())
-        self._start = Snapshot(self._trainer, device="cpu" if whole else None)
-        self.sampler = _Rows() if self._shape.bins is None else _Bins()
-        self._loader = self._trainer.get_train_dataloader()
+        self._start: Any = Snapshot(self._trainer, device="cpu" if whole else None)
+        bins = self._shape.bins
+        self.sampler = _Rows() if bins is None else _Bins(bins.bins_per_batch)
+        self._loader: Any = self._trainer.get_train_dataloader()
         try:
             if counts:  # of the run's tokens
                 args.include_tkps = False
             yield
         finally:
             self._start.restore()
-            self.sampler = None
+            # As large as what is trained: not to be kept until the next moment.
+            self.sampler = self._start = self._loader = None
             if counts:
                 args.include_tkps = counts
 
@@ -92,7 +94,11 @@ class Branching:
         accumulated = trainer.args.gradient_accumulation_steps
         batches = iter(self._loader)
         for _ in range(steps):
-            self._step(*trainer.get_batch_samples(batches, accumulated, trainer.args.device))
+            step, items = trainer.get_batch_samples(batches, accumulated, trainer.args.device)
+            if len(step) != accumulated:
+                msg = f"the loader gave {len(step)} of the {accumulated} batches of a branch's step: another plugin replaced it; remove it."
+                raise RuntimeError(msg)
+            self._step(step, items)
         next(batches, None)  # accelerate forgets a loader at its end
 
     def _step(self, batches: Sequence[Any], items: Any) -> None:
@@ -128,12 +134,9 @@ class _Bins(BatchSampler):  # Axolotl tells batches from rows by this type
 
     drop_last = True
 
-    def __init__(self) -> None:
+    def __init__(self, bins_per_batch: int) -> None:
+        self.batch_size = bins_per_batch  # which accelerate reads once
         self.todo: Sequence[list[list[int]]] = ()
-
-    @property
-    def batch_size(self) -> int:  # type: ignore[override]
-        return len(self.todo[0]) if self.todo else 1
 
     def __len__(self) -> int:
         return len(self.todo)

@@ -42,8 +42,10 @@ class Measuring:
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Return each signal in its shape, and warn of what was not finite; a ValueError where the run is to end for it."""
-        signals = {name: values for source in self._sources.values() for name, values in source.measure(step).items()}
-        if self._dropped > self._reported:
+        sources = [source for source in self._sources.values() if source.names or self.overfitting.watches]
+        signals = {name: values for source in sources for name, values in source.measure(step).items()}
+        left_out = self._dropped > self._reported
+        if left_out:
             LOG.warning(
                 "hbo: %d measurements at step %d were not finite and were left out (%d in this run)",
                 self._dropped - self._reported,
@@ -51,7 +53,8 @@ class Measuring:
                 self._dropped,
             )
             self._reported = self._dropped
-        if not any(np.isfinite(values).any() for values in signals.values()):
+        # A signal may also have nothing to tell, such as a transfer to held-out rows that did not gain.
+        if left_out and not any(np.isfinite(values).any() for values in signals.values()):
             report_nothing_finite(step, stop=self._stop_on_nan)
         return signals
 

@@ -23,7 +23,7 @@ class Snapshot:
         self._trainer, self._device = trainer, device
         model = trainer.model
         moved = [*(parameter for parameter in model.parameters() if parameter.requires_grad), *model.buffers()]
-        self._tensors = [(tensor, self._copied(tensor.detach())) for tensor in moved]
+        self._tensors = [_Kept(tensor, device) for tensor in moved]
         self._state = {parameter: self._copied(state) for parameter, state in trainer.optimizer.state.items()}
         groups = trainer.optimizer.param_groups
         self._groups = [{key: copy.deepcopy(group[key]) for key in group if key != "params"} for group in groups]
@@ -35,9 +35,8 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, as often as need be."""
         trainer = self._trainer
-        with torch.no_grad():
-            for tensor, kept in self._tensors:
-                tensor.copy_(kept[0])
+        for kept in self._tensors:
+            kept.put_back()
         trainer.optimizer.state.clear()
         for parameter, state in self._state.items():
             trainer.optimizer.state[parameter] = _returned(state)
@@ -55,18 +54,30 @@ class Snapshot:
             torch.cuda.set_rng_state_all(self._of_devices)
 
     def _copied(self, value: Any) -> Any:
-        """A copy, in which each tensor stands beside the device that it belongs to."""
+        """A copy, in which each tensor is a `_Kept`."""
         if isinstance(value, torch.Tensor):
-            return value.to(self._device or value.device, copy=True), value.device
+            return _Kept(value, self._device)
         if isinstance(value, dict):
             return {key: self._copied(each) for key, each in value.items()}
         return [self._copied(each) for each in value] if isinstance(value, list) else copy.deepcopy(value)
 
 
+class _Kept:
+    """A tensor and a copy of its values. The tensor itself comes back: an optimizer may have it in memory of a special kind."""
+
+    def __init__(self, tensor: torch.Tensor, device: str | None) -> None:
+        self._tensor, self._values = tensor, tensor.detach().to(device or tensor.device, copy=True)
+
+    @torch.no_grad()
+    def put_back(self) -> torch.Tensor:
+        """Return the tensor, with the values that it had."""
+        return self._tensor.copy_(self._values)
+
+
 def _returned(kept: Any) -> Any:
-    """What a copy was made of, anew."""
-    if isinstance(kept, tuple) and len(kept) == 2 and isinstance(kept[0], torch.Tensor):
-        return kept[0].to(kept[1], copy=True)
+    """What a copy was made of, with the values that it had."""
+    if isinstance(kept, _Kept):
+        return kept.put_back()
     if isinstance(kept, dict):
         return {key: _returned(each) for key, each in kept.items()}
     return [_returned(each) for each in kept] if isinstance(kept, list) else copy.deepcopy(kept)

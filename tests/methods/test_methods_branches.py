@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -95,14 +96,30 @@ def test_a_second_look_adds_to_the_first() -> None:
     assert made.named() == [1]
 
 
-def test_under_chance_alone_a_set_seldom_names_a_dataset() -> None:
+@pytest.mark.parametrize("measured", [3, 4, 5])
+def test_under_chance_alone_a_set_seldom_names_a_dataset(measured: int) -> None:
     rng = np.random.default_rng(0)
     named = []
     for _ in range(2000):
         made = method()
-        made.update(signals([*rng.normal(0, 0.05, 5)]))
+        effects = np.append(rng.normal(0, 0.05, measured), np.full(5 - measured, np.nan))
+        made.update(signals([*effects], error=0.0))
         named.append(made.named() != [None])
     assert np.mean(named) < 0.05
+
+
+def test_the_effects_of_a_set_stay_its_own_when_the_target_changes() -> None:
+    made = method({"exam": 0.5, "chat": 0.5})
+    made.update(signals([-0.2, 0.05, 0.07, 0.03, 0.06], [0.0, 0.01, 0.02, -0.01, 0.01]))
+    resumed = method({"new": 0.5, "exam": 0.5})
+    resumed.load_state_dict(json.loads(json.dumps(made.state_dict())))
+    assert resumed.named() == [None, 1]
+
+
+def test_a_set_of_a_single_row_names_nothing() -> None:
+    made = method()
+    made.update(signals([-0.2, 0.05, 0.07, 0.03, 0.06], error=np.nan))
+    assert made.named() == [None]
 
 
 @pytest.mark.parametrize(

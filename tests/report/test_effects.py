@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def update(step: int, value: float, **errors: float) -> dict[str, Any]:
+def update(step: int, value: float, **errors: float | None) -> dict[str, Any]:
     """An update that measured an effect of `words` on the set `exam`; `sums` counts, and has none."""
     _, record, _ = run_of("sums", "words")
     (name, error) = next(iter(errors.items()))
@@ -46,3 +46,13 @@ def test_the_picture_has_a_part_for_each_held_out_set(tmp_path: Path) -> None:
         assert done.exit_code == 0
         heights.append((tmp_path / f"{name}.svg").read_text().count("<!-- branch_effect on -->"))
     assert heights == [0, 1]
+
+
+def test_an_effect_without_an_error_is_shown(tmp_path: Path) -> None:
+    begun, _, end = run_of("sums", "words")
+    folder = write(tmp_path, begun, update(4, 0.25, transfer_variance=None), end)
+    arguments = [str(folder), "--plot", str(tmp_path / "picture.svg")]
+    done = CliRunner().invoke(report, arguments)
+    assert done.exit_code == 0
+    assert "+0.250" in done.stdout
+    assert "±" not in done.stdout

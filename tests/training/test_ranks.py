@@ -21,6 +21,7 @@ from runs import STILL, assert_traces_agree, history, lines, load, read_trace, t
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
 
+PACKING = {"sample_packing": True, "eval_sample_packing": False, "sequence_len": 256, "pad_to_sequence_len": True}
 SHARDING = {
     "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
     "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
@@ -140,8 +141,7 @@ def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("packed", "ranks"), [(False, 2), (True, 4)])
 def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool, ranks: int) -> None:
     """FSDP2: signals from the training batches, and losses of held-out rows, of which no rank has as many."""
-    packing = {"sample_packing": True, "eval_sample_packing": False, "sequence_len": 256, "pad_to_sequence_len": True}
-    config = shared(val_set_size=9, eval_steps=3, **(packing if packed else {}))
+    config = shared(val_set_size=9, eval_steps=3, **(PACKING if packed else {}))
     steps = 4 if packed else 2
     alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": steps})
     config |= {"fsdp_version": 2, "fsdp_config": SHARDING, "gradient_accumulation_steps": steps // ranks}
@@ -158,17 +158,21 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
     assert {"update", "evaluate"} <= set(events)
 
 
-@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP2"])
-def test_ranks_train_branches_together(shared: Any, tmp_path: Path, *, sharded: bool) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"micro_batch_size": 2, **PACKING}, {"fsdp_version": 2, "fsdp_config": SHARDING}],
+    ids=["DDP, packed", "FSDP2"],
+)
+def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Each rank trains its part of a branch; effects, and the run afterwards, are those of one process.
 
     Up to a few percent, as each rank averages over the tokens of its own rows.
     """
     branches = {"method": "branches", "branch_at": 3, "branch_steps": 2, "branch_budget": 2, "target": ["sums"]}
     config = shared(hbo={**branches, "val_set_size": {"sums": 9}}, learning_rate=1e-3, max_steps=6)
-    alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
-    if sharded:
-        config |= {"fsdp_version": 2, "fsdp_config": SHARDING}
+    config |= changes
+    same = {key: value for key, value in config.items() if not key.startswith("fsdp")}
+    alone = train({**same, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
     config["output_dir"] = str(tmp_path / "together")
     done = start(config, 2)
     assert done.returncode == 0, done.stderr

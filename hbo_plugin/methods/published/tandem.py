@@ -14,7 +14,7 @@ from hbo_plugin.methods.parameters import EmaDecay, Factor, PriorFloor
 from hbo_plugin.methods.prior import TEMPERATURE, Prior
 from hbo_plugin.methods.reading import read_signal
 from hbo_plugin.methods.single import Single
-from hbo_plugin.methods.state import from_json, to_json
+from hbo_plugin.methods.state import from_json, of_sets, to_json
 
 _SMALLEST = 1e-6
 """Weight that a dataset keeps where the published projection takes it to 0: every dataset is drawn now and then."""
@@ -33,7 +33,7 @@ class TandemSettings:
 
     def actor(self, prior: NDArray[np.float64], run: RunFacts) -> "Shrunk":
         """Build the actor from its prior, float64[arms]."""
-        return Shrunk(prior, self, run.target_shares)
+        return Shrunk(prior, self, run.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +116,12 @@ class Tandem(Single):
 
 
 class Shrunk:
-    """The actor with the update of `Tandem`; its prior is float64[arms], and the shares of the target float64[sets]."""
+    """The actor with the update of `Tandem`; its prior is float64[arms], and the target has the share of each set."""
 
-    def __init__(self, prior: NDArray[np.float64], settings: TandemSettings, shares: NDArray[np.float64]) -> None:
-        self._prior, self._settings, self._shares = prior, settings, shares
-        self._transfer = np.full((prior.size, shares.size), np.nan)
+    def __init__(self, prior: NDArray[np.float64], settings: TandemSettings, target: Mapping[str, float]) -> None:
+        self._prior, self._settings, self._names = prior, settings, [*target]
+        self._shares = np.array([*target.values()], np.float64)
+        self._transfer = np.full((prior.size, len(target)), np.nan)
         self._variance = np.full_like(self._transfer, np.nan)
         """Of `_transfer`."""
 
@@ -152,18 +153,20 @@ class Shrunk:
         self._variance = np.where(np.isnan(variance), self._variance, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the averages and their variances; None for a pair that was never measured."""
-        return {"transfer": to_json(self._transfer), "variance": to_json(self._variance)}
+        """Return the averages and their variances, None for a pair that was never measured; and the sets of the target."""
+        return {"target": self._names, "transfer": to_json(self._transfer), "variance": to_json(self._variance)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        pairs = self._transfer.shape
-        self._transfer = from_json(state, "transfer", pairs, unmeasured=True)
-        self._variance = from_json(state, "variance", pairs, unmeasured=True)
+        saved = state.get("target", ())
+        self._transfer, self._variance = (
+            of_sets(from_json(state, name, (self._prior.size, len(saved)), unmeasured=True), saved, self._names, np.nan)
+            for name in ("transfer", "variance")
+        )
 
 
 class Projected:
-    """The actor of the published form: projected gradient ascent; the arguments are those of `Shrunk`.
+    """The actor of the published form: projected gradient ascent; it is given the shares of the target, float64[sets].
 
     A set for which nothing was measured moves nothing; an arm that was not measured counts as the mean of the others.
     """
