@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.data.held_out import halves, target_shares, ties
+from hbo_plugin.data.held_out import counted, halves, target_shares, ties
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
 from hbo_plugin.signals.context import HeldOutRows
@@ -252,11 +252,11 @@ def _held(sets: Mapping[str, Rows]) -> HeldOutRows:
 def _method(config: HBOConfig, data: RunData, seed: int, rows_per_step: int, steps: int) -> Method:
     """The method of a run, which starts target first where the product's would."""
     cells, prior = data.cells, None
-    counted = frozenset(name for name, tied in data.tied.items() if tied in data.target)
-    if config.target and config.takes_default_prior and 0 < len(counted) < len(cells.names):
-        prior = target_first(cells, config, counted, steps=steps, capacity=rows_per_step, packed=False)
+    count = counted(data.tied, data.target)
+    if config.target and config.takes_default_prior and 0 < len(count) < len(cells.names):
+        prior = target_first(cells, config, count, steps=steps, capacity=rows_per_step, packed=False)
     return config.make_method(
-        cells.sizes, cells.names, seed=seed, batch=rows_per_step, prior=prior, target=data.target, counted=counted
+        cells.sizes, cells.names, seed=seed, batch=rows_per_step, prior=prior, target=data.target, counted=count
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hbo_plugin import options
 from hbo_plugin.args import HBOConfig
-from hbo_plugin.data.held_out import holds_out, target_shares, ties
+from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.messages import all_of, listed
@@ -84,18 +84,18 @@ class Setup:
     @cached_property
     def method(self) -> Method:
         """The method, which starts target first where the target is some of the datasets."""
-        cells, prior, counted = self.data.cells, None, self._counted
-        if self.config.target and self.config.takes_default_prior and 0 < len(counted) < len(cells.names):
+        cells, prior, first = self.data.cells, None, self._counted
+        if self.config.target and self.config.takes_default_prior and 0 < len(first) < len(cells.names):
             prior = target_first(
                 cells,
                 self.config,
-                counted,
+                first,
                 steps=self.shape.steps,
                 capacity=self.shape.capacity,
                 packed=self.shape.bins is not None,
             )
             self.data.notes.append(
-                f"the prior is target first: {listed(name for name in cells.names if name in counted)} up to "
+                f"the prior is target first: {listed(name for name in cells.names if name in first)} up to "
                 f"`max_epochs`, and what is left evenly to the others"
             )
         return self._make_method(cells.sizes, cells.names, prior)
@@ -155,5 +155,5 @@ class Setup:
 
     @property
     def _counted(self) -> frozenset[str]:
-        """The datasets that a set of the target belongs to."""
-        return frozenset(name for name, tied in self._tied.items() if tied in self._target)
+        """The datasets that count."""
+        return counted(self._tied, self._target)

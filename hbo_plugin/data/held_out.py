@@ -36,6 +36,11 @@ def target_shares(target: Mapping[str, float] | Sequence[str] | None, sets: Sequ
     return {name: share / total for name, share in given.items()}
 
 
+def counted(tied: Mapping[str, str], target: Collection[str]) -> frozenset[str]:
+    """The datasets that a held-out set of the target belongs to; `tied` has the set of each dataset that has one."""
+    return frozenset(name for name, held_out in tied.items() if held_out in target)
+
+
 def mean_loss(losses: Mapping[str, float], target: Mapping[str, float]) -> float:
     """The loss of the target: the mean of its sets by their shares, without those that have no loss; NaN where none has."""
     known = {name: share for name, share in target.items() if np.isfinite(losses[name])}

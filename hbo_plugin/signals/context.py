@@ -79,6 +79,7 @@ class Context:
         steering: the held-out rows that methods look at; none of them judges the run.
         target: how much each of their sets counts, shares that sum to 1.
         tied: the held-out set of each dataset that has one of its own.
+        counted: the datasets that a set of the target belongs to.
         branches: what trains them; None where no signal comes from branches.
     """
 
@@ -98,12 +99,8 @@ class Context:
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: Mapping[str, float] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
+    counted: frozenset[str] = frozenset()
     branches: BranchTrainer | None = None
-
-    @property
-    def counted(self) -> frozenset[str]:
-        """The datasets that a set of the target belongs to."""
-        return frozenset(name for name, tied in self.tied.items() if tied in self.target)
 
     @property
     def model(self) -> Any:

@@ -209,7 +209,10 @@ def sample_cells(context: Context, step: int = 0, use: int = 0) -> NDArray[np.in
 
 
 def generator(context: Context, step: int, use: int = 0) -> np.random.Generator:
-    """Random numbers that no position of the stream has: 0 of `use` are rows of gradients, 1 of forward passes, 2 of twins."""
+    """Random numbers that no position of the stream has.
+
+    Of `use`, 0 are rows of gradients, 1 of forward passes, 2 of a twin, 3 those that copies train on, 4 those they are compared on.
+    """
     return np.random.Generator(np.random.Philox(key=[context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
 

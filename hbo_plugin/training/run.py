@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.clock import Clock
-from hbo_plugin.data.held_out import TARGET, mean_loss
+from hbo_plugin.data.held_out import TARGET, counted, mean_loss
 from hbo_plugin.messages import listed
 from hbo_plugin.methods.base import TrainsBranches
 from hbo_plugin.ranks import Ranks
@@ -56,9 +56,8 @@ class Run:
         """
         args, cells = trainer.args, data.cells
         self.data, self.config, self.choice = data, config, choice
-        self.ranks = Ranks.of(trainer)
+        self.ranks, self.clock = Ranks.of(trainer), Clock()
         self.shape = StepShape.of(args, self.ranks.size)
-        self.clock = Clock()
         self.balancer = Balancer(
             cells,
             config,
@@ -92,6 +91,7 @@ class Run:
             steering=data.steering,
             target=data.target,
             tied=data.tied,
+            counted=counted(data.tied, data.target),
             branches=self._branching,
             **config.twin,
         )

@@ -125,7 +125,7 @@ def overhead() -> str:
 
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
-    "evidence.md": (comparison, signals),
+    "evidence.md": (comparison, targets, signals),
     "speed.md": (draws, packing, overhead, starting),
 }
 """The tables of each page."""
