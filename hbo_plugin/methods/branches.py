@@ -59,8 +59,7 @@ class Branches:
     that it names; or, where it names none, as the prior has it, tilted by a factor of e for each standard deviation of the
     effects, so that it does not pay for what another set names. And `even` of all that is left stays as the prior has it.
 
-    Source: ours. The help of a dataset shows late, so copies that train for some steps find what gradients of one moment
-    do not.
+    Source: ours.
     """
 
     Settings: ClassVar[type] = BranchesSettings

@@ -68,6 +68,10 @@ def _allowed(entry: dict[str, object]) -> str:
         values = entry["enum"]
         assert isinstance(values, list)
         return ", ".join(f"`{value}`" for value in values)
+    if "anyOf" in entry:
+        either = entry["anyOf"]
+        assert isinstance(either, list)
+        return ", or ".join(dict.fromkeys(_allowed(each) for each in either if each.get("type") != "null"))
     words = {
         "minimum": "{:g} or more",
         "exclusiveMinimum": "above {:g}",
@@ -75,7 +79,7 @@ def _allowed(entry: dict[str, object]) -> str:
         "exclusiveMaximum": "below {:g}",
     }
     bounds = ", ".join(text.format(entry[key]) for key, text in words.items() if key in entry)
-    kind = {"boolean": "`true`, `false`", "integer": "a whole number", "string": "a path"}
+    kind = {"boolean": "`true`, `false`", "integer": "a whole number", "string": "a path", "array": "a list"}
     return ", ".join(part for part in (kind.get(str(entry.get("type")), ""), bounds) if part) or "a block of keys"
 
 
