@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
@@ -153,13 +154,19 @@ class Preparer:
 
     @cached_property
     def _tokenizer_digest(self) -> str:
-        """Of the files that the tokenizer saves as: vocabulary, special and added tokens, chat template."""
-        with tempfile.TemporaryDirectory() as folder:
-            self._tokenizer.save_pretrained(folder)
-            digest = hashlib.blake2b(digest_size=16)
-            for file in files_in(Path(folder)):
-                digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())
-        return digest.hexdigest()
+        return tokenizer_digest(self._tokenizer)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of the files that a tokenizer saves as: vocabulary, special and added tokens, chat template."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        digest = hashlib.blake2b(digest_size=16)
+        for file in files_in(Path(folder)):
+            # Whether a hub could be asked stands there too, and changes no row.
+            content = re.sub(rb'"local_files_only": \w+', b"", file.read_bytes())
+            digest.update(f"{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def _read(folder: Path, sources: Mapping[str, str], versions: Collection[str], name: str) -> Prepared | None:

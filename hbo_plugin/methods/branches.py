@@ -19,6 +19,8 @@ from hbo_plugin.methods.state import from_json, of_sets, to_json
 
 _FEWEST = 10
 """Steps of a branch below which even a dataset that helps was not told from the others."""
+_LEAST_LEFT = 0.01
+"""Share of the run below which there is nothing to give to a dataset that helps, and no branch could show it."""
 _CHANCE = 0.05
 """That a set of the target names a dataset though none differs from the others."""
 
@@ -84,6 +86,13 @@ class Branches:
     def branches(self, steps: int) -> BranchPlan:
         """Return when branches are trained in a run of so many steps, and for how long; ValueError where it is too short."""
         settings = self._settings
+        left = float(self._prior[self._free].sum())
+        if left < _LEAST_LEFT:
+            message = (
+                f"`method: branches` shares out what the datasets that count leave of the run, but that is {left:.1%}; lower "
+                f"`hbo.max_epochs`, train longer, or write a `prior`."
+            )
+            raise ValueError(message)
         given = settings.branch_at if isinstance(settings.branch_at, list) else [settings.branch_at]
         moments = tuple(sorted({step_of(moment, steps) for moment in given}))
         at_once = 1 + int((self._free & (self._prior > 0)).sum())

@@ -83,6 +83,17 @@ def test_a_changed_key_is_prepared_anew(
     assert after == tokens(run_data({**changed, "dataset_prepared_path": str(tmp_path / "fresh")}, tmp_path))
 
 
+def test_a_tokenizer_that_may_not_ask_a_hub_is_the_same(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from hbo_plugin.data.prepared import tokenizer_digest
+
+    one, other = (AutoTokenizer.from_pretrained(tiny_model, local_files_only=alone) for alone in (True, False))
+    assert tokenizer_digest(one) == tokenizer_digest(other)
+    one.add_tokens(["<new>"])
+    assert tokenizer_digest(one) != tokenizer_digest(other)
+
+
 def test_a_changed_tokenizer_is_prepared_anew(config: dict[str, Any], tmp_path: Path) -> None:
     config["sequence_len"] = 1024
     before = tokens(run_data(config, tmp_path))

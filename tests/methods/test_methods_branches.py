@@ -149,6 +149,15 @@ def test_branches_that_cannot_be_are_refused() -> None:
         "`hbo.branch_at: 0.95` was given, but branches of 40 steps begin after the first of 400 steps and end by the "
         "last; change it."
     )
+    run = RunFacts(names=("a", "b"), target={"a": 1.0}, counted=frozenset({"a"}))
+    made = make_method("branches", np.array([[4], [4]]), BranchesSettings(prior={"a": 1.0, "b": 1e-6}), run)
+    assert isinstance(made, Branches)
+    with pytest.raises(ValueError, match="leave") as error:
+        made.branches(1000)
+    assert str(error.value) == (
+        "`method: branches` shares out what the datasets that count leave of the run, but that is 0.0%; lower "
+        "`hbo.max_epochs`, train longer, or write a `prior`."
+    )
     run = RunFacts(names=("a",), target={"a": 1.0}, counted=frozenset({"a"}))
     with pytest.raises(ValueError, match="count") as error:
         make_method("branches", np.array([[4]]), BranchesSettings(), run)

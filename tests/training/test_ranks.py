@@ -168,7 +168,14 @@ def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dic
 
     Up to a few percent, as each rank averages over the tokens of its own rows.
     """
-    branches = {"method": "branches", "branch_at": 3, "branch_steps": 2, "branch_budget": 2, "target": ["sums"]}
+    branches: dict[str, Any] = {
+        "method": "branches",
+        "branch_at": 3,
+        "branch_steps": 2,
+        "branch_budget": 2,
+        "target": ["sums"],
+    }
+    branches["prior"] = {"sums": 2, "words": 1, "tales": 1}
     config = shared(hbo={**branches, "val_set_size": {"sums": 9}}, learning_rate=1e-3, max_steps=6)
     config |= changes
     same = {key: value for key, value in config.items() if not key.startswith("fsdp")}
