@@ -120,11 +120,11 @@ class History:
         steps = [max(0.0, after.step - max(state.step, since)) for state, after in pairwise(self.states)]
         if not any(steps):
             return self.states[-1].weights
-        return {
-            name: [fsum(map(mul, of_level, steps)) / sum(steps) for of_level in zip(*of_steps, strict=True)]
-            for name in self.datasets
-            if (of_steps := [state.weights[name] for state in self.states[:-1]])
-        }
+        means = {}
+        for name in self.datasets:
+            of_levels = zip(*(state.weights[name] for state in self.states[:-1]), strict=True)
+            means[name] = [fsum(map(mul, of_level, steps)) / sum(steps) for of_level in of_levels]
+        return means
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -124,6 +124,7 @@ def plan(
         target: how many held-out sets count.
     """
     cells = balancer.cells
+    moments = Moments.of(config, balancer.method, shape.steps)
     course = _Course(balancer, shape)
     drawn = course.drawn
     tokens_drawn = drawn * cells.mean_units("token")
@@ -158,11 +159,11 @@ def plan(
         steps=shape.steps,
         step=f"{shape.rows} rows" if shape.bins is None else f"{shape.batches} batches of {shape.bins}",
         estimated=shape.bins is not None,
-        moments=str(Moments.of(config, balancer.method, shape.steps)),
+        moments=str(moments),
         phases=tuple(course.begins),
         datasets=tuple(datasets),
         first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
-        signals=tuple(signal_plans(choice, config, balancer.method, shape.steps, target)),
+        signals=tuple(signal_plans(choice, config, moments, target)),
     )
 
 

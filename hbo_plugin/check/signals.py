@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hbo_plugin.methods.base import TrainsBranches
 from hbo_plugin.signals.sources import SOURCES
 from hbo_plugin.signals.table import SIGNALS, cost
 
 if TYPE_CHECKING:
     from hbo_plugin.args import HBOConfig
-    from hbo_plugin.methods import Method
     from hbo_plugin.signals.sources import Choice
+    from hbo_plugin.training.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,14 @@ class SignalPlan:
     cost: str
 
 
-def signal_plans(choice: Choice, config: HBOConfig, method: Method, steps: int, target: int) -> list[SignalPlan]:
-    """What measuring takes in a run of so many steps, whose target has so many held-out sets."""
+def signal_plans(choice: Choice, config: HBOConfig, moments: Moments, target: int) -> list[SignalPlan]:
+    """What measuring takes at these moments, where the target has so many held-out sets."""
     taken: dict[str, Any] = {
         "forward_rows": config.forward_rows,
         "gradient_rows": config.gradient_rows,
         "copy_rows": config.copy_steps * config.gradient_rows * (1 + 2 * target),
         "twin_every": config.twin["twin_every"],
-        "branches": method.branches(steps) if isinstance(method, TrainsBranches) else None,
+        "branches": moments.branches,
     }
     return [
         SignalPlan(name, SOURCES[source][1], cost(SIGNALS[name].sources[source], **taken))

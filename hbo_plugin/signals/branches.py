@@ -88,7 +88,7 @@ class Branches(SignalSource):
         if (found := finished.losses(name)) is not None:
             return found
         trainer = self._trainer
-        trainer.start(weights, trainer.steps)
+        trainer.start(weights)
         trainer.train(trainer.steps // 2)
         middle = row_losses(self._context, self._context.steering)
         end = middle

@@ -49,8 +49,8 @@ class BranchTrainer(Protocol):
         """Keep the run as it is while branches are trained."""
         ...
 
-    def start(self, weights: NDArray[np.float64], steps: int) -> None:
-        """Begin a branch of so many steps where the run stands, on rows by weights of float64[datasets, levels]."""
+    def start(self, weights: NDArray[np.float64]) -> None:
+        """Begin a branch where the run stands, on rows by weights of float64[datasets, levels]."""
         ...
 
     def train(self, steps: int) -> None:

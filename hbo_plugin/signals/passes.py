@@ -126,6 +126,12 @@ class Passed:
     tokens: NDArray[np.float64]
     states: NDArray[np.float64]
 
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Of the first statistic over the tokens of each row's answer, float64[rows]; NaN where there is no answer."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.sums[0] / self.tokens)
+
 
 def pass_over(
     context: Context,
@@ -176,9 +182,7 @@ def mean_losses(
         rows: which of them, int64[n].
         lengths: tokens of each row of the dataset, int32.
     """
-    passed = pass_over(context, dataset, rows, lengths[rows], ("loss",))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(passed.sums[0] / passed.tokens)
+    return pass_over(context, dataset, rows, lengths[rows], ("loss",)).means
 
 
 @contextmanager

@@ -40,9 +40,9 @@ class Probes(SignalSource):
     def begin(self, step: int) -> None:
         """Measure what a perplexity ratio is relative to."""
         if step == 0 and "perplexity_ratio" in self.names:
-            self._initial = row_losses(self._context, self._sample)
+            self._initial = training_losses(self._context, self._sample)
         if step == 0 and "mean_perplexity_ratio" in self.names:
-            self._every_initial = row_losses(self._context, np.arange(len(self._context.cells.lengths)))
+            self._every_initial = training_losses(self._context, np.arange(len(self._context.cells.lengths)))
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Measure the signals; `step` chooses the rows of the gradients."""
@@ -86,7 +86,7 @@ class Probes(SignalSource):
 
     def _perplexity_ratio(self, passed: Passed) -> NDArray[np.float64]:
         """HBO (arXiv 2505.12300, section 3.3) takes the arithmetic mean, which a single row can carry away."""
-        change = _mean(passed.sums[0], passed.tokens) - _measured(self._initial)
+        change = passed.means - _measured(self._initial)
         means = mean_by_cell(self._context.cells, self._sample, change)
         return np.asarray(np.exp(means.reshape(self._context.cells.sizes.shape)))
 
@@ -94,7 +94,7 @@ class Probes(SignalSource):
         """The mean of ratios as the code of HBO takes it, over rows that the step chooses; float64[datasets, levels]."""
         cells, rows = self._context.cells, sample_cells(self._context, step, use=1)
         with np.errstate(over="ignore"):
-            ratios = np.exp(row_losses(self._context, rows) - _measured(self._every_initial)[rows])
+            ratios = np.exp(training_losses(self._context, rows) - _measured(self._every_initial)[rows])
         self.dropped += int((~np.isfinite(ratios)).sum())
         return mean_by_cell(cells, rows, ratios).reshape(cells.sizes.shape)
 
@@ -182,7 +182,7 @@ _BACKWARD: Mapping[str, Callable[[Gradients, Rows, list[torch.Tensor], Context],
 _BY_COPIES = ("copy_gain", "transfer", "transfer_variance")
 
 
-def row_losses(context: Context, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def training_losses(context: Context, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean loss of the answer of each of these rows of the training set, float64[rows]; NaN where there is no answer."""
     return mean_losses(context, context.rows, rows, context.cells.lengths)
 
@@ -227,9 +227,3 @@ def _draw(context: Context, rng: np.random.Generator) -> Draw:
     sizes = cells.sizes.ravel()[of]
     rows = cells.ends[of] - 1 - (rng.random(len(of)) * sizes).astype(np.int64)
     return Draw(rows, {name: _sample(rng, steering.sets[name], context.gradient_rows) for name in context.target})
-
-
-def _mean(sums: NDArray[np.float64], tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean loss of the answer of each row, float64[rows]; NaN where there is no answer."""
-    with np.errstate(invalid="ignore"):
-        return sums / tokens

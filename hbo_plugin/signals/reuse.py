@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.layers import SKETCH, LayerGradients
 from hbo_plugin.signals.passes import answers, owners_of, token_statistics
-from hbo_plugin.signals.probes import mean_by_cell, row_losses, sample_cells
+from hbo_plugin.signals.probes import mean_by_cell, sample_cells, training_losses
 from hbo_plugin.signals.row_gradients import RowGradients
 from hbo_plugin.signals.sources import Batch, SignalSource
 
@@ -65,7 +65,7 @@ class Reuse(SignalSource):
         """Measure what a perplexity ratio is relative to, where the model can be run for it."""
         if step == 0 and "perplexity_ratio" in self.names and self._context.passes:
             sample = sample_cells(self._context)
-            self._first[:] = mean_by_cell(self._context.cells, sample, row_losses(self._context, sample))
+            self._first[:] = mean_by_cell(self._context.cells, sample, training_losses(self._context, sample))
 
     def observes(self, step: int) -> bool:
         """One step in so many: whole steps, however they are shared out over ranks."""

@@ -65,25 +65,20 @@ class Branching:
             if counts:
                 args.include_tkps = counts
 
-    def start(self, weights: NDArray[np.float64], steps: int) -> None:
-        """Begin a branch where the run stands.
-
-        Args:
-            weights: of the cells, in what `unit` says; float64[datasets, levels].
-            steps: that it may train.
-        """
+    def start(self, weights: NDArray[np.float64]) -> None:
+        """Begin a branch where the run stands, on rows by weights in what `unit` says, float64[datasets, levels]."""
         self._start.restore()
         head = self._head()
         mixture = self._balancer.branch(weights, head)
         shape = self._shape
         if shape.bins is None:
-            self._todo = mixture.fill(head, steps * shape.rows).tolist()
+            self._todo = mixture.fill(head, self.steps * shape.rows).tolist()
             return
         packed = PackedBatchSampler(
             mixture, self._balancer.cells.lengths, capacity=shape.bins.capacity, window=shape.bins.window
         )
         packed.load_state_dict({**packed.state_dict(), "head": head})
-        batches = steps * shape.batches
+        batches = self.steps * shape.batches
         self._todo = [list(islice(packed, shape.bins.bins_per_batch)) for _ in range(batches)]
 
     def train(self, steps: int) -> None:

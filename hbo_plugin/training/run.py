@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hbo_plugin.clock import Clock
 from hbo_plugin.data.held_out import TARGET, counted, mean_loss
 from hbo_plugin.messages import listed
-from hbo_plugin.methods.base import TrainsBranches
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
@@ -70,9 +69,8 @@ class Run:
         )
         self.moments = Moments.of(config, method, self.shape.steps)
         self._branching: Branching | None = None
-        if isinstance(method, TrainsBranches):
-            length = method.branches(self.shape.steps).steps
-            self._branching = Branching(trainer, self.balancer, self.shape, length, lambda: self._active.head)
+        if plan := self.moments.branches:
+            self._branching = Branching(trainer, self.balancer, self.shape, plan.steps, lambda: self._active.head)
         self.overfitting = Overfitting({name: data.steering.sets[data.tied[name]] for name in data.watched})
         # As many rows as probes would take: to look at more costs time, and shows little more.
         seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)

@@ -16,7 +16,7 @@ _UPDATES = 20
 
 def warn_of_rare_updates(moments: Moments, steps: int) -> None:
     """Warn where the first update of an adaptive run of so many steps would come after its last step."""
-    if moments.alone is not None:  # which lie within the run, or it would be refused
+    if moments.branches:  # which lie within the run, or it would be refused
         return
     if moments.hold >= steps > 0:
         LOG.warning("hbo: `hold_steps` keeps the weights still for all %d steps of the run; set a lower one.", steps)

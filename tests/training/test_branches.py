@@ -63,9 +63,9 @@ def test_a_killed_run_goes_on_with_the_branches_that_were_finished(
     config = configured(tiny_model, corpus, tmp_path / "run", {**BRANCHES, "branch_at": 6}, **LORA)
     begin, begun = Branching.start, []
 
-    def start(branching: Branching, weights: NDArray[np.float64], steps: int) -> None:
+    def start(branching: Branching, weights: NDArray[np.float64]) -> None:
         begun.append(weights.sum(axis=1).tolist())
-        begin(branching, weights, steps)
+        begin(branching, weights)
 
     monkeypatch.setattr(Branching, "start", start)
     # The second run dies in its third branch, of which each has two parts.
