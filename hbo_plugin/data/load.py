@@ -168,7 +168,7 @@ def load(
     notes += notes_on_steering(steering) if steers else []
     held_out = _Together.of(tested) if tested else together
     judges = held_out.of_sets(judging)
-    notes += notes_on_overlap(train.rows, train.lengths, judges) if config.target else []
+    notes += notes_on_overlap(train.rows, judges) if config.target else []
     if judging:
         options.check_packed_evaluation(cfg, judges.lengths)
     raw_rows = {each.name: each.raw_rows for each in datasets}

@@ -77,6 +77,14 @@ def lengths(dataset: Dataset) -> NDArray[np.int32]:
     return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
 
 
+def tokens(dataset: Dataset) -> Iterator[bytes]:
+    """The tokens of each row, in order."""
+    for batch in _batches(dataset, "input_ids"):
+        values = batch["input_ids"].combine_chunks()
+        whole, ends = values.flatten().to_numpy(), np.cumsum(pc.list_value_length(values).to_numpy(), dtype=np.int64)
+        yield from (row.astype(np.int32).tobytes() for row in np.split(whole, ends[:-1]))
+
+
 def trained(dataset: Dataset) -> NDArray[np.int32]:
     """Tokens of each row that the model learns to predict, int32[rows]; the first token of a row is never predicted."""
     parts = [np.empty(0, np.int32)]
