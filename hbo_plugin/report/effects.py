@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ def effects(measured: Iterable[Measured]) -> Iterator[Effect]:
 
 def by_pair(found: Iterable[Effect]) -> dict[tuple[str, str, str], list[Effect]]:
     """The effects of each signal, dataset and held-out set, in the order of the run."""
-
-    def key(effect: Effect) -> tuple[str, str, str]:
-        return effect.signal, effect.dataset, effect.held_out
-
-    pairs = dict.fromkeys(map(key, found := [*found]))
-    grouped = {pair: [*of_pair] for pair, of_pair in groupby(sorted(found, key=key), key)}
-    return {pair: grouped[pair] for pair in pairs}
+    pairs: dict[tuple[str, str, str], list[Effect]] = {}
+    for effect in found:
+        pairs.setdefault((effect.signal, effect.dataset, effect.held_out), []).append(effect)
+    return pairs

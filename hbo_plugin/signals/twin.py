@@ -103,7 +103,7 @@ class Twin(SignalSource):
         before = np.concatenate([_row_losses(losses, owners, len(rows)) for losses, owners, rows in self._seen])
         self._seen = []
         examples = fetch(context.rows, rows)
-        count, tokens = context.ranks.sum(np.array([len(rows), sum(map(_answer, examples))], np.float64))
+        count, tokens = context.ranks.sum(np.array([len(rows), context.cells.trained[rows].sum()], np.float64))
         held_out, shares = self._draw(int(count))
         weights = np.concatenate([np.full(len(rows), 1 / max(tokens, 1)), shares / context.penalty])
         losses, gradient = self._pass(examples + held_out, weights)
