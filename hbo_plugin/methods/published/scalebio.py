@@ -151,7 +151,7 @@ class ScaleBio(Single):
     - The logits' learning rate lets a logit go about 3 nats in the run, however many updates there are, and follows the
       run's cosine to 0. The paper's 0.01 a step goes as far in 600 steps, and nowhere in 50.
     - With `twin_every: 4`, the twin makes a step of its own in every fourth, and moves along with the model in the
-      others. That makes training take half as much time again, and not three times as much.
+      others. Those are half as many passes again as the training makes, and not twice as many.
     - AdamW moves a logit as far by noise as by a signal. So a step is multiplied by `max(0, 1 - V / m^2)`, where m is
       the mean gradient and V the variance of such a mean of noise, and the second moment has beta 0.95. Without it, one of
       four equal datasets may come to half of the weights.
