@@ -130,7 +130,13 @@ def training(*, quick: bool, json_to: Path | None) -> None:
 _NEEDED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "target_loss": lambda _: {"goal_losses": {"set0": 0.1, "set1": 0.5, "set2": 1.0}},
     "scalebio": lambda _: {"twin_every": 1},
-    "branches": lambda _: {"target": ["set0"], "branch_at": 0.5, "branch_steps": 2, "branch_budget": 9},
+    "branches": lambda _: {
+        "target": ["set0"],
+        "prior": "uniform",
+        "branch_at": 0.5,
+        "branch_steps": 2,
+        "branch_budget": 9,
+    },
     "replay": lambda folder: {"trace": str(folder / "hbo" / "hbo_trace.jsonl")},
 }
 """Parameters without which a method cannot be."""

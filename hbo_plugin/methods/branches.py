@@ -21,7 +21,7 @@ _FEWEST = 10
 """Steps of a branch below which even a dataset that helps was not told from the others."""
 _LEAST_LEFT = 0.01
 """Share of the run below which there is nothing to give to a dataset that helps, and no branch could show it."""
-_CHANCE = 0.05
+_CHANCE = 0.1
 """That a set of the target names a dataset though none differs from the others."""
 
 
@@ -191,7 +191,7 @@ def _tilted(
 
 
 def _bound(datasets: int, freedom: float = math.inf) -> float:
-    """How many standard errors the best of so many datasets lies apart by chance, once in 20 times.
+    """How many standard errors the best of so many datasets lies apart by chance, once in ten times.
 
     By Student's distribution where the error is estimated with so many degrees of freedom; above 2 from the expansion of its
     quantile in their reciprocal (Abramowitz and Stegun 26.7.5), which is 2% too small at 3 and closer from there on.
