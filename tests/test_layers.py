@@ -28,7 +28,13 @@ LAYERS = (
         *("trace", "user_errors", "signals.table"),
     ),
     ("options", "overrides"),
-    ("methods",),  # NumPy only; of signals they know the table
+    (
+        "methods",
+        "row_weights.base",
+        "row_weights.column",
+        "row_weights.dwm",
+        "row_weights.network",
+    ),  # NumPy only; of signals they know the table
     (
         "args",
         "input_args",
@@ -36,6 +42,7 @@ LAYERS = (
     ),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
     ("schema", "signals"),
     ("data",),
+    ("row_weights",),
     ("training",),
     ("report", "setup"),
     ("callback", "trainer", "check"),
