@@ -50,7 +50,8 @@ class LayerGradients:
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Embedding) and layer.weight.requires_grad:
                 number = numbers.setdefault(id(layer.weight), len(numbers))
-                handles.append(layer.register_forward_hook(partial(self._forward, number)))
+                # Before other hooks: one that puts its own output in place of the layer's may scale what comes back.
+                handles.append(layer.register_forward_hook(partial(self._forward, number), prepend=True))
         try:
             yield
         finally:
@@ -66,7 +67,7 @@ class LayerGradients:
             device: of the model.
         """
         self._tokens = owners.size
-        self._places = torch.as_tensor(_places(owners.ravel(), rows), device=device)
+        self._places = torch.as_tensor(places_of(owners.ravel(), rows), device=device)
         self.sketches = torch.zeros((rows, SKETCH), device=device)
 
     def _forward(self, number: int, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -124,8 +125,13 @@ def _sides(long: int, wide: int) -> tuple[int, int]:
     return _SIDE, _SIDE
 
 
-def _places(owners: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """The places of each row's tokens, int64[rows, longest]; the number of places where a row has fewer."""
+def places_of(owners: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """The places of each row's tokens, int64[rows, longest]; the number of places where a row has fewer.
+
+    Args:
+        owners: the row of each token, -1 for padding, int64[tokens].
+        rows: how many there are.
+    """
     order = np.argsort(owners, kind="stable")
     order = order[owners[order] >= 0]
     counts = np.bincount(owners[order], minlength=rows)

@@ -62,6 +62,11 @@ def sketched(model: Any, rows: list[Any]) -> Any:
     return layers.sketches
 
 
+def scaled(logits: Any, factors: Any) -> Any:
+    """About the same numbers; the gradient that comes back is multiplied by the factors."""
+    return logits * factors + (logits * (1 - factors)).detach()
+
+
 def rows_of(tokens: int) -> list[Any]:
     generator = torch.Generator().manual_seed(3)
     return [torch.randint(1, tokens, (4 + row % 3,), generator=generator) for row in range(8)]
@@ -113,3 +118,16 @@ def test_watching_changes_no_gradient(tiny_model: Path) -> None:
         gradients.append([parameter.grad for parameter in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_scales_the_logits_gradient_scales_the_sketches() -> None:
+    """Also those of the layer that gives the logits, though the hook was there before."""
+    model, rows = Tied(), rows_of(SHORT)
+    model.requires_grad_(requires_grad=False)
+    model.head.weight = nn.Parameter(model.head.weight.detach().clone())
+    exact = torch.stack([gradients_of(model, row, [model.head.weight]) for row in rows])
+    factors = torch.arange(1.0, 9.0)
+    model.head.register_forward_hook(lambda _layer, _given, logits: scaled(logits, factors[:, None, None]))
+    found = sketched(model, rows)
+    wanted = factors[:, None] * exact
+    torch.testing.assert_close(found @ found.T, wanted @ wanted.T, rtol=1e-4, atol=1e-5)
