@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hbo_plugin.signals.gradients import Gradients, square
+from hbo_plugin.signals.gradients import Gradients, square, trained_of
 from hbo_plugin.signals.padding import fetch
 from hbo_plugin.signals.passes import mean_losses, undisturbed
 
@@ -111,7 +111,7 @@ class _Copies:
     def __init__(self, context: Context, draws: Sequence[Draw]) -> None:
         self._context, self._draws = context, draws
         self._gradients = Gradients(context.model, context.budget)
-        self._trained = [parameter for parameter in context.model.parameters() if parameter.requires_grad]
+        self._trained = trained_of(context.model)
         self._start = [parameter.detach().clone() for parameter in self._trained]
         size = sum(parameter.numel() for parameter in self._trained)
         self._length = _PACE * context.learning_rate * math.sqrt(size)

@@ -92,8 +92,7 @@ class Gradients:
             sums.sum().backward()
             loss += float(sums.detach().sum())
             total += int(tokens.sum())
-        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        gradient = [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in trained]
+        gradient = [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in trained_of(self._model)]
         self._model.zero_grad(set_to_none=True)
         return loss, total, gradient
 
@@ -101,6 +100,11 @@ class Gradients:
         lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
         for batch in by_length(lengths, self._budget):
             yield answer_loss(self._model, pad([rows[index] for index in batch]))
+
+
+def trained_of(model: Any) -> list[torch.nn.Parameter]:
+    """The parameters that are trained, in the order of the model, each once."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def square(gradient: Sequence[torch.Tensor]) -> float:

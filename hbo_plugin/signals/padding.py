@@ -1,6 +1,6 @@
 """Padding: tokenised rows as padded batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 IGNORED = -100
 """Label of a token that is no part of the answer."""
+
+
+def answer_tokens(row: Mapping[str, Any]) -> int:
+    """Tokens of a row that are predicted and learned."""
+    return int(np.count_nonzero(np.asarray(row["labels"][1:]) != IGNORED))
 
 
 def fetch(dataset: Any, indices: ArrayLike) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Passes of the model over some rows: batches in, statistics of the answer's tokens out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +209,24 @@ def undisturbed(context: Context, *, gradient: bool, dropout: bool = False) -> I
         finally:
             for module, training in modes:
                 module.training = training
+
+
+@contextmanager
+def exchanged(parameters: Sequence[torch.nn.Parameter], values: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Give a model other numbers while open; its own are not copied, and so are the same afterwards.
+
+    Args:
+        parameters: of the model.
+        values: the numbers of each, of any float type and on any device.
+    """
+    own = [parameter.data for parameter in parameters]
+    try:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value.view_as(parameter).to(parameter)
+        yield
+    finally:
+        for parameter, data in zip(parameters, own, strict=True):
+            parameter.data = data
 
 
 def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> NDArray[np.float64]:

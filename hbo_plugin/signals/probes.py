@@ -119,7 +119,7 @@ class Probes(SignalSource):
         """Each dataset is measured by one rank, since the norm of a mean is not the mean of norms."""
         context, rng = self._context, generator(self._context, step)
         count = len(context.cells.names)
-        samples = [_sample(rng, context.cells.dataset_rows(each), context.gradient_rows) for each in range(count)]
+        samples = [some_of(rng, context.cells.dataset_rows(each), context.gradient_rows) for each in range(count)]
         values = np.zeros((len(names), count))
         with undisturbed(context, gradient=True):
             gradients = Gradients(context.model, context.budget)
@@ -134,7 +134,7 @@ class Probes(SignalSource):
     def _held_out_direction(self, gradients: Gradients, rng: np.random.Generator) -> list[torch.Tensor]:
         context = self._context
         steering = context.steering
-        samples = {name: _sample(rng, steering.sets[name], context.gradient_rows) for name in context.target}
+        samples = {name: some_of(rng, steering.sets[name], context.gradient_rows) for name in context.target}
         return gradients.mean_direction(
             [(fetch(steering.rows, samples[name]), share) for name, share in context.target.items()]
         )
@@ -205,18 +205,20 @@ def _measured(start: NDArray[np.float64] | None) -> NDArray[np.float64]:
 def sample_cells(context: Context, step: int = 0, use: int = 0) -> NDArray[np.int64]:
     """The rows of each cell that are measured without gradients, int64[rows]; others for another step or use."""
     rng, cells = generator(context, step, use), context.cells
-    return np.concatenate([_sample(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)])
+    return np.concatenate([some_of(rng, cells.rows(cell), context.forward_rows) for cell in range(cells.sizes.size)])
 
 
 def generator(context: Context, step: int, use: int = 0) -> np.random.Generator:
     """Random numbers that no position of the stream has.
 
-    Of `use`, 0 are rows of gradients, 1 of forward passes, 2 of a twin, 3 those that copies train on, 4 those they are compared on.
+    Of `use`, 0 are rows of gradients, 1 of forward passes, 2 of a twin, 3 those that copies train on, 4 those they are compared on,
+    5 the held-out rows that influence is of.
     """
     return np.random.Generator(np.random.Philox(key=[context.seed, PROBE_DOMAIN], counter=[0, 0, use, step]))
 
 
-def _sample(rng: np.random.Generator, rows: range, count: int) -> NDArray[np.int64]:
+def some_of(rng: np.random.Generator, rows: range, count: int) -> NDArray[np.int64]:
+    """So many of these rows in ascending order, or all of them where there are fewer; int64[n]."""
     return rows.start + np.sort(rng.choice(len(rows), min(count, len(rows)), replace=False)).astype(np.int64)
 
 
@@ -226,4 +228,4 @@ def _draw(context: Context, rng: np.random.Generator) -> Draw:
     of = rng.choice(len(shares), context.gradient_rows, p=shares)
     sizes = cells.sizes.ravel()[of]
     rows = cells.ends[of] - 1 - (rng.random(len(of)) * sizes).astype(np.int64)
-    return Draw(rows, {name: _sample(rng, steering.sets[name], context.gradient_rows) for name in context.target})
+    return Draw(rows, {name: some_of(rng, steering.sets[name], context.gradient_rows) for name in context.target})

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
-from hbo_plugin.signals.passes import answer_loss, answers, owners_of, token_statistics, undisturbed
+from hbo_plugin.signals.gradients import trained_of
+from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
+from hbo_plugin.signals.passes import answer_loss, answers, exchanged, owners_of, token_statistics, undisturbed
 from hbo_plugin.signals.probes import generator
 from hbo_plugin.signals.sources import Batch, SignalSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,10 +65,6 @@ class Twin(SignalSource):
         """Of each micro-batch of the step the losses of its tokens, the owners of these, and its rows."""
         self._gaps = np.zeros((2, len(context.cells.names)))
         """Rows and the sums of their gaps since the last measurement, of all ranks together, float64[2, datasets]."""
-
-    @property
-    def _trained(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self._context.model.parameters() if parameter.requires_grad]
 
     def begin(self, step: int) -> None:
         """Lay the twin where the model is, unless it was loaded."""
@@ -128,7 +124,7 @@ class Twin(SignalSource):
         numbers, shares = [], []
         for name, drawn in zip(context.target, rng.multinomial(count, [*context.target.values()]), strict=True):
             rows = rng.integers(steering.sets[name].start, steering.sets[name].stop, drawn)
-            tokens = sum(map(_answer, fetch(steering.rows, rows))) if drawn else 0
+            tokens = sum(map(answer_tokens, fetch(steering.rows, rows))) if drawn else 0
             numbers.append(rows)
             shares.append(np.full(drawn, drawn / count / max(tokens, 1)))
         own = slice(context.ranks.rank, None, context.ranks.size)
@@ -145,12 +141,14 @@ class Twin(SignalSource):
         """
         context, losses = self._context, np.full(len(rows), np.nan)
         lengths = np.array([len(row["input_ids"]) for row in rows], np.int32)
-        with self._exchanged(), undisturbed(context, gradient=True, dropout=True):
+        trained = trained_of(context.model)
+        values = self._twin.split([parameter.numel() for parameter in trained])
+        with exchanged(trained, values), undisturbed(context, gradient=True, dropout=True):
             for batch in by_length(lengths, context.budget):
                 sums, tokens = answer_loss(context.model, pad([rows[index] for index in batch]))
                 (sums * torch.as_tensor(weights[batch], dtype=sums.dtype, device=sums.device)).sum().backward()
                 losses[batch] = (sums.detach() / tokens).double().cpu().numpy()
-            gradient = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained])
+            gradient = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in trained])
             context.model.zero_grad(set_to_none=True)
         if context.ranks.size > 1:
             gradient = torch.as_tensor(context.ranks.sum(gradient.double().cpu().numpy())).to(gradient)
@@ -175,22 +173,9 @@ class Twin(SignalSource):
         self._twin.mul_(1 - self._rate * _DECAY)
         self._twin.addcdiv_(self._mean, scale, value=-self._rate / (1 - first**self._steps))
 
-    @contextmanager
-    def _exchanged(self) -> Iterator[None]:
-        """Run the model with the twin's numbers while open; its own are not copied, and so are the same afterwards."""
-        trained = self._trained
-        own = [parameter.data for parameter in trained]
-        try:
-            for parameter, part in zip(trained, self._twin.split([each.numel() for each in own]), strict=True):
-                parameter.data = part.view_as(parameter).to(parameter)
-            yield
-        finally:
-            for parameter, data in zip(trained, own, strict=True):
-                parameter.data = data
-
     def _numbers(self) -> torch.Tensor:
         """What is trained of the model, float32[numbers]."""
-        return _flat([parameter.detach() for parameter in self._trained])
+        return _flat([parameter.detach() for parameter in trained_of(self._context.model)])
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """The mean gap of the rows since the last measurement; NaN for a dataset without any, and once the twin is lost."""
@@ -217,7 +202,7 @@ class Twin(SignalSource):
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `tensors` returned; ValueError where something else is trained."""
-        trained = sum(parameter.numel() for parameter in self._trained)
+        trained = sum(parameter.numel() for parameter in trained_of(self._context.model))
         if len(tensors["apart"]) != trained:
             msg = (
                 f"the checkpoint has a twin of {len(tensors['apart'])} numbers, but this run trains {trained}; "
@@ -230,11 +215,6 @@ class Twin(SignalSource):
 
 def _flat(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([part.flatten().float().to(parts[0].device) for part in parts])
-
-
-def _answer(row: Mapping[str, Any]) -> int:
-    """Tokens of a row that are predicted and learned."""
-    return int(np.count_nonzero(np.asarray(row["labels"][1:]) != IGNORED))
 
 
 def _row_losses(losses: torch.Tensor, owners: torch.Tensor, rows: int) -> NDArray[np.float64]:
