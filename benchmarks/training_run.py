@@ -190,7 +190,7 @@ class Training:
             method = _method(config, data, seed, rows_per_step, steps)
             # All of the model is trained, which is as small as an adapter.
             choice = choose({"adapter": "lora"}, config, method.signals, held_out=True, tied=True)
-            attach(trainer, Run(trainer, data, config, choice, method, seed))
+            attach(trainer, Run(trainer, data, config, choice, method, None, seed))
             # One epoch after the other, of rows: nothing is packed.
             training.rows = chain.from_iterable(repeat(training.run.new_batcher()))  # type: ignore[arg-type]
             training.run.begin(0)

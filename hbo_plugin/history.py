@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LOWEST = 100
+"""Rows that row weights tell of by their number, those of the lowest weights."""
+
+
 @dataclass(frozen=True)
 class State:
     """The mixture at one moment of a run. Each dataset has a list of one value a level, the easiest first.
@@ -62,6 +66,34 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """What row weights came to, since they were told before.
+
+    Attributes:
+        step: optimizer steps made.
+        mean: of the weights, by the tokens of the rows.
+        std: of the weights of single rows.
+        effective: the share of the rows that would be as good a sample if all counted alike.
+        zero: the share of rows whose weight is 0.
+        with_loss: the correlation of weights and losses; None where no loss was looked at.
+        datasets: the mean of each dataset, by tokens; None for one that was not trained on.
+        cells: the same, a list of one value a level.
+        lowest: the rows of the lowest weights, the lowest first: number in the training set, number of the user's row from
+            1, and the last weight.
+    """
+
+    step: int
+    mean: float | None
+    std: float | None
+    effective: float | None
+    zero: float | None
+    with_loss: float | None
+    datasets: dict[str, float | None]
+    cells: dict[str, list[float | None]]
+    lowest: list[tuple[int, int, float]]
+
+
+@dataclass(frozen=True)
 class Stop:
     """When `max_epochs: auto` stopped a dataset, and how its held-out loss had risen, in nats per token."""
 
@@ -85,6 +117,7 @@ class History:
         states: at the start, after each update and, if it `ended`, at the end.
         evaluations: in their order.
         measured: what was measured at each update.
+        weighed: what row weights came to, at each time that they were told.
         stopped: the datasets that `max_epochs: auto` stopped.
         ended: whether the run ended; one that trains still or was killed has not.
     """
@@ -93,6 +126,7 @@ class History:
     states: tuple[State, ...]
     evaluations: tuple[Evaluation, ...]
     measured: tuple[Measured, ...]
+    weighed: tuple[Weighed, ...]
     stopped: dict[str, Stop]
     ended: bool
 
@@ -100,12 +134,14 @@ class History:
     def of(cls, records: Iterable[dict[str, Any]]) -> History:
         """Build it from the records of a trace; a KeyError where one lacks a key."""
         entries: dict[str, dict[str, Any]] = {}
-        states, evaluations, measured = [], [], []
+        states, evaluations, measured, weighed = [], [], [], []
         stopped: dict[str, Stop] = {}
         ended = False
         for record in records:
             if record["event"] == "evaluate":
                 evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
+            elif record["event"] == "row_weights":
+                weighed.append(Weighed(**{field.name: record[field.name] for field in fields(Weighed)}))
             else:
                 entries |= record.get("entries", {})
                 stopped |= {name: Stop(**stop) for name, stop in record.get("stopped", {}).items()}
@@ -113,7 +149,7 @@ class History:
                 ended = record["event"] == "end"
                 if "signals" in record:
                     measured.append(Measured(record["step"], record["signals"]))
-        return cls(entries, tuple(states), tuple(evaluations), tuple(measured), stopped, ended)
+        return cls(entries, tuple(states), tuple(evaluations), tuple(measured), tuple(weighed), stopped, ended)
 
     def mean_weights(self, since: float = 0.0) -> dict[str, list[float]]:
         """Return the mean over the steps after `since` of each dataset's weights, a value a level; the last ones if there is none."""

@@ -86,7 +86,7 @@ class HBOPlugin(BasePlugin):
             self.load_datasets(cfg)
             replace_data(trainer, self._loaded.data)
         setup = self._loaded
-        run = Run(trainer, setup.data, setup.config, setup.choice, setup.method, setup.seed)
+        run = Run(trainer, setup.data, setup.config, setup.choice, setup.method, None, setup.seed)
         attach(trainer, run)
         keep_off_the_console(trainer.callback_handler.callbacks)
         return [HBOCallback(run)]

@@ -49,7 +49,7 @@ class HBOTrainerMixin(Trainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Run a micro-batch forward and backward; hbo watches."""
-        with self.hbo.watching():
+        with self.hbo.watching.micro_batch():
             return super().training_step(*args, **kwargs)
 
     def compute_loss(
@@ -60,7 +60,7 @@ class HBOTrainerMixin(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Compute the loss; hbo looks at a training batch before its logits go."""
-        rows = self.hbo.next_batch() if model.training else None
+        rows = self.hbo.watching.rows() if model.training else None
         evaluates = self._evaluates_own and not model.training
         if rows is None and not evaluates:
             return super().compute_loss(
@@ -71,7 +71,7 @@ class HBOTrainerMixin(Trainer):
         if rows is None:
             self.hbo.evaluation.observe(given, outputs)
         else:
-            self.hbo.observe(given, outputs, rows)
+            self.hbo.watching.observe(given, outputs, rows)
         return (loss, outputs) if return_outputs else loss
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:

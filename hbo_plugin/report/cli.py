@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
+from hbo_plugin.history import LOWEST, History
 from hbo_plugin.messages import encodable, listed
 from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
 from hbo_plugin.report import terminal
 from hbo_plugin.report.plot import plot
-from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows
+from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows, lowest_rows
 from hbo_plugin.report.summary import summarise
 from hbo_plugin.report.weights import as_yaml
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
@@ -26,9 +27,16 @@ output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, 
     "--weights", is_flag=True, help="Print the weights as YAML to paste, the mean of the last half of the run."
 )
 @click.option("--last", is_flag=True, help="With --weights: print those of the last step.")
+@click.option(
+    "--lowest",
+    type=click.IntRange(1, LOWEST),
+    help="Print so many rows of the lowest row weights; needs the files of the datasets.",
+)
 @json_option
 @plot_option
-def report(output_dir: Path, json_to: Path | None, plot_to: Path | None, *, weights: bool, last: bool) -> None:
+def report(
+    output_dir: Path, json_to: Path | None, plot_to: Path | None, lowest: int | None, *, weights: bool, last: bool
+) -> None:
     """Show the mixture of a run, first against last.
 
     OUTPUT_DIR is the `output_dir` of a run with `hbo:`, whether it has ended, was stopped or still trains.
@@ -43,12 +51,22 @@ def report(output_dir: Path, json_to: Path | None, plot_to: Path | None, *, weig
     found = summarise(history)
     if json_to != STDOUT and weights:
         click.echo(encodable(as_yaml(history, last=last)))
+    elif json_to != STDOUT and lowest:
+        _show_lowest(history, lowest)
     elif json_to != STDOUT:
         terminal.show(terminal.summary(found))
     if json_to is not None:
         write_json(json_to, asdict(found))
     if plot_to is not None:
         plot(history, plot_to)
+
+
+def _show_lowest(history: History, count: int) -> None:
+    try:
+        rows = lowest_rows(history, count)
+        terminal.show(terminal.contents(rows, contents(rows)))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _steps(_: click.Context, option: click.Parameter, given: str | None) -> range | None:

@@ -15,7 +15,7 @@ from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-    from hbo_plugin.history import State
+    from hbo_plugin.history import History, State
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,28 @@ class DrawnRow:
     row: int
     raw_row: int
     entry: dict[str, Any]
+
+    @property
+    def told(self) -> str:
+        """Where in the run it was drawn."""
+        return f"Step {self.step}, place {self.place}"
+
+
+@dataclass(frozen=True)
+class WeighedRow:
+    """A row that was trained on, and the `weight` that it had last; the rest as in `DrawnRow`."""
+
+    weight: float
+    dataset: str
+    level: int
+    row: int
+    raw_row: int
+    entry: dict[str, Any]
+
+    @property
+    def told(self) -> str:
+        """What it counted."""
+        return f"Weight {self.weight:.3g}"
 
 
 def drawn_rows(output_dir: str | Path, steps: Container[int] | None = None) -> Iterator[DrawnRow]:
@@ -76,6 +98,22 @@ def drawn_rows(output_dir: str | Path, steps: Container[int] | None = None) -> I
             raise ValueError(msg) from error
 
 
+def lowest_rows(history: History, count: int) -> list[WeighedRow]:
+    """Return the rows of the lowest weights when row weights were last told, the lowest first.
+
+    Raises:
+        ValueError: the run has no row weights, or did not tell of so many rows.
+    """
+    if not history.weighed:
+        msg = "this run told of no row weights yet; a run with `hbo: {row_weights: ...}` does at each update: choose such a run."
+        raise ValueError(msg)
+    told, cells = history.weighed[-1].lowest, _Cells(history.states[0])
+    return [
+        WeighedRow(weight, *(place := cells.of(row)), row, raw_row, history.entries[place[0]])
+        for row, raw_row, weight in told[:count]
+    ]
+
+
 class _Cells:
     """The layout of the training set, as the trace has it: the levels of each dataset follow each other."""
 
@@ -92,7 +130,7 @@ _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".txt": "text
 """What Axolotl reads a file as, by a part of its path, where the entry has no `ds_type`; else as JSON."""
 
 
-def contents(rows: Iterable[DrawnRow]) -> list[dict[str, Any] | None]:
+def contents(rows: Iterable[DrawnRow | WeighedRow]) -> list[dict[str, Any] | None]:
     """Read what the user's files have in these rows now, as JSON values; None for a row that Axolotl made up.
 
     It needs the library `datasets`, as Axolotl does.
@@ -108,7 +146,7 @@ def contents(rows: Iterable[DrawnRow]) -> list[dict[str, Any] | None]:
             opened[key] = _open(row)
         if row.raw_row > (count := len(opened[key])):
             msg = (
-                f"`{row.entry['path']}` has {count} rows, but step {row.step} trained on its row {row.raw_row}: "
+                f"`{row.entry['path']}` has {count} rows, but the run trained on its row {row.raw_row}: "
                 f"restore the file, or leave `--text` out."
             )
             raise ValueError(msg)
@@ -117,7 +155,7 @@ def contents(rows: Iterable[DrawnRow]) -> list[dict[str, Any] | None]:
     return found
 
 
-def _open(row: DrawnRow) -> Any:
+def _open(row: DrawnRow | WeighedRow) -> Any:
     """The file of a row's dataset, in the order in which Axolotl gets its rows."""
     path = row.entry["path"]
     if not Path(path).is_file():

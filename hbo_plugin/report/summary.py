@@ -50,12 +50,30 @@ class DatasetSummary:
 
 
 @dataclass(frozen=True)
+class RowWeightSummary:
+    """What row weights came to, at the first and at the last step that they were told at.
+
+    Attributes:
+        std: of the weights of single rows, whose mean is 1 or near it.
+        effective: the share of the rows that would be as good a sample if all counted alike.
+        with_loss: the correlation of weights and losses.
+        datasets: the mean over the trained tokens of each dataset, by its name.
+    """
+
+    std: Change
+    effective: Change
+    with_loss: Change
+    datasets: dict[str, Change]
+
+
+@dataclass(frozen=True)
 class Summary:
     """What became of a run up to its newest `step`; it may not have `ended`.
 
     Attributes:
         target_loss: mean a token of the held-out sets that count, in nats; None where no set was evaluated.
         effects: what datasets did for the held-out sets that count, where the method measured it.
+        row_weights: what row weights came to, where the run has some.
     """
 
     step: int
@@ -65,6 +83,7 @@ class Summary:
     target_loss: Change | None
     datasets: tuple[DatasetSummary, ...]
     effects: tuple[Effect, ...] = ()
+    row_weights: RowWeightSummary | None = None
 
 
 def summarise(history: History) -> Summary:
@@ -92,7 +111,28 @@ def summarise(history: History) -> Summary:
         )
     targets = [each.target for each in history.evaluations]
     target = Change(_finite(targets[0]), _finite(targets[-1])) if targets else None
-    return Summary(last.step, history.ended, trained, tokens, target, tuple(datasets), tuple(effects(history.measured)))
+    return Summary(
+        last.step,
+        history.ended,
+        trained,
+        tokens,
+        target,
+        tuple(datasets),
+        tuple(effects(history.measured)),
+        _row_weights(history),
+    )
+
+
+def _row_weights(history: History) -> RowWeightSummary | None:
+    if not history.weighed:
+        return None
+    first, last = history.weighed[0], history.weighed[-1]
+    return RowWeightSummary(
+        std=Change(first.std, last.std),
+        effective=Change(first.effective, last.effective),
+        with_loss=Change(first.with_loss, last.with_loss),
+        datasets={name: Change(first.datasets[name], last.datasets[name]) for name in history.datasets},
+    )
 
 
 def _shares(weights: list[float]) -> list[float]:

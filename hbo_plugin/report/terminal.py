@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hbo_plugin.report.effects import Effect
-    from hbo_plugin.report.rows import DrawnRow
-    from hbo_plugin.report.summary import Change, Summary
+    from hbo_plugin.report.rows import DrawnRow, WeighedRow
+    from hbo_plugin.report.summary import Change, RowWeightSummary, Summary
 
 COLUMNS = 80
 
@@ -73,6 +73,8 @@ def summary(found: Summary) -> RenderableType:
         parts += ["", *(literal(f"{told}.") for told in stopped)]
     if found.effects:
         parts += ["", title(_EFFECTS[found.effects[-1].signal]), _effects(found.effects)]
+    if found.row_weights:
+        parts += ["", title("Row weights, when they were first told and last"), _row_weights(found.row_weights)]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):
         parts += ["", title("Weights of the levels within each dataset, the easiest first"), _levels(found)]
     if not found.ended:
@@ -93,11 +95,11 @@ def rows(found: Iterable[DrawnRow]) -> RenderableType:
     return Group(made, "", *(literal(f"{name}: {path}") for name, path in paths.items()))
 
 
-def contents(found: Iterable[DrawnRow], read: Iterable[dict[str, Any] | None]) -> RenderableType:
+def contents(found: Iterable[DrawnRow | WeighedRow], read: Iterable[dict[str, Any] | None]) -> RenderableType:
     """Render what stands in each row."""
     parts: list[RenderableType] = []
     for row, content in zip(found, read, strict=True):
-        heading = f"Step {row.step}, place {row.place}: {row.dataset}, level {row.level}, row {row.raw_row} of {row.entry['path']}"
+        heading = f"{row.told}: {row.dataset}, level {row.level}, row {row.raw_row} of {row.entry['path']}"
         lines = json.dumps(content, ensure_ascii=False, indent=1).split("\n")
         parts += [Text.assemble(literal(heading), style="bold"), *map(literal, lines), ""]
     return Group(*parts)
@@ -133,6 +135,20 @@ def _effects(found: Iterable[Effect]) -> Table:
 
 def _with_error(effect: Effect) -> str:
     return f"{effect.value:+.3f}" + ("" if effect.error is None else f" ± {effect.error:.3f}")
+
+
+def _row_weights(found: RowWeightSummary) -> Group:
+    """The mean of each dataset, and what is told of single rows."""
+    made = table(["mean weight"])
+    for name, mean in found.datasets.items():
+        made.add_row(literal(name), _changed(mean, ".3f"))
+    told = [
+        f"spread of single rows {_changed(found.std, '.3f')}",
+        f"effective share of the rows {_changed(found.effective, '.1%')}",
+    ]
+    if found.with_loss.last is not None:
+        told.append(f"correlation with the loss {_changed(found.with_loss, '+.2f')}")
+    return Group(made, "", f"{'; '.join(told)}.".capitalize())
 
 
 def _levels(found: Summary) -> Table:

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
 from hbo_plugin.signals.held_out import held_out_losses
-from hbo_plugin.signals.passes import answers, owners_of, token_statistics
+from hbo_plugin.signals.tokens import answers, owners_of, token_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.layers import SKETCH, LayerGradients
-from hbo_plugin.signals.passes import answers, owners_of, token_statistics
 from hbo_plugin.signals.probes import mean_by_cell, sample_cells, training_losses
 from hbo_plugin.signals.row_gradients import RowGradients
 from hbo_plugin.signals.sources import Batch, SignalSource
+from hbo_plugin.signals.tokens import answers, owners_of, scale_of, token_statistics
 
 _OF_GRADIENTS = ("gradient_norm", "gradient_variance")
 
@@ -43,6 +43,8 @@ class Reuse(SignalSource):
         self._layers = LayerGradients(context.clock)
         self._seen: tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]] | None = None
         """Statistics, owners and rows of the micro-batch that is watched."""
+        self._weights: NDArray[np.float64] | None = None
+        """By which the gradients of its rows are multiplied."""
         self._scale: torch.Tensor | None = None
         """What its backward pass multiplied the loss of each token by."""
         self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, NDArray[np.int64]]] = []
@@ -89,6 +91,8 @@ class Reuse(SignalSource):
                 )
                 raise RuntimeError(msg)
             sketches = self._layers.sketches / self._scale
+            if self._weights is not None:  # a row of weight 0 has no gradient any more, and drops out
+                sketches /= torch.as_tensor(self._weights, dtype=sketches.dtype, device=sketches.device)[:, None]
         self._pending.append((values, owners, sketches, rows))
         self._pending_numbers += values.numel() + len(rows) * SKETCH
         if self._pending_numbers > _MOST_PENDING:
@@ -108,8 +112,8 @@ class Reuse(SignalSource):
         whose = owners_of(tuple(labels.shape), batch.rows, self._context.cells.lengths, left=self._context.pads_left)
         at, owners, targets = answers(labels, whose)
         values = token_statistics(logits.detach().flatten(0, 1), at, targets, self._statistics)
-        rows = np.fromiter((row for sequence in batch.rows for row in sequence), np.int64)
-        self._seen = values, owners, rows
+        rows = batch.numbers
+        self._seen, self._weights = (values, owners, rows), batch.weights
         if self._of_gradients:
             self._layers.expect(whose, len(rows), labels.device)
             loss = batch.outputs.get("loss")
@@ -124,10 +128,8 @@ class Reuse(SignalSource):
     def _scale_of_logits(
         self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """The gradient of a token's loss by the logit of that token is its probability - 1. Comes after that of the loss."""
-        passed, own = gradient.flatten(0, 1)[at, targets].float(), torch.expm1(-losses)
-        known = own.isfinite()  # a row that is not must not spoil the others
-        self._scale = torch.where(known, passed, 0).sum() / torch.where(known, own, 0).sum()
+        """Comes after that of the loss, and is exact."""
+        self._scale = scale_of(gradient, at, targets, losses)
 
     def _add_up(self) -> None:
         cells, count = self._context.cells, self._local.shape[1]

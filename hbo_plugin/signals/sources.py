@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hbo_plugin import options
 from hbo_plugin.signals.needs import blocked
 from hbo_plugin.signals.table import SIGNALS
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    import numpy as np
     import torch
     from numpy.typing import NDArray
 
@@ -32,11 +33,18 @@ class Batch:
         inputs: what the model was given, by name.
         outputs: what it returned, by name.
         rows: the rows of the training set in each sequence of the batch; several where they are packed.
+        weights: the factor on the gradient of each of these rows, in their order, float64[rows]; None where all count alike.
     """
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
     rows: Sequence[Sequence[int]]
+    weights: NDArray[np.float64] | None = None
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """The rows, one sequence after the other, int64[rows]."""
+        return np.fromiter((row for sequence in self.rows for row in sequence), np.int64)
 
 
 class SignalSource(ABC):
@@ -118,11 +126,13 @@ class Choice:
             held-out rows theirs to `max_epochs: auto`.
         passes: whether hbo can run the model apart from the training.
         notes: what a user should know about it.
+        layers: whether the layers that are trained can be watched.
     """
 
     names: Mapping[str, tuple[str, ...]]
     passes: bool
     notes: tuple[str, ...] = ()
+    layers: bool = True
 
     @property
     def steers(self) -> bool:
@@ -202,7 +212,12 @@ def choose(
         names.setdefault("held_out", ())
     if config.signals != "probe" and not options.without_logits(cfg) and not options.changed_loss(cfg):
         names.setdefault("reuse", ())
-    return Choice(names, options.ranks_can_run_forward(cfg), tuple(dict.fromkeys(notes)))
+    return Choice(
+        names,
+        options.ranks_can_run_forward(cfg),
+        tuple(dict.fromkeys(notes)),
+        layers=options.without_layers(cfg) is None,
+    )
 
 
 def _source(cfg: Any, signal: str, preferred: str, *, held_out: bool, tied: bool) -> tuple[str | None, list[str]]:

@@ -10,9 +10,10 @@ import torch
 
 from hbo_plugin.signals.gradients import trained_of
 from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
-from hbo_plugin.signals.passes import answer_loss, answers, exchanged, owners_of, token_statistics, undisturbed
+from hbo_plugin.signals.passes import answer_loss, exchanged, undisturbed
 from hbo_plugin.signals.probes import generator
 from hbo_plugin.signals.sources import Batch, SignalSource
+from hbo_plugin.signals.tokens import answers, owners_of, token_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,8 +62,8 @@ class Twin(SignalSource):
         self._twin = torch.zeros(0)
         """The twin, in a step of its own, as it was before the model's step; float32[numbers that are trained]."""
         self._rate = 0.0  # learning rate of the step
-        self._seen: list[tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]]] = []
-        """Of each micro-batch of the step the losses of its tokens, the owners of these, and its rows."""
+        self._seen: list[tuple[torch.Tensor, torch.Tensor, NDArray[np.int64], NDArray[np.float64]]] = []
+        """Of each micro-batch of the step the losses of its tokens, the owners of these, its rows, and their weights."""
         self._gaps = np.zeros((2, len(context.cells.names)))
         """Rows and the sums of their gaps since the last measurement, of all ranks together, float64[2, datasets]."""
 
@@ -89,19 +90,20 @@ class Twin(SignalSource):
         whose = owners_of(tuple(labels.shape), batch.rows, self._context.cells.lengths, left=self._context.pads_left)
         at, owners, targets = answers(labels, whose)
         losses = token_statistics(logits.detach().flatten(0, 1), at, targets, ("loss",))[0]
-        rows = np.fromiter((row for sequence in batch.rows for row in sequence), np.int64)
-        self._seen.append((losses, owners, rows))
+        rows = batch.numbers
+        weights = np.ones(len(rows)) if batch.weights is None else batch.weights
+        self._seen.append((losses, owners, rows, weights))
 
     def gather(self) -> None:
         """Make the step of the twin, and add up the gaps before it."""
         context = self._context
-        rows = np.concatenate([rows for *_, rows in self._seen])
-        before = np.concatenate([_row_losses(losses, owners, len(rows)) for losses, owners, rows in self._seen])
+        rows, counts = (np.concatenate(parts) for parts in [*zip(*self._seen, strict=True)][2:])
+        before = np.concatenate([_row_losses(losses, owners, len(rows)) for losses, owners, rows, _ in self._seen])
         self._seen = []
         examples = fetch(context.rows, rows)
         count, tokens = context.ranks.sum(np.array([len(rows), context.cells.trained[rows].sum()], np.float64))
         held_out, shares = self._draw(int(count))
-        weights = np.concatenate([np.full(len(rows), 1 / max(tokens, 1)), shares / context.penalty])
+        weights = np.concatenate([counts / max(tokens, 1), shares / context.penalty])
         losses, gradient = self._pass(examples + held_out, weights)
         self._add_up(rows, losses[: len(rows)] - before)
         norm = float(gradient.norm())

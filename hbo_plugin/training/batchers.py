@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler
 from hbo_plugin.packing import WINDOW, PackedBatchSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,11 @@ class StepShape:
         """Rows that can wait for a bin; none where they are not packed."""
         return 0 if self.bins is None else self.bins.window
 
+    def unpacked(self, rows: Sequence[int]) -> list[list[list[int]]]:
+        """The rows in each sequence of each micro-batch, where these rows are a step and not packed."""
+        starts = range(0, len(rows), self.micro_batch)
+        return [[[row] for row in rows[start : start + self.micro_batch]] for start in starts]
+
     def __str__(self) -> str:
         return f"{self.rows} rows" if self.bins is None else f"{self.batches} packed batches"
 
@@ -95,8 +100,8 @@ class Batcher(Protocol):
         """Where the stream stood after the steps that were finished, as plain JSON values."""
         ...
 
-    def rows_of(self, batch: int) -> list[list[int]]:
-        """The rows of each sequence in a micro-batch, counted from 0 in the step that is being made."""
+    def batches(self) -> list[list[list[int]]]:
+        """The rows in each sequence of each micro-batch of the step that is being made."""
         ...
 
     def finish_step(self) -> NDArray[np.int64]:
@@ -162,10 +167,9 @@ class RowBatcher:
             self._drawn.append(rows)
             yield from rows.tolist()
 
-    def rows_of(self, batch: int) -> list[list[int]]:
+    def batches(self) -> list[list[list[int]]]:
         """See `Batcher`."""
-        first = batch * self._shape.micro_batch
-        return [[row] for row in self._drawn[0][first : first + self._shape.micro_batch].tolist()]
+        return self._shape.unpacked(self._drawn[0].tolist())
 
     def finish_step(self) -> NDArray[np.int64]:
         """See `Batcher`."""
@@ -232,9 +236,9 @@ class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this ty
                 self._drawn.append((step, self._bins.state_dict()))
             yield from step
 
-    def rows_of(self, batch: int) -> list[list[int]]:
+    def batches(self) -> list[list[list[int]]]:
         """See `Batcher`."""
-        return self._drawn[0][0][batch]
+        return self._drawn[0][0]
 
     def finish_step(self) -> NDArray[np.int64]:
         """See `Batcher`; the rows of a batch come bin after bin, as their segments follow each other."""

@@ -40,6 +40,8 @@ class Branching:
         self._trainer, self._balancer, self._shape, self._head = trainer, balancer, shape, head
         self.steps = steps
         self.weights = balancer.weights
+        self.batches: list[list[list[int]]] = []
+        """The rows in each sequence of the micro-batches of the step that a branch makes."""
         self.sampler: Any = None
         """What the training loader iterates while branches are open; None else."""
 
@@ -88,13 +90,21 @@ class Branching:
         self.sampler.todo, self._todo = self._todo[:count], self._todo[count:]
         accumulated = trainer.args.gradient_accumulation_steps
         batches = iter(self._loader)
-        for _ in range(steps):
+        for number in range(steps):
+            self.batches = self._batches_of(number)
             step, items = trainer.get_batch_samples(batches, accumulated, trainer.args.device)
             if len(step) != accumulated:
                 msg = f"the loader gave {len(step)} of the {accumulated} batches of a branch's step: another plugin replaced it; remove it."
                 raise RuntimeError(msg)
             self._step(step, items)
         next(batches, None)  # accelerate forgets a loader at its end
+
+    def _batches_of(self, step: int) -> list[list[list[int]]]:
+        """The rows in each sequence of each micro-batch of a step, counted from 0 in what the loader goes through."""
+        shape, todo = self._shape, self.sampler.todo
+        if shape.bins is not None:
+            return list(todo[step * shape.batches : (step + 1) * shape.batches])
+        return shape.unpacked(todo[step * shape.rows : (step + 1) * shape.rows])
 
     def _step(self, batches: Sequence[Any], items: Any) -> None:
         trainer = self._trainer

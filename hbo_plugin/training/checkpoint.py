@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from hbo_plugin.training.batchers import StepShape
     from hbo_plugin.training.run import Run
 
-_METHOD = "method"
-"""Under which the arrays of a method stand; no source has this name."""
+_METHOD, _WEIGHING = "method", "row_weights"
+"""Under which the arrays of a method and those of row weights stand; no source has these names."""
 
 
 def save(run: Run, folder: Path) -> None:
     """Write the state of a run into a checkpoint, as a whole or not at all; on one rank."""
+    weighing = run.watching.weighing
     state = {
         **run.balancer.state_dict(),
         **run.journal.state_dict(),
@@ -30,8 +31,11 @@ def save(run: Run, folder: Path) -> None:
         "batcher": run.done,
         "overfitting": run.overfitting.state_dict(),
         "sources": {name: source.state_dict() for name, source in run.sources.items()},
+        "weighing": weighing.state_dict() if weighing else {},
     }
     kept = {name: source.tensors() for name, source in run.sources.items()}
+    if weighing:
+        kept[_WEIGHING] = weighing.tensors()
     if isinstance(method := run.balancer.method, KeepsArrays):
         kept[_METHOD] = {key: torch.from_numpy(array) for key, array in method.arrays().items()}
     tensors = {f"{name}/{key}": tensor for name, found in kept.items() for key, tensor in found.items()}
@@ -80,6 +84,9 @@ def _load(run: Run, state: dict[str, Any], tensors: Mapping[str, torch.Tensor]) 
     for name in run.sources.keys() & state["sources"].keys():
         run.sources[name].load_state_dict(state["sources"][name])
         run.sources[name].load_tensors(_of(name, tensors))
+    if weighing := run.watching.weighing:
+        weighing.load_state_dict(state["weighing"])
+        weighing.load_tensors(_of(_WEIGHING, tensors))
     if isinstance(method := run.balancer.method, KeepsArrays):
         method.load_arrays({key: tensor.numpy() for key, tensor in _of(_METHOD, tensors).items()})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo_plugin.data.held_out import TARGET, mean_loss
 from hbo_plugin.methods.reading import SIGNALS
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 from hbo_plugin.training import console
@@ -15,12 +16,13 @@ from hbo_plugin.training.scalars import Scalars
 from hbo_plugin.training.warnings import warn_of_nothing_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from hbo_plugin.clock import Clock
+    from hbo_plugin.data.load import RunData
     from hbo_plugin.history import Stop
     from hbo_plugin.training.balancer import Balancer
     from hbo_plugin.training.batchers import StepShape
@@ -35,13 +37,11 @@ class Journal:
         balancer: Balancer,
         shape: StepShape,
         clock: Clock,
-        metric_names: Mapping[str, str],
-        target: Iterable[str],
-        entries: Mapping[str, Mapping[str, Any]],
-        origins: NDArray[np.int64] | None,
+        data: RunData,
         *,
         writes: bool,
-        log_levels: bool,
+        log_levels: bool = False,
+        record_rows: bool = False,
     ) -> None:
         """Write nothing yet.
 
@@ -50,12 +50,10 @@ class Journal:
             balancer: of the run; it is read and never changed.
             shape: of an optimizer step.
             clock: what hbo costs.
-            metric_names: how scalars write the name of each dataset and held-out set.
-            target: the held-out sets that count.
-            entries: where each dataset is read from.
-            origins: see `RunData`; None to record no rows.
+            data: of the run.
             writes: whether this rank writes the files and the console.
             log_levels: whether scalars are logged per level too.
+            record_rows: whether the rows of each step are written.
         """
         self.trace = Trace(folder / TRACE_FILE)
         self._rows = JsonLines(folder / ROWS_FILE)
@@ -63,14 +61,15 @@ class Journal:
         self._cells = balancer.cells
         self._shape = shape
         self._clock = clock
-        self._target = tuple(target)
-        self._scalars = Scalars(balancer.cells, metric_names, self._target, log_levels=log_levels)
-        self._entries, self._origins = entries, origins
-        self._writes = writes
+        self._data = data
+        self._scalars = Scalars(balancer.cells, data.metric_names, data.target, log_levels=log_levels)
+        self._writes, self._records_rows = writes, writes and record_rows
         self._step = 0
         self._told_used_up = False
         self._signals: dict[str, float] = {}
         """Scalars of the last measurement."""
+        self._weighed: dict[str, float] = {}
+        """Scalars of the row weights when they were last told."""
         self._delay: dict[str, float] = {}
         """How much was still to be trained on under the old weights when the last new ones came."""
         self._elapsed = 0.0
@@ -82,19 +81,36 @@ class Journal:
         if not self._writes:
             return
         self.trace.begin(step)
-        if self._origins is None:
-            self._rows.clear()
-        else:
+        if self._records_rows:
             self._rows.begin(step)
+        else:
+            self._rows.clear()
         if step == 0:
             console.tell_capped(0, self._balancer, np.zeros_like(self._balancer.capped))
-            self._write({"step": 0, "event": "start", "entries": self._entries})
+            self._write({"step": 0, "event": "start", "entries": self._data.entries})
 
     def rows(self, step: int, rows: NDArray[np.int64]) -> None:
         """A step was made on these rows, int64[rows]."""
         self._step = step
-        if self._origins is not None and self._writes:
-            self._rows.append({"step": step, "rows": rows.tolist(), "raw_rows": (self._origins[rows] + 1).tolist()})
+        if self._records_rows:
+            self._rows.append({"step": step, "rows": rows.tolist(), "raw_rows": self._raw_rows(rows)})
+
+    def _raw_rows(self, rows: NDArray[np.int64]) -> list[int]:
+        """The user's rows that these were made of, counted from 1; 0 where there is none."""
+        origins = self._data.origins
+        return [0] * len(rows) if origins is None else (origins[rows] + 1).tolist()
+
+    def weighed(self, step: int, told: dict[str, Any]) -> None:
+        """Row weights came to this since they were last told; see `Tally.take`."""
+        self._weighed = self._scalars.of_row_weights(told)
+        if self._writes:
+            rows = [row for row, _ in told["lowest"]]
+            lowest = zip(
+                rows, self._raw_rows(np.array(rows, np.int64)), (weight for _, weight in told["lowest"]), strict=True
+            )
+            means = {key: self._by_name(told[key]) for key in ("datasets", "cells")}
+            record = {**told, **means, "lowest": [*lowest]}
+            self.trace.append({"step": step, "event": "row_weights", **record})
 
     def update(
         self,
@@ -131,11 +147,13 @@ class Journal:
         if self._writes:
             self._tell(step, head, before, stopped, {})
 
-    def evaluate(self, step: int, losses: Mapping[str, float], tied: Mapping[str, str], target: float) -> None:
-        """The losses of held-out sets and of the target were measured, in nats per token; `tied` has the set of each dataset."""
+    def evaluate(self, step: int, losses: Mapping[str, float]) -> dict[str, float]:
+        """The losses of held-out sets were measured, in nats per token; return them and that of the target as metrics name them."""
+        target = mean_loss(losses, self._data.target)
         if self._writes:
-            measured = {"held_out": dict(losses), "tied": dict(tied), "target": target}
+            measured = {"held_out": dict(losses), "tied": self._data.tied, "target": target}
             self.trace.append({"step": step, "event": "evaluate", **measured})
+        return {**{self._data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}
 
     def end(self, step: int) -> None:
         """The training ended."""
@@ -160,7 +178,7 @@ class Journal:
         """A signal by dataset: a number, a list of one a level, or one by held-out set."""
         found = _json(values)
         if SIGNALS[signal].shape == "target":
-            found = [dict(zip(self._target, of_sets, strict=True)) for of_sets in found]
+            found = [dict(zip(self._data.target, of_sets, strict=True)) for of_sets in found]
         return self._by_name(found)
 
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
@@ -187,7 +205,7 @@ class Journal:
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers and into `trainer_state.json`."""
         scalars = self._scalars.of_mixture(self._balancer)
-        scalars |= {**self._signals, **self._delay, **self._efficiency()}
+        scalars |= {**self._signals, **self._weighed, **self._delay, **self._efficiency()}
         scalars["hbo/overhead/seconds"] = self._clock.total
         scalars["hbo/overhead/share"] = self._clock.total / max(1e-9, self._total_seconds())
         return scalars
@@ -205,6 +223,7 @@ class Journal:
         """Return what a resumed run logs on, as plain JSON values."""
         return {
             "signals": self._signals,
+            "row_weights": self._weighed,
             "delay": self._delay,
             "elapsed": self._total_seconds(),
             "overhead": self._clock.seconds,
@@ -212,7 +231,7 @@ class Journal:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
-        self._signals = state["signals"]
+        self._signals, self._weighed = state["signals"], state["row_weights"]
         self._delay = state["delay"]
         self._elapsed = state["elapsed"]
         self._clock.seconds = state["overhead"]

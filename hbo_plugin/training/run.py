@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.clock import Clock
-from hbo_plugin.data.held_out import TARGET, counted, mean_loss
+from hbo_plugin.data.held_out import counted
 from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
-from hbo_plugin.signals.sources import Batch
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape, make_batcher
 from hbo_plugin.training.branching import Branching
@@ -23,25 +21,34 @@ from hbo_plugin.training.moments import Moments
 from hbo_plugin.training.overfitting import Overfitting
 from hbo_plugin.training.rank_check import RankCheck
 from hbo_plugin.training.warnings import warn_of_no_losses, warn_of_rare_updates
+from hbo_plugin.training.watching import Watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.data.load import RunData
     from hbo_plugin.history import Stop
     from hbo_plugin.methods import Method
-    from hbo_plugin.signals.sources import Choice, SignalSource
+    from hbo_plugin.row_weights.base import RowWeights
+    from hbo_plugin.signals.sources import Choice
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)
 
 
 class Run:
-    """Conducts a run: hands out its rows, lets its sources look at them, and updates the weights when it is time."""
+    """Conducts a run: hands out its rows, lets them be watched, and updates the weights when it is time."""
 
     def __init__(
-        self, trainer: Any, data: RunData, config: HBOConfig, choice: Choice, method: Method, seed: int
+        self,
+        trainer: Any,
+        data: RunData,
+        config: HBOConfig,
+        choice: Choice,
+        method: Method,
+        row_weights: RowWeights | None,
+        seed: int,
     ) -> None:
         """Build the parts of a run for a Trainer that was just made.
 
@@ -51,6 +58,7 @@ class Run:
             config: the `hbo:` block.
             choice: which source measures which signal.
             method: new; the run moves it.
+            row_weights: new; None where all rows count alike.
             seed: of the stream and of what measures.
         """
         args, cells = trainer.args, data.cells
@@ -94,6 +102,14 @@ class Run:
             **config.twin,
         )
         self.sources = choice.build(self.context)
+        self.watching = Watching(
+            self.context,
+            self.sources.values(),
+            row_weights,
+            self._branching,
+            lambda: self._active.batches(),  # noqa: PLW0108 there is no batcher yet
+            layers_seen=choice.layers,
+        )
         self._measuring = Measuring(self.sources, self.overfitting, stop_on_nan=config.stop_on_nan)
         self.evaluation = Evaluation(self.context, data.judging, args.eval_batch_size)
         self.journal = Journal(
@@ -101,23 +117,20 @@ class Run:
             self.balancer,
             self.shape,
             self.clock,
-            data.metric_names,
-            data.target,
-            data.entries,
-            data.origins,
+            data,
             writes=args.should_save,
             log_levels=config.log_levels,
+            record_rows=config.record_rows,
         )
         self.done: dict[str, Any] | None = None  # where the stream stood after the steps that were made
         self._batcher: Batcher | None = None
         self._check = RankCheck(self.ranks)
-        self._begun, self._first_step, self._step = False, 1, 0
-        self._batch = 0  # micro-batches that this rank had of its step
+        self._begun, self._first_step = False, 1
 
     def new_batcher(self) -> Batcher:
         """A batcher for a training DataLoader."""
-        if self._apart is not None:
-            return self._apart  # type: ignore[no-any-return]
+        if self._branching and self._branching.sampler is not None:
+            return self._branching.sampler  # type: ignore[no-any-return]
         batcher = make_batcher(self.shape, self.balancer, self.data.cells, self.clock, self.done)
         # Callbacks may build more loaders during the training; the one that is trained on is built before it begins.
         if not self._begun:
@@ -126,7 +139,7 @@ class Run:
 
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
-        self._begun, self._step, self._first_step = True, step, step + 1
+        self._begun, self._first_step = True, step + 1
         self.journal.begin(step)
         self._measuring.begin()
         if self.balancer.changed:
@@ -136,47 +149,13 @@ class Run:
         if self.choice.adapts or self.data.watched:
             warn_of_rare_updates(self.moments, self.shape.steps)
         with self.clock("signals"):
-            for source in self.sources.values():
-                source.begin(step)
+            self.watching.begin(step)
 
     def _reweigh(self, step: int, stopped: Mapping[str, Stop] | None = None) -> None:
         """Let weights that the method did not change take force."""
         before, head = (self.balancer.weights(), self.balancer.capped), self._active.head
         self.balancer.reweigh(head)
         self.journal.change(step, head, before, stopped or {})
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Let the sources watch a micro-batch while open, through its forward and its backward pass."""
-        with ExitStack() as stack:
-            for source in self._observing:
-                stack.enter_context(source.watching())
-            yield
-
-    @property
-    def _apart(self) -> Any:
-        """What a branch trains on while one is open; else None."""
-        return self._branching.sampler if self._branching else None
-
-    @property
-    def _observing(self) -> list[SignalSource]:
-        sources = self.sources.values() if self._apart is None else ()
-        return [source for source in sources if source.observes(self._step + 1)]
-
-    def next_batch(self) -> list[list[int]] | None:
-        """The rows in each sequence of this rank's next micro-batch; None where no source wants to look at it."""
-        if self._apart is not None:
-            return None
-        batch = self._batch * self.ranks.size + self.ranks.rank
-        self._batch += 1
-        return self._active.rows_of(batch) if self._observing else None
-
-    def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: list[list[int]]) -> None:
-        """Let the sources look at a micro-batch that was just run forward; see `Batch`."""
-        with self.clock("signals"):
-            batch = Batch(inputs, outputs, rows)
-            for source in self._observing:
-                source.observe(batch)
 
     @property
     def _active(self) -> Batcher:
@@ -187,10 +166,7 @@ class Run:
 
     def after_step(self, step: int, *, last: bool) -> None:
         """Count the rows of an optimizer step that was just made, and update the weights when it is time."""
-        with self.clock("signals"):
-            for source in self._observing:
-                source.gather()
-        self._batch, self._step = 0, step
+        self.watching.end_step()
         with self.clock("sampling"):
             rows = self._active.finish_step()
             self.done = self._active.done
@@ -201,6 +177,8 @@ class Run:
         if step == self.balancer.holds_until and not last and self.balancer.advance(step):
             self._reweigh(step)
         due = step % self.config.update_every == 0
+        if self.watching.weighing and (due or last):
+            self.journal.weighed(step, self.watching.weighing.tally.take())
         if step in self.moments and not last and self.choice.adapts:
             self._update(step, self._active.head)
         elif due and not last and self.overfitting.watches:
@@ -243,6 +221,4 @@ class Run:
         if losses is None:
             warn_of_no_losses()
             return {}
-        target = mean_loss(losses, self.data.target)
-        self.journal.evaluate(step, losses, self.data.tied, target)
-        return {**{self.data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}
+        return self.journal.evaluate(step, losses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,6 +70,14 @@ class Scalars:
                 for name, of_levels in zip(self._names, values, strict=True):
                     scalars |= self._levels(f"hbo/level_signal/{signal}/{name}", of_levels)
         return scalars
+
+    def of_row_weights(self, told: Mapping[str, Any]) -> dict[str, float]:
+        """The mean weight of each dataset's rows, and what is told of all of them; see `Tally.take`."""
+        scalars = {f"hbo/row_weights/{name}": told[name] for name in ("mean", "std", "effective", "zero", "with_loss")}
+        for name, mean, of_levels in zip(self._names, told["datasets"], told["cells"], strict=True):
+            scalars[f"hbo/row_weight/{name}"] = mean
+            scalars |= self._levels(f"hbo/level_row_weight/{name}", np.array(of_levels, np.float64))
+        return {name: value for name, value in scalars.items() if value is not None}
 
     def _levels(self, name: str, values: NDArray[np.float64]) -> dict[str, float]:
         """A scalar for each measured level, where they are asked for."""

@@ -52,6 +52,8 @@ class _State(BaseModel):
     step: str
     sources: dict[str, dict[str, Any]]
     signals: dict[str, float]
+    row_weights: dict[str, float]
+    weighing: dict[str, Any]
     delay: dict[str, float]
     elapsed: float
     overhead: dict[str, float]

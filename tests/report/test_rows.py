@@ -192,5 +192,5 @@ def test_a_text_that_is_not_here_is_refused(
     assert damaged.endswith("): restore the file, or leave `--text` out.\n")
     path.write_text('{"text": "one"}\n' * 4)
     assert call(folder, "--step", 2, "--dataset", "sums", "--text").stderr == (
-        f"Error: `{path}` has 4 rows, but step 2 trained on its row 25: restore the file, or leave `--text` out.\n"
+        f"Error: `{path}` has 4 rows, but the run trained on its row 25: restore the file, or leave `--text` out.\n"
     )

@@ -26,7 +26,8 @@ from hbo_plugin.signals.context import Context, HeldOutRows  # noqa: E402
 from hbo_plugin.signals.influence import held_out_gradient, influence_by_difference  # noqa: E402
 from hbo_plugin.signals.layer_influence import LayerInfluence, exact_by_layers  # noqa: E402
 from hbo_plugin.signals.padding import pad  # noqa: E402
-from hbo_plugin.signals.passes import answers, owners_of, pass_over  # noqa: E402
+from hbo_plugin.signals.passes import pass_over  # noqa: E402
+from hbo_plugin.signals.tokens import answers, owners_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from torch.nn import functional  # noqa: E402
 
 from hbo_plugin.clock import Clock  # noqa: E402
 from hbo_plugin.signals.layers import LayerGradients  # noqa: E402
-from hbo_plugin.signals.passes import owners_of  # noqa: E402
+from hbo_plugin.signals.tokens import owners_of  # noqa: E402
 
 SHORT = 12
 

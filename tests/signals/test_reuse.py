@@ -281,11 +281,11 @@ def test_a_loss_that_is_not_of_the_logits_is_refused(rows: list[dict[str, Any]])
 
 
 def test_long_batches_are_looked_at_in_parts(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    from hbo_plugin.signals import passes
+    from hbo_plugin.signals import tokens
 
     whole, parts = observer(rows), observer(rows)
     train(whole, batch(rows, [[0, 7, 4], [9, 11, 0]]))
-    monkeypatch.setattr(passes, "_CHUNK", 2 * VOCABULARY)
+    monkeypatch.setattr(tokens, "_CHUNK", 2 * VOCABULARY)
     monkeypatch.setattr(reuse, "_MOST_PENDING", 0)
     train(parts, batch(rows, [[0, 7, 4], [9, 11, 0]]))
     signals = parts.measure(1)

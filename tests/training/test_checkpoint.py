@@ -18,7 +18,8 @@ torch = pytest.importorskip("torch")
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.cells import Cells  # noqa: E402
 from hbo_plugin.clock import Clock  # noqa: E402
-from hbo_plugin.signals.context import Context  # noqa: E402
+from hbo_plugin.data.load import RunData  # noqa: E402
+from hbo_plugin.signals.context import Context, HeldOutRows  # noqa: E402
 from hbo_plugin.signals.reuse import Reuse  # noqa: E402
 from hbo_plugin.training import checkpoint, state_file  # noqa: E402
 from hbo_plugin.training.balancer import Balancer  # noqa: E402
@@ -36,21 +37,17 @@ def untrained() -> Any:
     config, shape, clock = HBOConfig(levels=2), StepShape(micro_batch=2, batches=2, steps=50), Clock()
     method = config.make_method(CELLS.sizes, CELLS.names, seed=3, batch=4)
     balancer = Balancer(CELLS, config, method, seed=3, steps=200, capacity=1)
-    journal = Journal(
-        Path(),
-        balancer,
-        shape,
-        clock,
-        {"a": "a", "b": "b"},
-        (),
-        writes=False,
-        log_levels=False,
-        entries={},
-        origins=None,
-    )
+    data = RunData(None, CELLS, HeldOutRows(), {"a": "a", "b": "b"})
+    journal = Journal(Path(), balancer, shape, clock, data, writes=False)
     sources = {"reuse": Reuse(method.signals, Context(None, CELLS))}
     return SimpleNamespace(
-        balancer=balancer, journal=journal, shape=shape, sources=sources, overfitting=Overfitting({}), done=None
+        balancer=balancer,
+        journal=journal,
+        shape=shape,
+        sources=sources,
+        watching=SimpleNamespace(weighing=None),
+        overfitting=Overfitting({}),
+        done=None,
     )
 
 

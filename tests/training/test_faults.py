@@ -10,6 +10,8 @@ from runs import load, read_trace, train
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
+from hbo_plugin.data.load import RunData
+from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.journal import Journal
@@ -70,9 +72,8 @@ def test_a_weight_that_reaches_zero_draws_nothing_and_can_come_back() -> None:
     assert rows.min() >= 50
     run.count(rows)
     shape = StepShape(micro_batch=4, batches=1, steps=250)
-    journal = Journal(
-        Path(), run, shape, Clock(), {"a": "a", "b": "b"}, (), writes=False, log_levels=False, entries={}, origins=None
-    )
+    data = RunData(None, run.cells, HeldOutRows(), {"a": "a", "b": "b"})
+    journal = Journal(Path(), run, shape, Clock(), data, writes=False)
     assert [journal.scalars()[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [0] * 4
     run.update(signals([1, 1], [[1], [1]]), 500)
     assert run.mixture.fill(500, 100).min() < 50

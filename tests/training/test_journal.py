@@ -17,7 +17,9 @@ from transformers.integrations.integration_utils import MLflowCallback
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
+from hbo_plugin.data.load import RunData
 from hbo_plugin.data.names import metric_names
+from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.journal import Journal
@@ -37,10 +39,9 @@ def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
     config = HBOConfig(levels=2)
     method = config.make_method(cells.sizes, cells.names, seed=3, batch=4)
     balancer = Balancer(cells, config, method, seed=3, steps=100, capacity=1)
-    named, shape = metric_names(names), StepShape(micro_batch=2, batches=2, steps=50)
-    journal = Journal(
-        folder, balancer, shape, Clock(), named, (), writes=writes, log_levels=True, entries={}, origins=None
-    )
+    data = RunData(None, cells, HeldOutRows(), metric_names(names))
+    shape = StepShape(micro_batch=2, batches=2, steps=50)
+    journal = Journal(folder, balancer, shape, Clock(), data, writes=writes, log_levels=True)
     balancer.count(np.arange(10 * count))
     signals = {name: np.ones((count, 2)[:dimensions]) for name, dimensions in SIGNALS.items()}
     journal.update(10, 40, signals, (balancer.weights(), balancer.capped), {})
