@@ -6,12 +6,20 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from hbo_plugin.messages import explain, unknown_dataset, yaml_text
 from hbo_plugin.method_args import MethodConfig
 from hbo_plugin.methods import Method, RunFacts, make_method
 from hbo_plugin.methods.parameters import Moment, in_order, plain
+from hbo_plugin.row_weights.settings import RowWeightsSettings, read, written
 
 MODEL_SCORES = ("loss", "perplexity", "ifd")
 """The kinds of difficulty that run the initial model over the data once."""
@@ -22,6 +30,7 @@ MAX_EPOCHS = 4.0
 """The cap of a dataset that has none of its own, where the whole mixture is not repeated more often."""
 _Above0 = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1, lt=2**63)]
+_RowWeights = Annotated[RowWeightsSettings, BeforeValidator(read), PlainSerializer(written)]
 
 
 class HBOConfig(MethodConfig):
@@ -95,6 +104,12 @@ class HBOConfig(MethodConfig):
     )
     easiest: Literal["low", "high"] = Field(
         default="low", description="Which scores of `difficulty` are the easiest: a quality column wants `high`."
+    )
+
+    row_weights: _RowWeights | None = Field(
+        default=None,
+        description="How much the gradient of each row counts, beside the weights: `{column: NAME}`, a column of the data; "
+        "`dwm`, a network that learns it; or the dotted path of a class of your own. Unset, all rows count alike.",
     )
 
     @model_validator(mode="wrap")
@@ -178,7 +193,7 @@ class HBOConfig(MethodConfig):
 
     def effective(self) -> dict[str, str]:
         """Every key with the value in force, defaults included, as YAML has it."""
-        keys = {key: getattr(self, key) for key in type(self).model_fields if key != "settings"}
+        keys = self.model_dump(include=type(self).model_fields.keys() - {"settings"})
         return {key: yaml_text(value) for key, value in (keys | plain(self._read())).items()}
 
     def levels_of(self, names: Sequence[str]) -> list[int]:
@@ -202,31 +217,31 @@ class HBOConfig(MethodConfig):
             msg = f"`hbo.{key}` is 0 for every dataset, but there must be one to draw; give one a number above 0."
             raise ValueError(msg)
 
-    def make_method(
+    def facts(
         self,
-        rows: NDArray[np.int64],
         names: Sequence[str],
         *,
         seed: int,
         batch: int,
-        prior: Mapping[str, float] | None = None,
         target: Mapping[str, float] | None = None,
         counted: frozenset[str] = frozenset(),
+    ) -> RunFacts:
+        """What a method may know of a run on datasets of these names; see `RunFacts`."""
+        keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
+        return RunFacts(names=tuple(names), seed=seed, batch=batch, target=target or {}, counted=counted, **keys)
+
+    def make_method(
+        self, rows: NDArray[np.int64], names: Sequence[str], *, prior: Mapping[str, float] | None = None, **facts: Any
     ) -> Method:
         """The method of a run.
 
         Args:
             rows: of each cell, int64[datasets, levels].
             names: of the datasets.
-            seed: of the run.
-            batch: rows of an optimizer step.
             prior: the default one, by name, in place of the method's own.
-            target: see `RunFacts`.
-            counted: see `RunFacts`.
+            facts: what else `facts` takes.
 
         Raises:
             ValueError: a parameter that does not fit the datasets.
         """
-        keys = self.model_dump(include={"unit", "update_every", "gradient_rows"})
-        run = RunFacts(names=tuple(names), seed=seed, batch=batch, target=target or {}, counted=counted, **keys)
-        return make_method(self.method, rows, self._read(prior), run)
+        return make_method(self.method, rows, self._read(prior), self.facts(names, **facts))

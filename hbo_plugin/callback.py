@@ -16,6 +16,7 @@ from transformers import (
 from hbo_plugin.report import terminal
 from hbo_plugin.report.banner import Banner, BannerDataset
 from hbo_plugin.report.summary import summarise
+from hbo_plugin.row_weights.settings import told
 from hbo_plugin.signals.sources import SOURCES
 from hbo_plugin.training.run import Run
 
@@ -83,6 +84,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         moments=str(run.moments),
         step=step,
         steps=steps,
+        row_weights=told(config.row_weights) if config.row_weights else "",
         batch=batch,
         notes=(
             *run.data.notes,

@@ -76,14 +76,22 @@ def yaml_text(value: object) -> str:
     return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text) if isinstance(value, float) else text
 
 
-def explain(error: ValidationError, given: object, defaults: Mapping[str, Any], own: Collection[str] = ()) -> str:
-    """Return what pydantic found wrong in keys of the `hbo:` block, as one message.
+def explain(
+    error: ValidationError,
+    given: object,
+    defaults: Mapping[str, Any],
+    own: Collection[str] = (),
+    *,
+    place: str = "hbo",
+) -> str:
+    """Return what pydantic found wrong in keys of the `hbo:` block, or of a block inside it, as one message.
 
     Args:
         error: pydantic's. Of several findings, the one deepest in the block counts: it is nearest to the mistake.
         given: the keys with their values.
         defaults: the default of each key that has one.
         own: the keys that stand under `hbo.settings`.
+        place: where the block stands.
     """
     found = [(_path(part["loc"], given), part) for part in error.errors()]
     path, first = max(found, key=lambda pair: len(pair[0]))
@@ -91,7 +99,7 @@ def explain(error: ValidationError, given: object, defaults: Mapping[str, Any], 
         return str(first["ctx"]["error"])
     missing = first["type"] == "missing"
     keys = [*path, first["loc"][-1]] if missing else path
-    key = ".".join(["hbo", *(["settings"] if keys and keys[0] in own else []), *map(str, keys)])
+    key = ".".join([place, *(["settings"] if keys and keys[0] in own else []), *map(str, keys)])
     if missing:
         return f"`{key}` is missing, but it has no default; add it."
     message = f"`{key}: {yaml_text(first['input'])}` was given, but"

@@ -120,7 +120,7 @@ class MethodConfig(BaseModel):
             elif key in PARAMETERS:
                 wrong = self._lacks(has)
             else:
-                near = nearest(key, (*type(self).model_fields, *has))
+                near = nearest(key, (*type(self).model_fields, "weights", *has))
                 hint = f"did you mean `{near}`?" if near else "`python -m hbo_plugin docs keys` lists the keys."
                 wrong = f"there is no such key; {hint}"
             msg = f"`hbo.{key}: {yaml_text(value)}` was given, but {wrong}"

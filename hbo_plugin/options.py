@@ -206,6 +206,19 @@ def without_branches(cfg: Mapping[str, Any]) -> str | None:
     )
 
 
+def without_row_weights(cfg: Mapping[str, Any]) -> str | None:
+    """Why the gradients of rows cannot be weighed, and what to do, in a sentence; None where they can."""
+    if hidden := without_logits(cfg):
+        why = f"`{hidden}` leaves no logits of a training batch, on whose gradients `hbo.row_weights` acts; remove it"
+    elif changed := changed_loss(cfg):
+        why = f"`{changed}` changes the loss that is trained on, whose rows `hbo.row_weights` was never tested with; remove it"
+    elif _above_one(cfg, _TENSOR):
+        why = f"`{_TENSOR}: {cfg[_TENSOR]}` was never tested with `hbo.row_weights`; set it to 1"
+    else:
+        return None
+    return f"{why}, or remove `row_weights`."
+
+
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the model is not trained on its next-token loss; None if none is."""
     return next((key for key in _CHANGED_LOSS if cfg.get(key)), None)

@@ -62,7 +62,7 @@ class HBOPlugin(BasePlugin):
             _pass_over_incomplete(cfg)
         setup = Setup(cfg)
         setup.refuse()
-        data, _ = setup.data, setup.method  # both are refused before the model is loaded
+        data, _ = setup.data, (setup.method, setup.row_weights)  # all are refused before the model is loaded
         self._setup = setup
         steps = -1 if preprocess else data.steps(cfg)
         return compat.dataset_meta(train_dataset=data.train, eval_dataset=data.judging.rows, total_num_steps=steps)
@@ -86,7 +86,7 @@ class HBOPlugin(BasePlugin):
             self.load_datasets(cfg)
             replace_data(trainer, self._loaded.data)
         setup = self._loaded
-        run = Run(trainer, setup.data, setup.config, setup.choice, setup.method, None, setup.seed)
+        run = Run(trainer, setup.data, setup.config, setup.choice, setup.method, setup.row_weights, setup.seed)
         attach(trainer, run)
         keep_off_the_console(trainer.callback_handler.callbacks)
         return [HBOCallback(run)]

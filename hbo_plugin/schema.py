@@ -11,14 +11,13 @@ from hbo_plugin.messages import yaml_text
 from hbo_plugin.method_args import STATIC
 from hbo_plugin.methods import METHODS, PARAMETERS, PUBLISHED, find_settings
 from hbo_plugin.methods.parameters import defaults
+from hbo_plugin.row_weights.dwm import DwmSettings
+from hbo_plugin.row_weights.settings import CLASS_PATH, DWM, ColumnSettings
 
 Schema = dict[str, Any]
 
 SCHEMA_FILE = Path(__file__).with_name("hbo.schema.json")
 """The schema as the wheel ships it."""
-
-_PATH = r"^[^.\s]+(\.[^.\s]+)+$"
-"""The dotted path of a class."""
 
 
 def config_schema() -> Schema:
@@ -38,7 +37,7 @@ def config_schema() -> Schema:
                 for name, form in forms
             ),
             {
-                "if": {"properties": {"method": {"pattern": _PATH}}, "required": ["method"]},
+                "if": {"properties": {"method": {"pattern": CLASS_PATH}}, "required": ["method"]},
                 "then": {
                     "properties": {"published": {"const": False}},
                     "propertyNames": {"enum": [*keys, *PARAMETERS]},
@@ -62,11 +61,31 @@ def schema_text() -> str:
 def _keys() -> dict[str, Schema]:
     """The keys of every run, each with its schema."""
     keys = _entries(HBOConfig.model_json_schema(), {name: key.default for name, key in HBOConfig.model_fields.items()})
-    keys["method"] |= {"anyOf": [{"enum": list(METHODS)}, {"pattern": _PATH}]}
+    keys["method"] |= {"anyOf": [{"enum": list(METHODS)}, {"pattern": CLASS_PATH}]}
     number, auto, by_name = keys["max_epochs"]["anyOf"]
     cap = {"anyOf": [number, auto, {"type": "null"}]}
     keys["max_epochs"]["anyOf"] = [*cap["anyOf"], {**by_name, "additionalProperties": cap}]
+    keys["row_weights"]["anyOf"] = _row_weights()
     return keys
+
+
+def _row_weights() -> list[Schema]:
+    """The forms of `row_weights`: a word, the path of a class, a block for either kind, or none."""
+    learned = {"anyOf": [{"type": ["string", "null"]}, _block(DwmSettings)]}
+    return [
+        {"type": "string", "anyOf": [{"enum": [DWM]}, {"pattern": CLASS_PATH}]},
+        {"type": "object", "properties": {DWM: learned}, "required": [DWM], "additionalProperties": False},
+        _block(ColumnSettings),
+        {"type": "null"},
+    ]
+
+
+def _block(settings: type) -> Schema:
+    """A block whose keys are the fields of these settings."""
+    written = TypeAdapter(settings).json_schema()
+    entries = _entries(written, defaults(settings))
+    required = written.get("required", [])
+    return {"type": "object", "properties": entries, "required": required, "additionalProperties": False}
 
 
 def _is(name: str, *, published: bool) -> Schema:

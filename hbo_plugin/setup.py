@@ -15,6 +15,10 @@ from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.messages import all_of, listed
 from hbo_plugin.methods import Method
+from hbo_plugin.row_weights.base import LearnsFromInfluence, RowWeights
+from hbo_plugin.row_weights.dwm import DwmSettings
+from hbo_plugin.row_weights.make import find_row_weights, make_row_weights
+from hbo_plugin.signals.needs import without_influence
 from hbo_plugin.signals.sources import Choice, choose
 from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.target_first import target_first
@@ -44,8 +48,33 @@ class Setup:
                 lambda: self._auto,
                 lambda: self._trial,
                 lambda: self.choice,
+                self._check_row_weights,
             )
         )
+
+    def _check_row_weights(self) -> None:
+        """Refuse row weights where they cannot act, or cannot learn."""
+        given = self.config.row_weights
+        if given is None:
+            return
+        if message := options.without_row_weights(self._cfg):
+            raise ValueError(message)
+        if isinstance(given, str):
+            find_row_weights(given)
+        if self._learns and (reason := without_influence(self._cfg, held_out=bool(self._sets))):
+            msg = (
+                f"`hbo.row_weights: dwm` learns from the gradient of held-out rows, but {reason}; or give a finished network, "
+                f"as in `row_weights: {{dwm: PATH}}`."
+            )
+            raise ValueError(msg)
+
+    @property
+    def _learns(self) -> bool:
+        """Whether row weights learn from held-out rows."""
+        given = self.config.row_weights
+        if isinstance(given, str):
+            return issubclass(find_row_weights(given), LearnsFromInfluence)
+        return isinstance(given, DwmSettings) and given.path is None
 
     @cached_property
     def choice(self) -> Choice:
@@ -63,7 +92,11 @@ class Setup:
     def data(self) -> RunData:
         """The data, in cells."""
         return load(
-            self._cfg, self.config, self._mixture, steers=self.choice.steers, scores_missing=self._scores_missing
+            self._cfg,
+            self.config,
+            self._mixture,
+            steers=self.choice.steers or self._learns,
+            scores_missing=self._scores_missing,
         )
 
     @cached_property
@@ -101,6 +134,22 @@ class Setup:
         return self._make_method(cells.sizes, cells.names, prior)
 
     @cached_property
+    def row_weights(self) -> RowWeights | None:
+        """The row weights; None where all rows count alike."""
+        if self.config.row_weights is None:
+            return None
+        cells = self.data.cells
+        run = self.config.facts(cells.names, **self._facts)
+        return make_row_weights(
+            self.config.row_weights,
+            run,
+            values=self.data.row_values,
+            trained=cells.trained,
+            steps=self.shape.steps,
+            levels=cells.levels,
+        )
+
+    @cached_property
     def _mixture(self) -> Mixture:
         return find_mixture(self._cfg, self.config)
 
@@ -114,15 +163,17 @@ class Setup:
     def _make_method(
         self, rows: NDArray[np.int64], names: Sequence[str], prior: Mapping[str, float] | None = None
     ) -> Method:
-        return self.config.make_method(
-            rows,
-            names,
-            seed=self.seed,
-            batch=self._cfg.batch_size,
-            prior=prior,
-            target=self._target,
-            counted=self._counted,
-        )
+        return self.config.make_method(rows, names, prior=prior, **self._facts)
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What a method and row weights may know of the run, beside the names of its datasets."""
+        return {
+            "seed": self.seed,
+            "batch": self._cfg.batch_size,
+            "target": self._target,
+            "counted": self._counted,
+        }
 
     @cached_property
     def _sets(self) -> list[str]:

@@ -14,6 +14,8 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.messages import nearest, yaml_text
 from hbo_plugin.methods import PARAMETERS
 from hbo_plugin.methods.static import Static
+from hbo_plugin.row_weights.dwm import DwmSettings
+from hbo_plugin.row_weights.settings import ColumnSettings, told
 
 ROWS, NAMES = np.array([[1], [8]]), ("a", "b")
 
@@ -65,6 +67,10 @@ def test_published_hbo_has_the_published_defaults() -> None:
         {"reward": {"local": "loss"}, "step_size": 1, "prior": float("inf")},
         {"max_epochs": None},
         {"method": "their_methods.Mine", "prior": 2, "settings": {"power": 3}},
+        {"row_weights": "dwm"},
+        {"row_weights": {"dwm": "network"}},
+        {"row_weights": {"column": "quality", "normalise": False}},
+        {"row_weights": "my_package.MyWeights"},
     ],
 )
 def test_what_axolotl_makes_of_a_block_is_the_same_block(block: dict[str, Any]) -> None:
@@ -91,7 +97,13 @@ def test_a_parameter_reaches_its_method_in_one_spelling() -> None:
 
 @pytest.mark.parametrize(
     ("key", "near"),
-    [("update_evry", "update_every"), ("level", "levels"), ("priors", "prior"), ("exponnent", "exponent")],
+    [
+        ("update_evry", "update_every"),
+        ("level", "levels"),
+        ("priors", "prior"),
+        ("exponnent", "exponent"),
+        ("wieghts", "weights"),
+    ],
 )
 def test_a_typo_is_named_with_the_nearest_key(key: str, near: str) -> None:
     assert refused({key: 5}) == f"`hbo.{key}: 5` was given, but there is no such key; did you mean `{near}`?"
@@ -103,7 +115,7 @@ def test_nothing_far_is_suggested(key: str) -> None:
     assert refused({key: 5}) == (
         f"`hbo.{key}: 5` was given, but there is no such key; `python -m hbo_plugin docs keys` lists the keys."
     )
-    assert nearest("weights", HBOConfig.model_fields) is None
+    assert nearest("shares", HBOConfig.model_fields) is None
 
 
 @pytest.fixture
@@ -240,6 +252,91 @@ def test_the_deepest_mistake_is_named() -> None:
     assert refused({"max_epochs": {"a": 1, "b": 0}}) == (
         "`hbo.max_epochs.b: 0` was given, but it must be greater than 0 or `auto`; change it."
     )
+
+
+# Row weights
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "written", "words"),
+    [
+        ("dwm", DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
+        ({"dwm": None}, DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
+        ({"dwm": {}}, DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
+        ({"dwm": "net"}, DwmSettings(path="net"), "{dwm: {path: net}}", "the network in `net`"),
+        ({"dwm": {"path": "net"}}, DwmSettings(path="net"), "{dwm: {path: net}}", "the network in `net`"),
+        ("my_package.MyWeights", "my_package.MyWeights", "my_package.MyWeights", "the class `my_package.MyWeights`"),
+        (
+            {"column": "quality"},
+            ColumnSettings(column="quality"),
+            "{column: quality, normalise: true}",
+            "the column `quality`, divided by its mean over each step",
+        ),
+        (
+            {"column": "quality", "normalise": False},
+            ColumnSettings(column="quality", normalise=False),
+            "{column: quality, normalise: false}",
+            "the column `quality`",
+        ),
+    ],
+)
+def test_row_weights_have_one_form_in_which_they_are_compared(
+    given: Any, expected: object, written: str, words: str
+) -> None:
+    config = HBOConfig.model_validate({"row_weights": given})
+    assert config.row_weights == expected
+    assert config.row_weights is not None
+    assert told(config.row_weights) == words
+    assert config.effective()["row_weights"] == written
+
+
+def test_no_row_weights_is_the_default() -> None:
+    for block in ({}, {"row_weights": None}):
+        config = HBOConfig.model_validate(block)
+        assert config.row_weights is None
+        assert config.effective()["row_weights"] == "null"
+
+
+NO_ROW_WEIGHTS: list[Any] = ["quality", "", 5, True, [], {}, "my package.MyWeights", "my_package.MyWeights\n"]
+ROW_WEIGHTS = (
+    "was given, but it must be `dwm`, `{column: NAME}`, or the dotted path of a class, as in `my_package.MyWeights`;"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("dmw", f": dmw` {ROW_WEIGHTS} did you mean `dwm`?"),
+        *(
+            (wrong, f": {yaml_text(wrong)}` {ROW_WEIGHTS} change it, or remove it for rows that all count alike.")
+            for wrong in NO_ROW_WEIGHTS
+        ),
+        ({"colum": "quality"}, ".colum: quality` was given, but there is no such key; did you mean `column`?"),
+        ({"column": "quality", "floor": 1}, ".floor: 1` was given, but there is no such key; remove it."),
+        ({"normalise": False}, ".column` is missing, but it has no default; add it."),
+        ({"column": 5}, ".column: 5` was given, but it must be a valid string; change it."),
+        (
+            {"column": "quality", "normalise": "perhaps"},
+            (
+                ".normalise: perhaps` was given, but it must be a valid boolean; change it, or remove it for the default of "
+                "`true`."
+            ),
+        ),
+        (
+            {"column": "quality", "dwm": {}},
+            (
+                ": {column: quality, dwm: {}}` was given, but rows are weighed by `column` or by `dwm`, not by both; remove "
+                "one of them."
+            ),
+        ),
+        ({"dwm": {}, "normalise": True}, ".normalise: true` was given, but there is no such key; remove it."),
+        ({"dwm": {"pth": "x"}}, ".dwm.pth: x` was given, but there is no such key; did you mean `path`?"),
+        ({"dwm": {"path": 5}}, ".dwm.path: 5` was given, but it must be a valid string; change it."),
+        ({"dwm": 5}, ".dwm: 5` was given, but it must be the path of a network, or a block of keys; change it."),
+    ],
+)
+def test_row_weights_that_make_no_sense(given: Any, expected: str) -> None:
+    assert refused({"row_weights": given}) == f"`hbo.row_weights{expected}"
 
 
 @pytest.mark.axolotl

@@ -14,6 +14,7 @@ LAYERS = (
     (
         *(
             "cells",
+            "classes",
             "clock",
             "compat",
             "history",
@@ -34,6 +35,7 @@ LAYERS = (
         "row_weights.column",
         "row_weights.dwm",
         "row_weights.network",
+        "row_weights.settings",
     ),  # NumPy only; of signals they know the table
     (
         "args",

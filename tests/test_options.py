@@ -112,6 +112,37 @@ def test_a_loss_that_writes_over_the_logits_leaves_none() -> None:
     assert options.without_logits({"liger_cross_entropy": True, "bf16": "auto"}) is None
 
 
+@pytest.mark.parametrize(
+    ("cfg", "expected"),
+    [
+        *(
+            (
+                {key: True},
+                f"`{key}: true` leaves no logits of a training batch, on whose gradients `hbo.row_weights` acts; remove it",
+            )
+            for key in (*options._WITHOUT_LOGITS, "liger_cross_entropy")
+        ),
+        *(
+            (
+                {key: True},
+                f"`{key}` changes the loss that is trained on, whose rows `hbo.row_weights` was never tested with; remove it",
+            )
+            for key in options._CHANGED_LOSS
+        ),
+        ({"tensor_parallel_size": 2}, "`tensor_parallel_size: 2` was never tested with `hbo.row_weights`; set it to 1"),
+    ],
+)
+def test_where_rows_cannot_be_weighed(cfg: dict[str, Any], expected: str) -> None:
+    assert options.without_row_weights(cfg) == f"{expected}, or remove `row_weights`."
+
+
+@pytest.mark.parametrize(
+    "cfg", [{}, {"tensor_parallel_size": 1}, {"liger_cross_entropy": True, "bf16": True}, {"deepspeed": "x"}]
+)
+def test_where_rows_can_be_weighed(cfg: dict[str, Any]) -> None:
+    assert options.without_row_weights(cfg) is None
+
+
 def test_a_schedule_that_begins_anew_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     (warning,) = warnings(caplog, {"save_only_model": True, "auto_resume_from_checkpoints": True})
     assert "begins its learning-rate schedule anew" in warning

@@ -12,6 +12,7 @@ import numpy as np
 
 from hbo_plugin.check.signals import SignalPlan, signal_plans
 from hbo_plugin.packing import PackedBatchSampler
+from hbo_plugin.row_weights.settings import told
 from hbo_plugin.training.moments import Moments
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Plan:
         datasets: in their order.
         first_used_up: the dataset that is seen once before all others; None where none is.
         signals: that the weights follow; none where they are fixed.
+        row_weights: what weighs the rows, in words; None where nothing does.
     """
 
     method: str
@@ -98,6 +100,7 @@ class Plan:
     datasets: tuple[DatasetPlan, ...]
     first_used_up: str | None
     signals: tuple[SignalPlan, ...]
+    row_weights: str | None
 
 
 def plan(
@@ -164,6 +167,7 @@ def plan(
         datasets=tuple(datasets),
         first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
         signals=tuple(signal_plans(choice, config, moments, target)),
+        row_weights=told(config.row_weights) if config.row_weights else None,
     )
 
 

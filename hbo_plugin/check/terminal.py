@@ -107,6 +107,8 @@ def _lines(plan: Plan, config: Path) -> Iterator[str]:
         yield f"{plan.moments} the weights follow {names} from {source}: {cost}."
     if not plan.signals:
         yield "Nothing is measured to move the weights."
+    if plan.row_weights:
+        yield f"Row weights: {plan.row_weights}."
     unscored = [f"{each.unscored:,} rows of `{each.name}`" for each in plan.datasets if each.unscored]
     if unscored:
         yield (

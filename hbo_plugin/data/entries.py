@@ -68,6 +68,12 @@ class Entries:
         )
 
 
+def where(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an entry of `datasets:`, the keys that say where it is read from."""
+    keys = ("path", "data_files", "name", "split", "revision", "ds_type")
+    return {key: entry[key] for key in keys if entry.get(key)}
+
+
 def _flat(value: Any) -> list[str]:
     """The paths in `data_files`: one, a list, or lists by split."""
     if isinstance(value, str):

@@ -14,14 +14,17 @@ from hbo_plugin import compat, options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.data import layout
+from hbo_plugin.data.entries import where
 from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged, notes_on_steering, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, prepare
 from hbo_plugin.data.names import metric_names
 from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.row_values import row_values
 from hbo_plugin.data.rows import read
 from hbo_plugin.messages import all_of, listed
+from hbo_plugin.row_weights.settings import ColumnSettings
 from hbo_plugin.signals.context import HeldOutRows
 
 
@@ -40,7 +43,8 @@ class RunData:
         raw_rows: how many rows of the user's each dataset was made of.
         entries: where each dataset is read from, in keys of `datasets:`.
         origins: the row of the user's that each row of the training set was made of, counted from 0 in its dataset's
-            entry, int64[rows]; -1 where there is none, and None without `record_rows`.
+            entry, int64[rows]; -1 where there is none, and None without `record_rows` or `row_weights`.
+        row_values: of the column that weighs rows, for each row of the training set, float64[rows]; None where none does.
         metric_names: how metrics write the names of datasets and held-out sets, by name.
         notes: what a user should know about the data, a sentence each.
         unscored: how many rows of a dataset have no difficulty yet, by its name; they stand in the order of the data.
@@ -57,6 +61,7 @@ class RunData:
     raw_rows: dict[str, int] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: NDArray[np.int64] | None = None
+    row_values: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
     unscored: dict[str, int] = field(default_factory=dict)
 
@@ -129,14 +134,15 @@ def load(
     most = max(levels.values())
     kind = config.difficulty if most > 1 else "length"
     held_by = (cfg.val_set_size or 0, config.val_set_size or {})
+    weighed_by = config.row_weights.column if isinstance(config.row_weights, ColumnSettings) else None
     prepared = partial(
-        prepare, cfg, kind, mixture, holds_out=partial(holds_out, *held_by), scores_missing=scores_missing
+        prepare, cfg, kind, mixture, weighed_by, holds_out=partial(holds_out, *held_by), scores_missing=scores_missing
     )
     datasets, tested = compat.with_prepare_lock(cfg, prepared)
     counts = {each.name: len(each.own) for each in datasets}
     held, few = held_out_counts(*held_by, counts)
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
-    chosen, sizes, fingerprints = [], [], []
+    drawn, chosen, sizes, fingerprints = [], [], [], []
     sets: dict[str, NDArray[np.int64]] = {}
     # Among all of them, so that leaving one out changes what no other holds out.
     place = {name: index for index, name in enumerate(mixture.all_names)}
@@ -152,6 +158,7 @@ def load(
         notes += _notes(each, scored, asked=levels[each.name], cut=len(cut))
         sizes.append(np.pad(cut, (0, most - len(cut))))
         fingerprints.append(layout.fingerprint(each.prepared.digest, rows, cut))
+        drawn.append(each)
         chosen.append(each.first + rows)
     together = _Together.of(datasets)
     train = together.select(chosen)
@@ -171,11 +178,13 @@ def load(
     notes += notes_on_overlap(train.rows, judges) if config.target else []
     if judging:
         options.check_packed_evaluation(cfg, judges.lengths)
-    raw_rows = {each.name: each.raw_rows for each in datasets}
     written = metric_names([*names, *sets])
-    notes += [f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric]
-    notes += [*unseen, *_notes_on_watching(watched, config.update_every)]
-    entries = {each.name: _where(part.entry) for part in mixture.training for each in part.groups}
+    notes += [
+        *(f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric),
+        *unseen,
+        *_notes_on_watching(watched, config.update_every),
+    ]
+    entries = {each.name: where(part.entry) for part in mixture.training for each in part.groups}
     return RunData(
         train=train.rows,
         cells=cells,
@@ -185,9 +194,10 @@ def load(
         target=target,
         tied=tied,
         watched=watched,
-        raw_rows=raw_rows,
+        raw_rows={each.name: each.raw_rows for each in datasets},
         entries=entries,
-        origins=_origins(datasets)[np.concatenate(chosen)] if config.record_rows else None,
+        origins=_origins(datasets)[np.concatenate(chosen)] if config.record_rows or config.row_weights else None,
+        row_values=row_values(weighed_by, drawn, chosen, train.trained) if weighed_by else None,
         notes=notes,
         unscored={each.name: each.unscored for each in datasets if each.unscored},
     )
@@ -204,12 +214,6 @@ def _notes_on_watching(watched: Sequence[str], every: int) -> list[str]:
 def _entries_of(datasets: Sequence[NamedRows]) -> list[Prepared]:
     """The rows of each entry, once."""
     return list({each.first: each.prepared for each in datasets}.values())
-
-
-def _where(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an entry of `datasets:`, the keys that say where it is read from."""
-    keys = ("path", "data_files", "name", "split", "revision", "ds_type")
-    return {key: entry[key] for key in keys if entry.get(key)}
 
 
 def _origins(datasets: Sequence[NamedRows]) -> NDArray[np.int64]:

@@ -152,7 +152,12 @@ def _named(config: HBOConfig) -> set[str]:
             for each in value:
                 yield from texts(each)
 
-    return {text for value in config.model_dump().values() if not isinstance(value, str) for text in texts(value)}
+    return {
+        text
+        for value in config.model_dump(exclude={"row_weights"}).values()
+        if not isinstance(value, str)
+        for text in texts(value)
+    }
 
 
 def _if_grouped(column: Column) -> Column | None:

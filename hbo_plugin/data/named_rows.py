@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from hbo_plugin import compat
 from hbo_plugin.args import MODEL_SCORES
-from hbo_plugin.data.columns import Column, Columns, no_column
+from hbo_plugin.data.columns import Column, Columns, no_column, values_of
 from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.mixture import Mixture, Part
@@ -29,6 +30,7 @@ class NamedRows:
         first: how many rows the entries before its own have.
         raw_rows: how many rows of the user's it was made of.
         scores: how hard each of its rows is, float64[rows]; nothing for a held-out set.
+        weights: the value of each row of its entry in the column that weighs rows; nothing where none does.
         unscored: how many of its rows have no score yet, in which case no row's says anything.
     """
 
@@ -38,6 +40,7 @@ class NamedRows:
     first: int
     raw_rows: int
     scores: NDArray[np.float64]
+    weights: pa.Array
     unscored: int = 0
 
     @property
@@ -47,7 +50,13 @@ class NamedRows:
 
 
 def prepare(
-    cfg: Any, kind: str, mixture: Mixture, *, holds_out: Callable[[str], bool], scores_missing: bool
+    cfg: Any,
+    kind: str,
+    mixture: Mixture,
+    weighed_by: str | None,
+    *,
+    holds_out: Callable[[str], bool],
+    scores_missing: bool,
 ) -> tuple[list[NamedRows], list[NamedRows]]:
     """The datasets, with how hard each row is, and the held-out sets.
 
@@ -55,6 +64,7 @@ def prepare(
         cfg: Axolotl's configuration.
         kind: of difficulty.
         mixture: of the run.
+        weighed_by: the column that weighs rows to train on; None where none does.
         holds_out: whether a dataset holds out rows of its own; one that is left out and does not is not prepared.
         scores_missing: whether the model is run on rows that have no score yet.
     """
@@ -64,29 +74,35 @@ def prepare(
         for part in mixture.training
         if any(each.name not in mixture.left_out or holds_out(each.name) for each in part.groups)
     ]
-    by = _columns(entries, kind, training)  # refused before a row is tokenised
+    # Refused before a row is tokenised.
+    columns = Columns(entries)
+    by = _columns(columns, "difficulty", column_of(kind), training, ("length", *MODEL_SCORES))
+    drawn = [part for part in training if any(each.name not in mixture.left_out for each in part.groups)]
+    weights = _columns(columns, "row_weights.column", weighed_by, drawn)
     tokenizer = compat.load_tokenizer(cfg)
     preparer = Preparer(entries, tokenizer)
     scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores")
 
-    def rows(part: Part, split: str, column: Column | None) -> tuple[Prepared, list[NamedRows]]:
-        versions = [each.version for each in (part.column, column) if each and each.version]
+    def rows(part: Part, split: str, column: Column | None, weighs: Column | None) -> tuple[Prepared, list[NamedRows]]:
+        versions = [each.version for each in (part.column, column, weighs) if each and each.version]
         prepared = preparer.load(part.name, part.entry, split=split, versions=versions)
-        return prepared, _named(part, prepared)
+        return prepared, _named(part, prepared, weighs)
 
     def scored(part: Part, column: Column | None, prepared: Prepared, named: list[NamedRows]) -> list[NamedRows]:
         missing = np.zeros(len(prepared.lengths), np.bool_) if scores_missing else scorer.missing(prepared)
         scores = np.zeros(len(missing)) if missing.any() else scorer.score(prepared, part.name, column)
         return [replace(each, scores=scores[each.own], unscored=int(missing[each.own].sum())) for each in named]
 
-    wanted: list[tuple[Part, str, Column | None]] = [
-        *((part, "train", column) for part, column in zip(training, by, strict=True)),
-        *((part, "test", None) for part in mixture.held_out),
+    wanted: list[tuple[Part, str, Column | None, Column | None]] = [
+        *((part, "train", by.get(part.name), weights.get(part.name)) for part in training),
+        *((part, "test", None, None) for part in mixture.held_out),
     ]
     # All of them before a model scores the first, which takes longest.
     found = all_of(partial(rows, *each) for each in wanted)
     parts, tested = _numbered(found[: len(training)]), _numbered(found[len(training) :])
-    datasets = all_of(partial(scored, *each) for each in zip(training, by, *zip(*parts, strict=True), strict=True))
+    datasets = all_of(
+        partial(scored, part, by.get(part.name), *each) for part, each in zip(training, parts, strict=True)
+    )
     return [each for named in datasets for each in named], [each for _, named in tested for each in named]
 
 
@@ -99,23 +115,27 @@ def _numbered(found: Sequence[tuple[Prepared, list[NamedRows]]]) -> list[tuple[P
     ]
 
 
-def _columns(entries: Entries, kind: str, parts: Sequence[Part]) -> list[Column | None]:
-    """The column of each entry that a `difficulty` names; None for the kinds that hbo computes."""
-    if (name := column_of(kind)) is None:
-        return [None] * len(parts)
-    found = [Columns(entries).read(part.name, part.entry, "train", name) for part in parts]
-    for part, column in zip(parts, found, strict=True):
+def _columns(
+    columns: Columns, key: str, name: str | None, parts: Sequence[Part], others: Sequence[str] = ()
+) -> dict[str, Column]:
+    """The column that a key names, by entry; nothing where it names none. In its place, the key may have one of the `others`."""
+    if name is None:
+        return {}
+    found = {part.name: columns.read(part.name, part.entry, "train", name) for part in parts}
+    for entry, column in found.items():
         if not column.exists:
-            msg = no_column("difficulty", name, [part.name], column.present, ("length", *MODEL_SCORES))
+            msg = no_column(key, name, [entry], column.present, others)
             raise ValueError(msg)
-    return [*found]
+    return found
 
 
-def _named(part: Part, prepared: Prepared) -> list[NamedRows]:
+def _named(part: Part, prepared: Prepared, weighs: Column | None) -> list[NamedRows]:
     """The datasets or held-out sets of an entry, none of them without a token to train on."""
     raw_rows = part.raw_rows(prepared)
+    weights = values_of(weighs, prepared.raw_row, part.name, "row_weights") if weighs else pa.nulls(0)
     named = [
-        NamedRows(name, prepared, own, 0, raw_rows[name], np.empty(0)) for name, own in part.rows(prepared).items()
+        NamedRows(name, prepared, own, 0, raw_rows[name], np.empty(0), weights)
+        for name, own in part.rows(prepared).items()
     ]
     all_of(partial(_refuse_untrainable, each, grouped=part.column is not None) for each in named)
     return named

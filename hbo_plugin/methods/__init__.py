@@ -3,12 +3,11 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo_plugin.classes import imported
 from hbo_plugin.messages import listed, nearest
 from hbo_plugin.methods.base import Method, MethodClass, RunFacts, check_rows
 from hbo_plugin.methods.branches import Branches
@@ -121,8 +120,7 @@ def find_method(name: str) -> MethodClass:
     """
     if name in METHODS:
         return METHODS[name]
-    module, _, attribute = name.rpartition(".")
-    if not module:
+    if "." not in name:
         near = nearest(name, METHODS)
         hint = f"did you mean `{near}`?" if near else "`python -m hbo_plugin docs methods` describes them."
         message = (
@@ -130,14 +128,7 @@ def find_method(name: str) -> MethodClass:
             f"`my_package.MyMethod`; {hint}"
         )
         raise ValueError(message)
-    try:
-        found: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        message = (
-            f"`hbo.method: {name}` was given, but it cannot be imported ({error}); give the dotted path of a class "
-            "that can."
-        )
-        raise ValueError(message) from error
+    found = imported("method", name)
     lacking = _lacking(found)
     if lacking:
         message = (

@@ -52,6 +52,7 @@ class Banner:
         moments: when they do, in words.
         step: optimizer steps made so far; above 0 the run resumes.
         steps: of the whole run.
+        row_weights: what weighs the rows, in words; empty where nothing does.
         batch: the shape of a packed batch, in words; empty without packing.
         notes: what the user should know, a sentence each.
     """
@@ -65,12 +66,15 @@ class Banner:
     moments: str
     step: int
     steps: int
+    row_weights: str = ""
     batch: str = ""
     notes: Sequence[str] = ()
 
     def __rich__(self) -> RenderableType:
         """Render it, on a line of its own: a progress bar may have left the cursor in the middle of one."""
         lines = [self._course(), self._weights()]
+        if self.row_weights:
+            lines.append(f"Row weights: {self.row_weights}.")
         if self.batch:
             lines.append(f"Rows are packed into {self.batch}.")
         return Group(

@@ -44,6 +44,12 @@ def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -
     return _no_pass(cfg, need)
 
 
+def without_influence(cfg: Any, *, held_out: bool) -> str | None:
+    """Why the influence of rows on held-out ones cannot be measured, and what to do; None where it can."""
+    reasons = (blocked(cfg, need, held_out=held_out, tied=True, probed=False) for need in ("held_out", "backward"))
+    return next(filter(None, reasons), None)
+
+
 def _no_pass(cfg: Any, need: Need) -> str | None:
     """Why hbo cannot run a pass of its own."""
     sharded = options.sharded(cfg)

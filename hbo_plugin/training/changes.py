@@ -17,6 +17,7 @@ ON_RESUME: Mapping[str, OnResume] = {
     "unit": "refused",
     "replacement": "refused",
     "seed": "refused",
+    "row_weights": "refused",
     "update_every": "acts",
     "signals": "acts",
     "gradient_rows": "acts",

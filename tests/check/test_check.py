@@ -137,6 +137,30 @@ def test_phases_and_caps_are_shown(make_config: Any, run_check: Callable[..., Re
     assert "Nothing is measured to move the weights." in text
 
 
+def test_what_weighs_the_rows_is_shown(make_config: Any, run_check: Callable[..., Result]) -> None:
+    text = " ".join(run_check(make_config({"sums": 16}, hbo={"row_weights": {"column": "hardness"}})).stdout.split())
+    assert "Row weights: the column `hardness`, divided by its mean over each step." in text
+
+
+@pytest.mark.parametrize(
+    ("option", "start"),
+    [
+        ({"torch_compile": True}, "`torch_compile: true` leaves no logits of a training batch, on whose gradients"),
+        ({"use_eaft": True}, "`use_eaft` changes the loss that is trained on, whose rows `hbo.row_weights` was never"),
+    ],
+)
+def test_rows_that_cannot_be_weighed_are_refused(
+    make_config: Any, run_check: Callable[..., Result], option: Config, start: str
+) -> None:
+    hbo = {"method": "static", "row_weights": {"column": "hardness"}}
+    (refusal,) = found(run_check(make_config({"sums": 16}, hbo=hbo, **option), "--json", "-"))["refusals"]
+    assert refusal.startswith(start)
+    assert refusal.endswith(", or remove `row_weights`.")
+    assert (
+        found(run_check(make_config({"sums": 16}, hbo={"method": "static"}, **option), "--json", "-"))["refusals"] == []
+    )
+
+
 def test_ranks_share_a_run(make_config: Any, run_check: Callable[..., Result]) -> None:
     config = make_config(max_steps=None)
     alone, together = (found(run_check(config, "--ranks", ranks, "--json", "-"))["plan"] for ranks in ("1", "4"))

@@ -110,6 +110,14 @@ def test_packed_rows_are_counted_by_their_mean_lengths() -> None:
     assert made.datasets[1].seen_once == 7  # 84 rows, and 20 of 20 tokens, are 1,240
 
 
+def test_what_weighs_the_rows_is_told_in_words() -> None:
+    shape = StepShape(2, 2, 64)
+    assert (
+        planned({"row_weights": {"column": "quality", "normalise": False}}, shape).row_weights == "the column `quality`"
+    )
+    assert planned({}, shape).row_weights is None
+
+
 def test_signals_have_their_source_and_cost() -> None:
     choice = Choice({"reuse": ("loss",), "probe": ("gradient_norm", "similarity")}, passes=True)
     made = planned({"gradient_rows": 5, "forward_rows": 6}, StepShape(2, 2, 64), choice=choice)

@@ -176,6 +176,13 @@ def test_the_banner_begins_on_a_line_of_its_own(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_the_banner_says_what_weighs_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "the column `quality`, divided by its mean over each step"
+    lines = shown(banner(SUMS, row_weights=words), capsys).splitlines()
+    assert [line.rstrip() for line in lines].count(f"Row weights: {words}.") == 1
+    assert "Row weights" not in shown(banner(SUMS), capsys)
+
+
 def test_the_banner_says_where_a_run_resumes(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(banner(SUMS, step=40), capsys)
     assert "Resumes at step 40 of 1,200." in text

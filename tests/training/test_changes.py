@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "target": ["a"],
     "hold_steps": 0.5,
     "easiest": "high",
+    "row_weights": {"column": "quality"},
 }
 """Another value of every key, but for `settings`, which only a class of the user's has."""
 

@@ -77,3 +77,9 @@ def test_a_run_that_dies_and_resumes_has_each_step_once(make_config: Any, monkey
     folder = assert_resumes(config, monkeypatch, crash_at=6, between=cut_short)
     assert sorted({*seen}) == [1, 2, 3, 4, 5, 6]
     assert [row.step for row in drawn_rows(folder)] == [step for step in range(1, 9) for _ in range(4)]
+
+
+def test_row_weights_alone_record_no_rows(make_config: Any) -> None:
+    """They know where rows come from, which is not to write down which were drawn."""
+    config = make_config({"sums": 16}, hbo={"method": "static", "row_weights": {"column": "hardness"}}, max_steps=2)
+    assert not (train(config) / ROWS_FILE).exists()
