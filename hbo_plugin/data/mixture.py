@@ -211,8 +211,8 @@ def _left_out(left_out: Collection[str], mixture: Mixture) -> list[str]:
 
 
 def _how_to_get_more(config: HBOConfig, names: Sequence[str]) -> list[str]:
-    """What hbo does for a single dataset, and how it does more."""
-    if len(names) > 1:
+    """What hbo does for a single dataset, and how it does more; nothing where row weights are what it is for."""
+    if len(names) > 1 or config.row_weights:
         return []
     levels = max(config.levels_of(names))
     does = f"hbo balances its {levels} levels only" if levels > 1 else "there is nothing for hbo to balance"

@@ -66,6 +66,8 @@ class RowWeights(ABC):
 class LearnsFromInfluence(RowWeights):
     """Row weights that learn how much a row's gradient serves the held-out rows of the target."""
 
+    looks: ClassVar[bool] = True
+
     @abstractmethod
     def refreshes(self, step: int) -> bool:
         """Whether the influence of the rows of this step is wanted."""

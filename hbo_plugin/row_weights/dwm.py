@@ -89,7 +89,6 @@ class Dwm(LearnsFromInfluence):
     Raises ValueError where the run ends before `start`, or `path` is no file of a network with these features.
     """
 
-    looks: ClassVar[bool] = True
     Settings: ClassVar[type] = DwmSettings
 
     def __init__(self, run: RunFacts, settings: DwmSettings, steps: int, levels: int) -> None:
