@@ -27,7 +27,7 @@ from hbo_plugin.messages import reasons
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from benchmarks.target_tasks import Encode
 
@@ -149,8 +149,15 @@ class Pretrained:
     show_default=True,
     help="Folder of the finished runs, which are not made again.",
 )
+@click.option(
+    "--earlier",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What an earlier call wrote by `--json`; its runs count, and are not made again.",
+)
 @json_option
-def targets(*, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: Path, json_to: Path | None) -> None:
+def targets(
+    *, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: Path, earlier: Path | None, json_to: Path | None
+) -> None:
     """Train SmolLM2-135M with LoRA for two targets of few rows by each of several methods, and compare their losses.
 
     A run takes a second a step on a core. The command can be stopped and started again at any moment, and several can
@@ -160,8 +167,10 @@ def targets(*, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: P
     for length, name in product(steps, chosen):
         _check(name, arms(length)[name])
     out.mkdir(parents=True, exist_ok=True)
+    found = [] if earlier is None else _read(json.loads(earlier.read_text(encoding="utf-8"))["runs"])
+    there = {(each.steps, each.seed, each.arm) for each in found}
     start = None
-    runs = [*product(steps, range(seeds), chosen)]
+    runs = [run for run in product(steps, range(seeds), chosen) if run not in there]
     for length, seed, name in track(runs, "runs", console=Console(stderr=True), transient=True):
         for path in _claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
             start = start or pretrained()
@@ -169,12 +178,18 @@ def targets(*, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: P
             unfinished = path.with_suffix(".unfinished")
             write_json(unfinished, asdict(result))
             unfinished.replace(path)
-    found = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*.json"))]
+    made = _read(json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
+    found += [each for each in made if (each.steps, each.seed, each.arm) not in there]
     outcomes = _outcomes(found)
     if json_to != STDOUT:
         _show(outcomes)
     if json_to is not None:
-        write_json(json_to, {"rows": [asdict(each) for each in outcomes], "environment": environment()})
+        rows, kept = ([asdict(each) for each in several] for several in (outcomes, found))
+        write_json(json_to, {"rows": rows, "runs": kept, "environment": environment()})
+
+
+def _read(runs: Iterable[dict[str, Any]]) -> list[Result]:
+    return [Result(**run) for run in runs]
 
 
 def _check(name: str, block: dict[str, Any]) -> None:

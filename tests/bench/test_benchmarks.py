@@ -106,13 +106,16 @@ def test_a_finished_run_for_a_target_is_not_made_again(
     monkeypatch.setattr(target_tasks, "OTHER_ROWS", 20)
     out, arms = tmp_path / "runs", (targets.BASELINE, "by hand")
 
-    def trained(seeds: int) -> list[dict[str, Any]]:
+    def shown(seeds: int, *options: str) -> dict[str, Any]:
         chosen = [word for arm in arms for word in ("--only", arm)]
         main(
-            ["targets", "--seeds", str(seeds), "--steps", "2", *chosen, "--out", str(out), "--json", "-"],
-            standalone_mode=False,
+            ["targets", "--seeds", str(seeds), "--steps", "2", *chosen, *options, "--json", "-"], standalone_mode=False
         )
-        rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["rows"]
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    def trained(seeds: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = shown(seeds, "--out", str(out))["rows"]
         return rows
 
     baseline, hand = trained(1)
@@ -133,6 +136,13 @@ def test_a_finished_run_for_a_target_is_not_made_again(
     file.unlink()
     with FileLock(file.with_suffix(".lock")):
         assert [row["seeds"] for row in trained(2)] == [2, 1]
+    # Nor are the runs that another machine made.
+    earlier, elsewhere = tmp_path / "earlier.json", tmp_path / "elsewhere"
+    earlier.write_text(json.dumps(shown(2, "--out", str(out))))
+    assert (
+        shown(2, "--out", str(elsewhere), "--earlier", str(earlier))["runs"] == json.loads(earlier.read_text())["runs"]
+    )
+    assert not [*elsewhere.iterdir()]
     assert [row["seeds"] for row in trained(2)] == [2, 2]
 
 
