@@ -257,14 +257,21 @@ def test_the_deepest_mistake_is_named() -> None:
 # Row weights
 
 
+LEARNING = (
+    "{dwm: {path: null, refresh_every: 20, start: 0.05, stages: null, passes: 2, learning_rate: 0.01, l2: 0.1, lowest: 0.2, "
+    "highest: 5.0}}"
+)
+LEARNS = "a network that learns every 20 steps, from the gradient of held-out rows"
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "written", "words"),
     [
-        ("dwm", DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
-        ({"dwm": None}, DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
-        ({"dwm": {}}, DwmSettings(), "{dwm: {path: null}}", "a network that learns them"),
-        ({"dwm": "net"}, DwmSettings(path="net"), "{dwm: {path: net}}", "the network in `net`"),
-        ({"dwm": {"path": "net"}}, DwmSettings(path="net"), "{dwm: {path: net}}", "the network in `net`"),
+        ("dwm", DwmSettings(), LEARNING, LEARNS),
+        ({"dwm": None}, DwmSettings(), LEARNING, LEARNS),
+        ({"dwm": {}}, DwmSettings(), LEARNING, LEARNS),
+        ({"dwm": "net"}, DwmSettings(path="net"), LEARNING.replace("null", "net", 1), "the network in `net`"),
+        ({"dwm": {"path": "net"}}, DwmSettings(path="net"), LEARNING.replace("null", "net", 1), "the network in `net`"),
         ("my_package.MyWeights", "my_package.MyWeights", "my_package.MyWeights", "the class `my_package.MyWeights`"),
         (
             {"column": "quality"},

@@ -85,7 +85,10 @@ def told(settings: RowWeightsSettings) -> str:
         mean = ", divided by its mean over each step" if settings.normalise else ""
         return f"the column `{settings.column}`{mean}"
     if isinstance(settings, DwmSettings):
-        return f"the network in `{settings.path}`" if settings.path else "a network that learns them"
+        if settings.path:
+            return f"the network in `{settings.path}`"
+        every = "step" if settings.refresh_every == 1 else f"{settings.refresh_every:,} steps"
+        return f"a network that learns every {every}, from the gradient of held-out rows"
     return f"the class `{settings}`"
 
 

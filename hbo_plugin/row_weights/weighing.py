@@ -51,7 +51,8 @@ class Weighing:
         """
         self._context, self._row_weights = context, row_weights
         self._seam, self.tally = Seam(context.clock), Tally(context.cells)
-        self._next_batches, self._layers_seen = next_batches, layers_seen
+        self._next_batches = next_batches
+        self._by_layers = layers_seen and exact_by_layers(context.model)
         self._step = 0
         self._batches: Sequence[Sequence[Sequence[int]]] = ()
         self._rows = np.empty(0, np.int64)  # of the step, on all ranks, in the order of the stream
@@ -65,7 +66,14 @@ class Weighing:
     def begin(self) -> None:
         """The training begins: act on the model from now on."""
         self._seam.attach(self._context.model)
-        self._by_layers = self._layers_seen and exact_by_layers(self._context.model)
+
+    @property
+    def measured(self) -> str:
+        """How the influence of rows is measured, in words; empty where nothing learns from it."""
+        if not isinstance(self._row_weights, LearnsFromInfluence):
+            return ""
+        where = "the training's own backward pass" if self._by_layers else "two forward passes over the rows of a step"
+        return f"the influence of rows comes from {where}"
 
     def _begin_step(self, step: int) -> None:
         """A step begins, between two backward passes."""

@@ -51,10 +51,14 @@ def one_step(model: Path, corpus: Path, output: Path, weights: dict[str, Any], *
 
 
 def tied(model: Path, folder: Path) -> Path:
-    """The same model with the weights of its embedding at its head too."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """A model of that shape, with the weights of its embedding at its head too."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    made = AutoModelForCausalLM.from_pretrained(model, tie_word_embeddings=True)
+    config = AutoConfig.from_pretrained(model)
+    config.tie_word_embeddings = True
+    torch.manual_seed(0)
+    made = AutoModelForCausalLM.from_config(config)
+    assert made.lm_head.weight is made.model.embed_tokens.weight
     made.save_pretrained(folder)
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
     return folder
