@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -82,3 +83,6 @@ class LearnsFromInfluence(RowWeights):
                 target's held-out loss, up to a factor that all rows share, float64[rows]; NaN where there is none.
                 Above 0, a step on the row lowers the held-out loss.
         """
+
+    def save(self, folder: Path) -> None:
+        """The training ended: leave what was learned in the output folder. One rank calls it."""

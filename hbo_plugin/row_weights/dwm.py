@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from hbo_plugin.methods.parameters import Moment, step_of
 from hbo_plugin.methods.state import from_json, to_json
 from hbo_plugin.row_weights.base import LearnsFromInfluence, SeenRows
-from hbo_plugin.row_weights.network import Network
+from hbo_plugin.row_weights.network import NETWORK_FILE, Network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,9 +163,10 @@ class Dwm(LearnsFromInfluence):
             network.climb(network.gradient(x, dscore / len(x)), self._settings.learning_rate)
         self._learner.mean *= share @ self._learner.odds(x) / before  # at once, where following would take many steps
 
-    def save(self, path: Path) -> None:
-        """Write the network, for runs that give this file as `path`; their running means start anew."""
-        self._learner.network.save(path)
+    def save(self, folder: Path) -> None:
+        """Write the network that learned, for runs that give its file as `path`; their running means start anew."""
+        if self._settings.path is None:
+            self._learner.network.save(folder / NETWORK_FILE)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the networks, and what the running means are, as plain JSON values."""
@@ -178,8 +179,15 @@ class Dwm(LearnsFromInfluence):
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Continue from what `state_dict` returned; ValueError where it does not fit."""
+        """Continue from what `state_dict` returned; ValueError where it does not fit, or `path` has another network now."""
+        given = self._learner.network.state_dict()
         self._learner.load_state_dict(state.get("learner", {}))
+        if self._settings.path is not None and given != self._learner.network.state_dict():
+            message = (
+                f"the network in `{self._settings.path}` is not that of the checkpoint; restore the file, or start afresh "
+                "in another `output_dir`."
+            )
+            raise ValueError(message)
         self._in_force.load_state_dict(state.get("in_force", {}))
         self._stage = int(from_json(state, "stage", 1)[0])
         self._means = from_json(state, "means", self._means.shape)

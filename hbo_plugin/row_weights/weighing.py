@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
@@ -19,12 +20,15 @@ from hbo_plugin.signals.tokens import answers, owners_of, scale_of, token_statis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from hbo_plugin.row_weights.base import RowWeights
     from hbo_plugin.signals.context import Context
     from hbo_plugin.signals.sources import Batch
+
+LOG = logging.getLogger(__name__)
 
 _LOSS, _ENTROPY, _WEIGHT, _INFLUENCE = range(4)
 
@@ -199,6 +203,15 @@ class Weighing:
             loss=loss,
             entropy=entropy,
         )
+
+    def save(self, folder: Path) -> None:
+        """The training ended: leave in a folder what the row weights learned; on one rank."""
+        if not isinstance(self._row_weights, LearnsFromInfluence):
+            return
+        try:
+            self._row_weights.save(folder)
+        except OSError as error:  # a full disk must not undo the training
+            LOG.warning("hbo: what the row weights learned could not be written to `%s`: %s", folder, error)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON values, the same on every rank."""

@@ -112,13 +112,14 @@ class Run:
         )
         self._measuring = Measuring(self.sources, self.overfitting, stop_on_nan=config.stop_on_nan)
         self.evaluation = Evaluation(self.context, data.judging, args.eval_batch_size)
+        self._folder, self._writes = Path(args.output_dir), args.should_save
         self.journal = Journal(
-            Path(args.output_dir),
+            self._folder,
             self.balancer,
             self.shape,
             self.clock,
             data,
-            writes=args.should_save,
+            writes=self._writes,
             log_levels=config.log_levels,
             record_rows=config.record_rows,
         )
@@ -210,6 +211,8 @@ class Run:
 
     def end(self, step: int) -> None:
         """The training ended at this step."""
+        if self.watching.weighing and self._writes:
+            self.watching.weighing.save(self._folder)
         self.journal.end(step)
 
     def held_out_losses(self, step: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest
 from hbo_plugin.methods.base import RunFacts
 from hbo_plugin.row_weights.base import SeenRows
 from hbo_plugin.row_weights.dwm import FEATURES, Dwm, DwmSettings
-from hbo_plugin.row_weights.network import HIDDEN, Network
+from hbo_plugin.row_weights.network import HIDDEN, NETWORK_FILE, Network
 
 torch = pytest.importorskip("torch")
 
@@ -222,8 +222,8 @@ def test_a_state_of_something_else_is_refused() -> None:
 
 def test_a_finished_network_serves_a_run_whose_losses_are_on_another_scale(tmp_path: Path) -> None:
     teacher = learned(make())
-    teacher.save(tmp_path / "network.json")
-    own, other = (make(path=str(tmp_path / "network.json"), seed=9, start=10) for _ in range(2))
+    teacher.save(tmp_path)
+    own, other = (make(path=str(tmp_path / NETWORK_FILE), seed=9, start=10) for _ in range(2))
     assert not any(own.refreshes(step) for step in range(STEPS))
     found = []
     for step, rows, influence in drawn(seed=3):

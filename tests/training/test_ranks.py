@@ -1,10 +1,7 @@
 """Several ranks on CPU through Axolotl's own launchers: together they are the run of one process."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,7 +11,7 @@ from typing import Any
 import crash
 import pytest
 import witness
-import yaml
+from launch import SHARDING, start
 from packaging.version import Version
 from runs import STILL, assert_traces_agree, history, lines, load, read_trace, train
 
@@ -22,14 +19,6 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
 
 PACKING = {"sample_packing": True, "eval_sample_packing": False, "sequence_len": 256, "pad_to_sequence_len": True}
-SHARDING = {
-    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-    "transformer_layer_cls_to_wrap": "LlamaDecoderLayer",
-    "state_dict_type": "FULL_STATE_DICT",
-    "reshard_after_forward": True,
-    "offload_params": False,
-    "cpu_ram_efficient_loading": False,
-}
 
 
 @pytest.fixture
@@ -50,36 +39,6 @@ def shared(make_config: Any) -> Any:
         return config
 
     return make
-
-
-def start(config: dict[str, Any], ranks: int, launcher: str = "torchrun") -> subprocess.CompletedProcess[str]:
-    """`axolotl train` on so many ranks, and wait until they are done."""
-    folder = Path(config["output_dir"])
-    folder.mkdir(exist_ok=True)
-    path = folder.with_suffix(".yml")
-    path.write_text(yaml.safe_dump(config))
-    programs = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # Axolotl looks for the launcher there
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).parents[1] / "helpers"), os.environ.get("PYTHONPATH")])
-        ),
-    }
-    options = {
-        "torchrun": ["--nproc_per_node"],
-        "accelerate": ["--multi_gpu", "--main_process_port", "0", "--num_processes"],
-    }
-    command = [str(programs / "axolotl"), "train", str(path), "--launcher", launcher]
-    return subprocess.run(
-        [*command, "--", *options[launcher], str(ranks)],
-        cwd=folder.parent,
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
 
 
 def assert_one_run(
