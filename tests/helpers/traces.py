@@ -29,6 +29,14 @@ def evaluation(step: int, tied: dict[str, str] | None = None, **losses: float) -
     return {"step": step, "event": "evaluate", "held_out": losses, "tied": tied, "target": target}
 
 
+def weighed(step: int, *, lowest: list[list[float]], **numbers: float | None) -> dict[str, Any]:
+    """What row weights came to; what is not told of all rows is the mean weight of a dataset, or of a level of it."""
+    told = {name: numbers.pop(name) for name in ("mean", "std", "effective", "with_loss")}
+    cells = {name: [mean, mean] for name, mean in numbers.items()}
+    record = {"zero": 0.0, "datasets": numbers, "cells": cells, "lowest": lowest}
+    return {"step": step, "event": "row_weights", **told, **record}
+
+
 def run_of(*names: str) -> list[dict[str, Any]]:
     """A run that ended, on datasets of two levels."""
     first, last = ([share / len(names), (1 - share) / len(names)] for share in (0.5, 0.25))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from traces import evaluation, run_of, state, write
+from traces import evaluation, run_of, state, weighed, write
 
 from hbo_plugin.args import HBOConfig
+from hbo_plugin.history import LOWEST
 from hbo_plugin.report.cli import report
 from hbo_plugin.trace import TRACE_FILE, Trace
 
@@ -111,6 +112,95 @@ def test_a_run_that_was_stopped_is_reported_as_far_as_it_came(tmp_path: Path) ->
     assert done.exit_code == 0
     assert "The mixture after 10 steps" in done.stdout
     assert "This run has not ended" in done.stdout
+
+
+@pytest.fixture
+def weighing(tmp_path: Path) -> Path:
+    """A run with row weights, of `sums` with 4 rows in a file and `words` that is read from the hub."""
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{i} and {i}"}) + "\n" for i in range(4)))
+    start, *others = run_of("sums", "words")
+    start["entries"] = {"sums": {"path": str(path), "ds_type": "json"}, "words": {"path": "hub/words"}}
+    told = weighed(5, mean=1.0, std=0.25, effective=0.9, with_loss=0.5, sums=1.125, words=0.875, lowest=[[0, 1, 1.0]])
+    last = weighed(
+        12,
+        mean=1.0,
+        std=0.5,
+        effective=0.75,
+        with_loss=-0.25,
+        sums=0.5,
+        words=None,
+        lowest=[[13, 3, 0.2], [2, 1, 0.3125], [25, 7, 0.9]],
+    )
+    return write(tmp_path / "weighed", start, told, *others, last)
+
+
+def test_a_report_has_what_row_weights_came_to(weighing: Path, folder: Path) -> None:
+    shown = call(weighing).stdout
+    section = [line.split() for line in shown[shown.index("Row weights,") :].splitlines()]
+    assert ["sums", "1.125", "→", "0.500"] in section
+    assert ["words", "0.875", "→", "nan"] in section
+    told = (
+        "Spread of single rows 0.250 → 0.500; effective share of the rows 90.0% → 75.0%; "
+        "correlation with the loss +0.50 → -0.25."
+    )
+    assert told in " ".join(shown.split())
+    assert "Row weights" not in call(folder).stdout
+
+
+def test_json_has_what_row_weights_came_to(weighing: Path, folder: Path) -> None:
+    assert json.loads(call(weighing, "--json", "-").stdout)["row_weights"] == {
+        "std": {"first": 0.25, "last": 0.5},
+        "effective": {"first": 0.9, "last": 0.75},
+        "with_loss": {"first": 0.5, "last": -0.25},
+        "datasets": {"sums": {"first": 1.125, "last": 0.5}, "words": {"first": 0.875, "last": None}},
+    }
+    assert json.loads(call(folder, "--json", "-").stdout)["row_weights"] is None
+
+
+def test_row_weights_that_look_at_no_loss_have_no_correlation(tmp_path: Path) -> None:
+    told = weighed(12, mean=1.0, std=0.5, effective=0.75, with_loss=None, sums=1.0, lowest=[])
+    shown = call(write(tmp_path, *run_of("sums"), told)).stdout
+    assert "Spread of single rows 0.500 → 0.500; effective share of the rows 75.0% → 75.0%." in " ".join(shown.split())
+    assert "correlation" not in shown
+
+
+def test_the_rows_of_the_lowest_weights_are_printed(weighing: Path, tmp_path: Path) -> None:
+    """Of the last time that they were told, with what the user's file has there."""
+    pytest.importorskip("datasets")
+    path = tmp_path / "sums.jsonl"
+    for count, expected in (
+        (1, [("0.2", 1, 3)]),
+        (2, [("0.2", 1, 3), ("0.312", 0, 1)]),
+    ):
+        done = call(weighing, "--lowest", count)
+        assert (done.exit_code, done.stderr) == (0, "")
+        parts = [
+            f'Weight {weight}: sums, level {level}, row {row} of {path}{{"text": "{row - 1} and {row - 1}"}}'
+            for weight, level, row in expected
+        ]
+        assert "".join(done.stdout.split()) == "".join("".join(parts).split())
+
+
+def test_lowest_rows_that_cannot_be_shown_are_refused(weighing: Path, folder: Path) -> None:
+    done = call(folder, "--lowest", 1)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: this run told of no row weights yet; a run with `hbo: {row_weights: ...}` does at each update: "
+        "choose such a run.\n"
+    )
+    pytest.importorskip("datasets")
+    done = call(weighing, "--lowest", 3)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: the rows of dataset `words` cannot be shown, because `hub/words` is no file")
+
+
+@pytest.mark.parametrize("count", [0, -1, LOWEST + 1, "all"])
+def test_a_number_of_lowest_rows_that_was_not_told_is_refused(weighing: Path, count: object) -> None:
+    done = call(weighing, f"--lowest={count}")
+    assert (done.exit_code, done.stdout) == (2, "")
+    reason = "'all' is not a valid integer range" if count == "all" else f"{count} is not in the range 1<=x<={LOWEST}"
+    assert f"Invalid value for '--lowest': {reason}." in done.stderr
 
 
 def test_a_folder_without_a_trace_is_refused(tmp_path: Path) -> None:
