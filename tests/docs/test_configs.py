@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hbo_plugin.args import HBOConfig
+
 FOLDER = Path(__file__).parents[2] / "axolotl_configs"
 CONFIGS = sorted(FOLDER.glob("*.yml"))
 
@@ -31,16 +33,18 @@ def test_axolotl_accepts(path: Path) -> None:
     # Axolotl drops keys that it does not know without a word.
     assert set(written) <= set(checked), path.name
     if "hbo" in written:
-        assert {key: checked.hbo[key] for key in written["hbo"]} == written["hbo"]
+        assert HBOConfig.model_validate(checked.hbo.to_dict()) == HBOConfig.model_validate(written["hbo"])
 
 
-def test_there_are_eight() -> None:
+def test_there_are_ten() -> None:
     """A folder that was not found would pass the test above."""
     assert [path.stem for path in CONFIGS] == [
         "fixed-shares",
         "llama3-8b-lora",
         "multi-gpu-full",
         "one-dataset-by-column",
+        "quickstart-dwm",
+        "quickstart-quality",
         "quickstart-target",
         "quickstart",
         "quickstart_without_hbo",

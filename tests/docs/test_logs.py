@@ -31,7 +31,10 @@ def pattern(scalar: str) -> str:
 
 @pytest.mark.axolotl
 def test_the_page_lists_what_a_run_writes(make_config: Any) -> None:
-    hbo = {"update_every": 2, "levels": 2, "log_levels": True, "record_rows": True}
+    weights = {
+        "dwm": {"start": 1, "refresh_every": 1}
+    }  # they differ from the second step on, and so have a correlation
+    hbo = {"update_every": 2, "levels": 2, "log_levels": True, "record_rows": True, "row_weights": weights}
     folder = train(
         make_config(
             hbo=hbo,
