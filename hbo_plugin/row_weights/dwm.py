@@ -26,11 +26,9 @@ FEATURES = ("loss", "entropy", "log_tokens", "level")
 """What the network sees of a row, in this order."""
 
 _RATE = 0.02
-"""Of the running means: what a step counts, once there were as many steps before it as make this its even share."""
+"""Share of the newest step in a running mean; while there are so few steps that an even share is larger, that share."""
 _LEAST_SPREAD = 0.01
 """Least standard deviation that a feature is divided by, so that the rounding of one that never differs is no feature."""
-_FURTHEST = 30.0
-"""A score counts up to here, so that its exponential stays a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +54,23 @@ class DwmSettings:
         ),
     ] = None
     passes: Annotated[int, Field(ge=1, description="Steps of the network in a refresh.")] = 2
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, description="Of the network's Adam.")] = 0.01
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="Of the network's Adam.")] = 0.005
     l2: Annotated[
         float, Field(ge=0, allow_inf_nan=False, description="How strongly scores are held near 0, a weight of 1.")
     ] = 0.1
-    lowest: Annotated[float, Field(ge=0, le=1, description="The lowest weight of a row.")] = 0.2
-    highest: Annotated[float, Field(ge=1, allow_inf_nan=False, description="The highest weight of a row.")] = 5.0
+    lowest: Annotated[float, Field(gt=0, le=1, description="The lowest weight of a row.")] = 0.2
+    highest: Annotated[float, Field(ge=1, allow_inf_nan=False, description="The highest weight of a row.")] = 2.0
 
 
 class Dwm(LearnsFromInfluence):
     """Rows weigh what a small network makes of their loss, entropy, length and level; it learns from their influence.
 
-    The weight of a row is `exp(score) / Z`, within bounds. Z is the running mean of `exp(score)` over the tokens of the
-    steps, so that weights are 1 on average, whatever rows share a micro-batch. Features are standardised by running means
-    over the rows of the steps. A row without finite features weighs 1 and teaches nothing.
+    The odds of a row are `exp(score)`, within the bounds of weights, and its weight is `odds / Z`, within them too. Z is the
+    running mean of the odds over the tokens of steps, so that tokens weigh 1 on average, whatever rows share a micro-batch.
+    Features are standardised by running means over the rows of steps. A row without finite ones weighs 1 and teaches nothing.
 
-    In a refresh the network climbs `mean(w * influence) - l2 / 2 * mean(score ** 2)` over the rows of a step, with the
-    influence divided by its mean magnitude.
+    In a refresh the network climbs `mean(odds / Z * influence) - l2 / 2 * mean(score ** 2)` over the rows of a step. Z is the
+    mean over their own tokens there, and influence is divided by its mean magnitude.
 
     Source: Dynamic Data Weighting (DWM, arXiv 2507.16178). From the paper: a small network weighs the rows of a batch; it
     learns from the loss on held-out rows, one weighted step of the model ahead; it is frozen in stages (`stages: 5`); and
@@ -103,7 +101,7 @@ class Dwm(LearnsFromInfluence):
         network = Network(FEATURES, run.seed)
         if settings.path is not None:
             network.load(settings.path)
-        self._learner = _Scorer(network)
+        self._learner = _Odds(network, settings)
         self._in_force = self._learner if settings.stages is None else deepcopy(self._learner)
         self._step = self._stage = 0
         self._means = np.zeros((2, len(FEATURES)))
@@ -124,8 +122,7 @@ class Dwm(LearnsFromInfluence):
         features, known = self._features(rows)
         found = np.ones(len(known))
         if self._step >= self._start and self._followed:
-            odds = self._in_force.odds(self._standardised(features[known])) / self._in_force.mean
-            found[known] = np.clip(odds, self._settings.lowest, self._settings.highest)
+            found[known] = self._in_force.weights(self._standardised(features[known]))
         return found
 
     def end_step(self, step: int, rows: SeenRows, weights: NDArray[np.float64]) -> None:
@@ -137,9 +134,8 @@ class Dwm(LearnsFromInfluence):
         rate = max(_RATE, 1 / self._followed)
         features = features[known]
         self._means += rate * (np.stack([features.mean(axis=0), (features**2).mean(axis=0)]) - self._means)
-        for scorer in {self._learner, self._in_force}:
-            odds = scorer.odds(self._standardised(features))
-            scorer.mean += rate * (float(np.average(odds, weights=rows.tokens[known])) - scorer.mean)
+        for odds in {self._learner, self._in_force}:
+            odds.follow(self._standardised(features), rows.tokens[known], rate)
 
     def refreshes(self, step: int) -> bool:
         """Whether the network learns from this step."""
@@ -153,15 +149,7 @@ class Dwm(LearnsFromInfluence):
         size = np.abs(influence[known]).sum() / max(1, known.sum())
         if not size or not self._followed:
             return
-        x, gain = self._standardised(features[known]), influence[known] / size
-        share = rows.tokens[known] / rows.tokens[known].sum()
-        network, before = self._learner.network, share @ self._learner.odds(x)
-        for _ in range(self._settings.passes):
-            odds = self._learner.odds(x)
-            weights = odds / (share @ odds)
-            dscore = weights * (gain - share * (weights @ gain)) - self._settings.l2 * network.score(x)
-            network.climb(network.gradient(x, dscore / len(x)), self._settings.learning_rate)
-        self._learner.mean *= share @ self._learner.odds(x) / before  # at once, where following would take many steps
+        self._learner.learn(self._standardised(features[known]), rows.tokens[known], influence[known] / size)
 
     def save(self, folder: Path) -> None:
         """Write the network that learned, for runs that give its file as `path`; their running means start anew."""
@@ -206,19 +194,46 @@ class Dwm(LearnsFromInfluence):
         return np.asarray((features - mean) / spread)
 
 
-class _Scorer:
-    """A network, and the running mean of the exponential of its score over the tokens of steps."""
+class _Odds:
+    """The odds that a network gives to rows, and their running mean.
 
-    def __init__(self, network: Network) -> None:
-        self.network, self.mean = network, 1.0
+    In its methods, `x` are the standardised features of rows, float64[rows, features], and `tokens` theirs, int64[rows].
+    """
 
-    def odds(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the exponential of the score of each row, float64[rows]."""
-        return np.asarray(np.exp(np.clip(self.network.score(x), -_FURTHEST, _FURTHEST)))
+    def __init__(self, network: Network, settings: DwmSettings) -> None:
+        self.network, self._settings = network, settings
+        self._lowest, self._highest = np.log([settings.lowest, settings.highest])
+        self._mean = 1.0
+
+    def weights(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weight of each row, float64[rows]."""
+        return np.clip(self._of(x) / self._mean, self._settings.lowest, self._settings.highest)
+
+    def follow(self, x: NDArray[np.float64], tokens: NDArray[np.int64], rate: float) -> None:
+        """Let the running mean follow rows."""
+        self._mean += rate * (self._mean_of(x, tokens) - self._mean)
+
+    def learn(self, x: NDArray[np.float64], tokens: NDArray[np.int64], gain: NDArray[np.float64]) -> None:
+        """Take some steps up the mean of `weight * gain - l2 / 2 * score ** 2` over rows; `gain` is float64[rows]."""
+        settings, share, before = self._settings, tokens / tokens.sum(), self._mean_of(x, tokens)
+        for _ in range(settings.passes):
+            score, weights = self.network.score(x), self._of(x) / self._mean_of(x, tokens)
+            moves = (score > self._lowest) & (score < self._highest)  # beyond, a weight stays at its bound
+            dscore = moves * weights * (gain - share * (weights @ gain)) - settings.l2 * score
+            self.network.climb(self.network.gradient(x, dscore / len(x)), settings.learning_rate)
+        self._mean *= self._mean_of(x, tokens) / before  # the mean moves with the network, not many steps after it
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.network.state_dict(), "mean": [self.mean]}
+        """Return the network and the mean."""
+        return {**self.network.state_dict(), "mean": [self._mean]}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from what `state_dict` returned; ValueError where it does not fit."""
         self.network.load_state_dict(state)
-        self.mean = float(from_json(state, "mean", 1)[0])
+        self._mean = float(from_json(state, "mean", 1)[0])
+
+    def _of(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.exp(np.clip(self.network.score(x), self._lowest, self._highest))
+
+    def _mean_of(self, x: NDArray[np.float64], tokens: NDArray[np.int64]) -> float:
+        return float(np.average(self._of(x), weights=tokens))
