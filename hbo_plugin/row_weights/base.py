@@ -47,7 +47,7 @@ class RowWeights(ABC):
     """Whether `weights` looks at the losses and entropies of the rows, which take some time to compute."""
 
     def begin_step(self, step: int, rows: NDArray[np.int64]) -> None:
-        """An optimizer step begins, which trains on these rows of the training set on all ranks together, int64[rows]."""
+        """An optimizer step begins, numbered from 1, which trains on these rows of the training set on all ranks together, int64[rows]."""
 
     @abstractmethod
     def weights(self, rows: SeenRows) -> NDArray[np.float64]:

@@ -43,7 +43,9 @@ class DwmSettings:
     ] = 20
     start: Annotated[
         Moment,
-        Field(description="Steps before the first refresh, in which all rows weigh 1; below 1 a share of the run."),
+        Field(
+            description="The step after which the network first learns; until then all rows weigh 1. Below 1 a share of the run."
+        ),
     ] = 0.05
     stages: Annotated[
         int | None,
@@ -113,8 +115,8 @@ class Dwm(LearnsFromInfluence):
         """Put the network in force as it is, where a stage begins."""
         self._step = step
         stages = self._settings.stages
-        if stages is not None and step * stages // self._steps != self._stage:
-            self._stage = step * stages // self._steps
+        if stages is not None and (stage := min(step * stages // self._steps, stages - 1)) != self._stage:
+            self._stage = stage
             self._in_force = deepcopy(self._learner)
 
     def weights(self, rows: SeenRows) -> NDArray[np.float64]:
