@@ -16,6 +16,7 @@ from hbo_plugin.bench.measure import Row
 from hbo_plugin.bench.report import publish, wide_console
 from hbo_plugin.methods import METHODS
 from hbo_plugin.outputs import json_option
+from hbo_plugin.row_weights.dwm import DwmSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ SIZES = (2000, 1000, 667, 500, 400, 333, 286, 250)
 HELD_OUT = 16
 """Rows of each dataset."""
 OFF, ON = "without hbo", "hbo"
+REFRESH_EVERY = DwmSettings().refresh_every
+ROW_WEIGHTS: dict[str, dict[str, Any]] = {
+    "column": {"column": "quality"},
+    "dwm": {"dwm": {"refresh_every": 2, "start": 2}},
+}
+"""By their case. Every other step has a refresh, which counts as often as it comes in a run: every 20 steps."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
     without = Training.of(model, *data, block=None, **shared)
     with_hbo = Training.of(model, *data, block=setting.block(signals), **shared)
     run = with_hbo.run
+    run.clock.now = time.process_time
 
     steps = []
 
@@ -110,18 +118,62 @@ def overhead(setting: Setting, signals: str, folder: Path) -> Iterator[Row]:
         yield Row(f"{case}, of that", part, ours=True, unit="s", value=seconds, spread=(seconds, seconds), note=share)
 
 
+def weighing(setting: Setting, name: str, folder: Path) -> Iterator[Row]:
+    """Rows of one case of `ROW_WEIGHTS`, beside a mixture that is fixed: the time of a step with and without."""
+    from benchmarks.training_run import MODELS, Training, made_rows
+
+    model = MODELS[setting.model]()
+    if setting.model == "smollm2":
+        from peft import LoraConfig, get_peft_model
+
+        # As one trains it; the layers are then all that the influence of a row comes from.
+        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+    data = made_rows(SIZES, setting.tokens), {"set0": made_rows([2 * setting.rows], setting.tokens, seed=1)[0]}
+    shared: Any = {"rows_per_step": setting.rows, "steps": 10_000, "folder": folder}
+    block = {"method": "static", "target": ["set0"], **setting.block("probe")}
+    without = Training.of(model, *data, block=None, **shared)
+    weighed = Training.of(model, *data, block={**block, "row_weights": ROW_WEIGHTS[name]}, **shared)
+    weighed.run.clock.now = time.process_time
+    steps, added = [], []
+    for number in range(1, setting.steps + 3):
+        before = weighed.run.clock.seconds["signals"]
+        begun = time.process_time()
+        rows = weighed.step(number)
+        on = time.process_time() - begun
+        without.step(number, rows)
+        steps.append((on, time.process_time() - begun - on))
+        added.append(weighed.run.clock.seconds["signals"] - before)
+    off = median(off for _, off in steps[2:])
+    refreshed, plain = (median(added[first::2]) for first in (3, 2))
+    spent = plain + (refreshed - plain) / REFRESH_EVERY
+    case = f"{setting.model}/row weights, {name}"
+    note = f"{setting.rows} rows of up to {setting.tokens} tokens; a step has {plain / off:.2%} more, with a refresh {refreshed / off:.0%}"
+    for kind, value, times in (
+        (ON, off + spent, [on for on, _ in steps[2:]]),
+        (OFF, off, [off for _, off in steps[2:]]),
+    ):
+        yield Row(
+            case,
+            kind,
+            ours=kind == ON,
+            unit="s",
+            value=value,
+            spread=(min(times), max(times)),
+            cpu=median(times),
+            note=note if kind == ON else "",
+        )
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller and fewer steps: four minutes.")
 @json_option
 def training(*, quick: bool, json_to: Path | None) -> None:
     """Measure what hbo adds to a training step, by CPU time."""
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            row
-            for setting in (QUICK if quick else FULL)
-            for signals in ("reuse", "probe")
-            for row in overhead(setting, signals, Path(folder))
-        ]
+    with tempfile.TemporaryDirectory() as name:
+        folder, settings = Path(name), QUICK if quick else FULL
+        cases = [overhead(setting, signals, folder) for setting in settings for signals in ("reuse", "probe")]
+        cases += [weighing(setting, each, folder) for setting in settings for each in ROW_WEIGHTS]
+        rows = [row for case in cases for row in case]
     times = {(row.case, row.name): row.value for row in rows}
     ratios = {case: on / off for (case, name), on in times.items() if name == ON and on and (off := times[case, OFF])}
     publish(rows, json_to, ratios=("step time with hbo over without", ratios))

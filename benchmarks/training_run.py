@@ -20,6 +20,7 @@ from hbo_plugin.cells import Cells
 from hbo_plugin.data.held_out import counted, halves, target_shares, ties
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
+from hbo_plugin.row_weights.make import make_row_weights
 from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.signals.padding import fetch, pad
 from hbo_plugin.signals.sources import choose
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hbo_plugin.methods import Method
+    from hbo_plugin.row_weights.base import RowWeights
 
 LEVELS = 4
 
@@ -190,7 +192,8 @@ class Training:
             method = _method(config, data, seed, rows_per_step, steps)
             # All of the model is trained, which is as small as an adapter.
             choice = choose({"adapter": "lora"}, config, method.signals, held_out=True, tied=True)
-            attach(trainer, Run(trainer, data, config, choice, method, None, seed))
+            row_weights = _row_weights(config, data, seed, rows_per_step, steps)
+            attach(trainer, Run(trainer, data, config, choice, method, row_weights, seed))
             # One epoch after the other, of rows: nothing is packed.
             training.rows = chain.from_iterable(repeat(training.run.new_batcher()))  # type: ignore[arg-type]
             training.run.begin(0)
@@ -257,6 +260,24 @@ def _method(config: HBOConfig, data: RunData, seed: int, rows_per_step: int, ste
         prior = target_first(cells, config, count, steps=steps, capacity=rows_per_step, packed=False)
     return config.make_method(
         cells.sizes, cells.names, seed=seed, batch=rows_per_step, prior=prior, target=data.target, counted=count
+    )
+
+
+def _row_weights(config: HBOConfig, data: RunData, seed: int, rows_per_step: int, steps: int) -> RowWeights | None:
+    """The row weights of a run; a column has numbers at random, from 0 to 2."""
+    if config.row_weights is None:
+        return None
+    cells = data.cells
+    run = config.facts(
+        cells.names,
+        seed=seed,
+        batch=rows_per_step,
+        target=data.target,
+        counted=counted(data.tied, data.target),
+    )
+    values = np.random.default_rng(seed).uniform(0, 2, len(cells.lengths))
+    return make_row_weights(
+        config.row_weights, run, values=values, trained=cells.trained, steps=steps, levels=cells.levels
     )
 
 

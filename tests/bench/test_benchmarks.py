@@ -19,7 +19,9 @@ def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(training_cases, "QUICK", (training_cases.Setting("tiny", 8, 8, 2),))
     main(["training", "--quick", "--json", "-"], standalone_mode=False)
     result = json.loads(capsys.readouterr().out)
-    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe"}
+    weighed = {f"tiny/row weights, {name}" for name in training_cases.ROW_WEIGHTS}
+    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe", *weighed}
+    assert all(result["headline"][case] > 1 for case in weighed)
     parts = {row["name"] for row in result["rows"] if row["case"] == "tiny/reuse, of that"}
     assert parts == {"sampling", "signals", "update", "logging"}
     assert all(row["unit"] == "s" for row in result["rows"])

@@ -115,7 +115,12 @@ def packing() -> str:
 def overhead() -> str:
     """What hbo adds to a training step."""
     names = {"tiny": "two layers, 64 rows a step", "smollm2": "SmolLM2-135M, 4 rows a step"}
-    sources = {"reuse": "the training batches", "probe": "extra passes"}
+    sources = {
+        "reuse": "the training batches",
+        "probe": "extra passes",
+        "row weights, column": "none, with row weights from a column",
+        "row weights, dwm": "none, with `row_weights: dwm`",
+    }
     rows = []
     for case, ratio in _measured("training-quick.json")["headline"].items():
         model, source = case.split("/")
