@@ -34,8 +34,12 @@ pytestmark = pytest.mark.axolotl
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "lora_target_linear": True}
-LEARNED = {"dwm": {"refresh_every": 2, "start": 2, "learning_rate": 0.1}}
 HELD_OUT = {"val_set_size": {"sums": 16}, "target": ["sums"]}
+LEARNS = {
+    "row_weights": {"dwm": {"refresh_every": 2, "start": 2}},
+    "weights": {"sums": 1, "words": 1},
+    **HELD_OUT,
+}
 SIZES = {"sums": 80, "words": 40}
 
 
@@ -70,9 +74,7 @@ def test_a_run_that_died_in_a_refresh_goes_on_as_if_nothing_had_happened(
         refresh(dwm, rows, influence)
 
     monkeypatch.setattr(Dwm, "refresh", dies)
-    config = configured(
-        tiny_model, tmp_path, tmp_path / "run", {"row_weights": LEARNED, **HELD_OUT}, max_steps=8, **changes
-    )
+    config = configured(tiny_model, tmp_path, tmp_path / "run", LEARNS, max_steps=8, **changes)
     resumed = assert_resumes(config, monkeypatch, crash_at=8)
     assert len(influences) == 4 + 3 + 2
     assert all(np.isfinite(influence).all() and influence.any() for influence in influences)
@@ -124,7 +126,7 @@ def test_two_ranks_learn_as_one_process_does(tiny_model: Path, tmp_path: Path, c
         tiny_model,
         tmp_path,
         tmp_path / "alone",
-        {"row_weights": LEARNED, **HELD_OUT},
+        LEARNS,
         micro_batch_size=1,
         learning_rate=STILL,
         max_steps=6,
@@ -263,9 +265,7 @@ def test_a_loss_that_goes_past_the_logits_ends_at_the_first_step(
 
 
 def test_a_finished_network_serves_another_run_and_must_stay_as_it_is(tiny_model: Path, tmp_path: Path) -> None:
-    learner = train(
-        configured(tiny_model, tmp_path, tmp_path / "learner", {"row_weights": LEARNED, **HELD_OUT}, save_steps=4)
-    )
+    learner = train(configured(tiny_model, tmp_path, tmp_path / "learner", LEARNS, save_steps=4))
     file = learner / NETWORK_FILE
     content = json.loads(file.read_text())
     state, _ = state_file.read(learner / "checkpoint-4")
