@@ -90,8 +90,8 @@ def test_ones_and_zeros_train_as_the_rows_of_1_alone(tiny_model: Path, tmp_path:
     from transformers import AutoModelForCausalLM
 
     # One micro-batch a step, for versions of Axolotl take the mean over a step, or the mean of those of micro-batches.
-    plain = {"optimizer": "sgd", "lr_scheduler": "constant", "learning_rate": 0.5, "max_grad_norm": 0.0}
-    shape = {"micro_batch_size": 8, "gradient_accumulation_steps": 1}
+    plain: dict[str, Any] = {"optimizer": "sgd", "lr_scheduler": "constant", "learning_rate": 0.5, "max_grad_norm": 0.0}
+    shape: dict[str, Any] = {"micro_batch_size": 8, "gradient_accumulation_steps": 1}
     config = configured(tiny_model, tmp_path, tmp_path / "out", {"row_weights": {"column": "kept"}}, **plain, **shape)
     end = train(config)
     loaded = data.load(load(config, tmp_path), HBOConfig.model_validate(config["hbo"]))
