@@ -64,7 +64,7 @@ def report(
 def _show_lowest(history: History, count: int) -> None:
     try:
         rows = lowest_rows(history, count)
-        terminal.show(terminal.contents(rows, contents(rows)))
+        terminal.show(terminal.contents(rows, contents(rows, "--lowest")))
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -96,7 +96,7 @@ def rows(output_dir: Path, steps: range | None, dataset: str | None, *, text: bo
     """
     try:
         found = _drawn(output_dir, steps, dataset)
-        read = contents(found) if text else None
+        read = contents(found, "--text") if text else None
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if json_to != STDOUT:

@@ -81,9 +81,7 @@ def drawn_rows(output_dir: str | Path, steps: Container[int] | None = None) -> I
     if not path.exists():
         msg = f"`{path}` does not exist; a run with `hbo: {{record_rows: true}}` writes it: choose such a run."
         raise ValueError(msg)
-    if missing := [name for name in history.datasets if name not in history.entries]:
-        msg = f"`{Path(output_dir) / TRACE_FILE}` does not say where `{missing[0]}` is read from: restore the file."
-        raise ValueError(msg)
+    _check_entries(history)
     cells = _Cells(history.states[0])
     for record in JsonLines(path).records():
         if steps is not None and record["step"] not in steps:
@@ -98,6 +96,12 @@ def drawn_rows(output_dir: str | Path, steps: Container[int] | None = None) -> I
             raise ValueError(msg) from error
 
 
+def _check_entries(history: History) -> None:
+    if missing := [name for name in history.datasets if name not in history.entries]:
+        msg = f"`{TRACE_FILE}` does not say where `{missing[0]}` is read from: restore the file."
+        raise ValueError(msg)
+
+
 def lowest_rows(history: History, count: int) -> list[WeighedRow]:
     """Return the rows of the lowest weights when row weights were last told, the lowest first.
 
@@ -107,6 +111,7 @@ def lowest_rows(history: History, count: int) -> list[WeighedRow]:
     if not history.weighed:
         msg = "this run told of no row weights yet; a run with `hbo: {row_weights: ...}` does at each update: choose such a run."
         raise ValueError(msg)
+    _check_entries(history)
     told, cells = history.weighed[-1].lowest, _Cells(history.states[0])
     return [
         WeighedRow(weight, *(place := cells.of(row)), row, raw_row, history.entries[place[0]])
@@ -130,10 +135,14 @@ _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".txt": "text
 """What Axolotl reads a file as, by a part of its path, where the entry has no `ds_type`; else as JSON."""
 
 
-def contents(rows: Iterable[DrawnRow | WeighedRow]) -> list[dict[str, Any] | None]:
+def contents(rows: Iterable[DrawnRow | WeighedRow], option: str) -> list[dict[str, Any] | None]:
     """Read what the user's files have in these rows now, as JSON values; None for a row that Axolotl made up.
 
     It needs the library `datasets`, as Axolotl does.
+
+    Args:
+        rows: of a run.
+        option: of the command that asks for it, for messages.
 
     Raises:
         ValueError: a dataset is no file on this machine, cannot be read, or has fewer rows than it had.
@@ -143,11 +152,11 @@ def contents(rows: Iterable[DrawnRow | WeighedRow]) -> list[dict[str, Any] | Non
     for row in rows:
         key = json.dumps(row.entry)  # datasets of one entry share it
         if key not in opened:
-            opened[key] = _open(row)
+            opened[key] = _open(row, option)
         if row.raw_row > (count := len(opened[key])):
             msg = (
                 f"`{row.entry['path']}` has {count} rows, but the run trained on its row {row.raw_row}: "
-                f"restore the file, or leave `--text` out."
+                f"restore the file, or leave `{option}` out."
             )
             raise ValueError(msg)
         values = opened[key][row.raw_row - 1] if row.raw_row else None
@@ -155,17 +164,19 @@ def contents(rows: Iterable[DrawnRow | WeighedRow]) -> list[dict[str, Any] | Non
     return found
 
 
-def _open(row: DrawnRow | WeighedRow) -> Any:
+def _open(row: DrawnRow | WeighedRow, option: str) -> Any:
     """The file of a row's dataset, in the order in which Axolotl gets its rows."""
     path = row.entry["path"]
     if not Path(path).is_file():
         msg = (
             f"the rows of dataset `{row.dataset}` cannot be shown, because `{path}` is no file here: "
-            f"call this in the folder that the run was started in, or leave `--text` out."
+            f"call this in the folder that the run was started in, or leave `{option}` out."
         )
         raise ValueError(msg)
     if find_spec("datasets") is None:
-        msg = "`--text` was given, but `datasets`, which reads the rows, is not installed: run `pip install datasets`."
+        msg = (
+            f"`{option}` was given, but `datasets`, which reads the rows, is not installed: run `pip install datasets`."
+        )
         raise ValueError(msg)
     import datasets
 
@@ -175,5 +186,5 @@ def _open(row: DrawnRow | WeighedRow) -> Any:
     try:
         return datasets.load_dataset(kind, name=row.entry.get("name"), data_files=path, split=split)
     except Exception as error:
-        msg = f"`{path}` cannot be read as {kind} ({error}): restore the file, or leave `--text` out."
+        msg = f"`{path}` cannot be read as {kind} ({error}): restore the file, or leave `{option}` out."
         raise ValueError(msg) from error

@@ -159,9 +159,7 @@ def test_files_that_lack_something_are_refused(folder: Path) -> None:
         f"Error: `{path}` has a line without `raw_rows`: restore the file, or move it away.\n"
     )
     write(folder, state(0, "start", {"sums": [0.5, 0.5]}))
-    assert call(folder).stderr == (
-        f"Error: `{folder / TRACE_FILE}` does not say where `sums` is read from: restore the file.\n"
-    )
+    assert call(folder).stderr == (f"Error: `{TRACE_FILE}` does not say where `sums` is read from: restore the file.\n")
 
 
 def test_a_row_that_axolotl_made_up_has_no_text(folder: Path) -> None:

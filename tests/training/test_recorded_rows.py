@@ -27,7 +27,7 @@ def assert_rows_are_the_users(folder: Path, config: dict[str, Any]) -> list[Draw
     files = {entry["path"]: lines(Path(entry["path"])) for entry in config["datasets"]}
     seen = [*drawn_rows(folder)]
     assert len(seen) == sum(len(record["rows"]) for record in lines(folder / ROWS_FILE)) > 30
-    for row, read in zip(seen, contents(seen), strict=True):
+    for row, read in zip(seen, contents(seen, "--text"), strict=True):
         raw = files[row.entry["path"]][row.raw_row - 1]
         assert row.dataset == Path(row.entry["path"]).stem
         cell = loaded.cells.names.index(row.dataset) * loaded.cells.levels + row.level
