@@ -90,9 +90,8 @@ class Weighing:
         self._row_weights.begin_step(step, self._rows)
         self._layers = None
         if not apart and self._refreshes and self._by_layers:
-            with self._context.clock("signals"):
-                gradient = held_out_gradient(self._context, step)
-                self._layers = LayerInfluence(self._context.model, gradient, self._context.clock)
+            gradient = held_out_gradient(self._context, step)
+            self._layers = LayerInfluence(self._context.model, gradient, self._context.clock)
 
     @property
     def sequences(self) -> Sequence[Sequence[int]]:
@@ -107,7 +106,8 @@ class Weighing:
     def micro_batch(self, step: int) -> Iterator[None]:
         """Act on this rank's next micro-batch of a step while open: its forward pass, `weigh`, and its backward pass."""
         if self._next >= len(self._batches):
-            self._begin_step(step)
+            with self._context.clock("signals"):
+                self._begin_step(step)
         self._scale = None
         with ExitStack() as stack:
             stack.enter_context(self._seam.open())
@@ -176,9 +176,8 @@ class Weighing:
         self._row_weights.end_step(self._step, rows, weights)
         if isinstance(self._row_weights, LearnsFromInfluence) and self._refreshes:
             influence = self._table[_INFLUENCE]
-            # Some layers may show only in the passes themselves that they cannot be watched.
-            self._by_layers = self._layers is not None and bool(np.isfinite(influence).any())
-            if not self._by_layers:
+            # Some layers show only in the passes themselves that they cannot be watched.
+            if self._layers is None or not np.isfinite(influence).any():
                 gradient = held_out_gradient(context, self._step)
                 influence = influence_by_difference(context, gradient, self._rows)
             self._row_weights.refresh(rows, influence)
