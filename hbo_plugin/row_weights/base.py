@@ -75,7 +75,7 @@ class LearnsFromInfluence(RowWeights):
 
     @abstractmethod
     def refresh(self, rows: SeenRows, influence: NDArray[np.float64]) -> None:
-        """Learn from the rows of a step of all ranks.
+        """Learn from the rows of a step of all ranks; comes after `end_step`.
 
         Args:
             rows: in the order of the stream.

@@ -156,12 +156,16 @@ def test_two_ranks_learn_as_one_process_does(tiny_model: Path, tmp_path: Path, c
 
 
 def test_ranks_of_a_sharded_model_weigh_rows_as_one_process_does(tiny_model: Path, tmp_path: Path) -> None:
-    """FSDP2, in which no rank has a whole gradient; as far as each rank averages over the tokens of its own rows."""
+    """FSDP2, in which no rank has a whole gradient.
+
+    Each rank averages over the tokens of its own rows, so all rows are about as long.
+    """
     config = configured(
         tiny_model,
         tmp_path,
         tmp_path / "alone",
         {"row_weights": {"column": "kept"}},
+        {"tales": 120},
         micro_batch_size=1,
         learning_rate=1e-2,
         lr_scheduler="constant",
@@ -178,8 +182,8 @@ def test_ranks_of_a_sharded_model_weigh_rows_as_one_process_does(tiny_model: Pat
     assert lines(together / "hbo_rows.jsonl") == lines(alone / "hbo_rows.jsonl")
     assert told(together) == told(alone)
     found, wanted, unweighed = (np.array([*history(folder, "loss").values()]) for folder in (together, alone, plain))
-    np.testing.assert_allclose(found, wanted, atol=0.02)
-    assert np.abs(unweighed - wanted).max() > 0.1
+    np.testing.assert_allclose(found, wanted, atol=0.01)
+    assert np.abs(unweighed - wanted).max() > 0.03
 
 
 def test_the_class_of_the_page_weighs_rows(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
