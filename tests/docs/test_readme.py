@@ -24,11 +24,10 @@ def commands() -> list[str]:
 
 
 def test_the_commands_are_those_that_are_tested() -> None:
-    """The first two are what test_wheel.py does, the third is for after a release, and the others run below."""
+    """The first two are what test_wheel.py does, and the others run below."""
     assert commands() == [
         "make dist",
         "pip install dist/axolotl_hbo-*.whl",
-        "pip install axolotl-hbo",
         "axolotl preprocess config.yml",
         "axolotl train config.yml",
         "python -m hbo_plugin report output_dir --plot mixture.png",
