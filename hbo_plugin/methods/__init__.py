@@ -120,7 +120,7 @@ def find_method(name: str) -> MethodClass:
     """
     if name in METHODS:
         return METHODS[name]
-    if "." not in name:
+    if not name.rpartition(".")[0]:
         near = nearest(name, METHODS)
         hint = f"did you mean `{near}`?" if near else "`python -m hbo_plugin docs methods` describes them."
         message = (
