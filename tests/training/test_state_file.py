@@ -45,6 +45,8 @@ def trained() -> dict[str, Any]:
         "sources": {"probe": {"dropped": 1}},
         "overhead": {},
         "signals": {"s": 0.1},
+        "row_weights": {},
+        "weighing": {},
         "delay": {},
         "elapsed": 2 / 3,
     }
