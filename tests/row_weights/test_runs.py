@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from axolotl.integrations.base import BasePlugin
 from launch import SHARDING, start
+from packaging.version import Version
 from resume import assert_resumes
 from runs import STILL, history, lines, load, read_trace, short_run, train
 
@@ -122,7 +124,19 @@ def test_ones_and_zeros_train_as_the_rows_of_1_alone(tiny_model: Path, tmp_path:
     assert apart(everything) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{**LORA, "lora_dropout": 0.0}, {}], ids=["by layers", "by differences"])
+# Before 0.21, Axolotl draws a new adapter from whatever state the generators of each process are in.
+ADAPTERS_DIFFER = pytest.mark.skipif(
+    Version(version("axolotl")) < Version("0.21"), reason="ranks start from another adapter"
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({**LORA, "lora_dropout": 0.0}, id="by layers", marks=ADAPTERS_DIFFER),
+        pytest.param({}, id="by differences"),
+    ],
+)
 def test_two_ranks_learn_as_one_process_does(tiny_model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = configured(
         tiny_model,
