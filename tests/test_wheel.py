@@ -130,7 +130,7 @@ def test_the_page_on_pypi_has_no_dead_link(released: Path) -> None:
 
 
 def test_the_page_on_pypi_names_every_page_and_shows_configs_of_the_readme() -> None:
-    named = re.findall(r"^\| `(\w+\.md)` \|", PAGES["index.md"], re.MULTILINE)
+    named = re.findall(r"^\| `([\w-]+\.md)` \|", PAGES["index.md"], re.MULTILINE)
     assert {"index.md", *named} == set(PAGES)
     configs = re.findall(r"^```yaml\n(.*?)```$", PAGES["index.md"], re.DOTALL | re.MULTILINE)
     assert len(configs) == 2
