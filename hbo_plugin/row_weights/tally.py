@@ -78,11 +78,9 @@ class Tally:
         return {**told, **{name: _json(values) for name, values in means.items()}, "lowest": lowest}
 
     def _lowest(self) -> NDArray[np.int64]:
-        seen = np.flatnonzero(np.isfinite(self._last))
-        few = min(LOWEST, len(seen))
-        # Ties are broken by the number of the row.
-        order = np.lexsort((seen, self._last[seen]))[:few]
-        return np.asarray(seen[order])
+        # Stable, so that of equal weights the first row comes first; rows that have none come last.
+        few = min(LOWEST, int(np.isfinite(self._last).sum()))
+        return np.asarray(np.argsort(self._last, kind="stable")[:few])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what a resumed run needs, by name."""
