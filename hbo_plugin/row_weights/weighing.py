@@ -16,7 +16,7 @@ from hbo_plugin.row_weights.seam import Seam
 from hbo_plugin.row_weights.tally import Tally
 from hbo_plugin.signals.influence import held_out_gradient, influence_by_difference
 from hbo_plugin.signals.layer_influence import LayerInfluence, exact_by_layers
-from hbo_plugin.signals.tokens import answers, owners_of, scale_of, token_statistics
+from hbo_plugin.signals.tokens import answers, owners_of, row_means, scale_of, token_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,10 +144,7 @@ class Weighing:
         if self._layers is not None:
             self._layers.expect(whose, len(batch.numbers))
             logits.register_hook(partial(self._scale_of, at, targets, values[0]))
-        owner, rows = owners.cpu().numpy(), len(batch.numbers)
-        with np.errstate(invalid="ignore"):
-            sums = [np.bincount(owner, statistic, rows) for statistic in values.double().cpu().numpy()]
-            return np.stack(sums) / np.bincount(owner, minlength=rows)
+        return row_means(values, owners, len(batch.numbers))
 
     def _scale_of(self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor) -> None:
         self._scale = scale_of(gradient, at, targets, losses)

@@ -86,6 +86,23 @@ def token_statistics(
     return torch.cat(found, 1)
 
 
+def row_means(values: torch.Tensor, owners: torch.Tensor, rows: int) -> NDArray[np.float64]:
+    """The mean of each statistic over the answer of each row.
+
+    Args:
+        values: of the predicted tokens, float32[statistics, n].
+        owners: the row of each, int64[n].
+        rows: how many there are.
+
+    Returns:
+        float64[statistics, rows]; NaN for a row without an answer.
+    """
+    owner = owners.cpu().numpy()
+    sums = [np.bincount(owner, statistic, rows) for statistic in values.double().cpu().numpy()]
+    with np.errstate(invalid="ignore"):
+        return np.stack(sums) / np.bincount(owner, minlength=rows)
+
+
 def scale_of(gradient: torch.Tensor, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
     """What a loss computation multiplied the loss of each token by, from what its backward pass gave the logits.
 

@@ -13,7 +13,7 @@ from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss, exchanged, undisturbed
 from hbo_plugin.signals.probes import generator
 from hbo_plugin.signals.sources import Batch, SignalSource
-from hbo_plugin.signals.tokens import answers, owners_of, token_statistics
+from hbo_plugin.signals.tokens import answers, owners_of, row_means, token_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,9 @@ class Twin(SignalSource):
         """Make the step of the twin, and add up the gaps before it."""
         context = self._context
         rows, counts = (np.concatenate(parts) for parts in [*zip(*self._seen, strict=True)][2:])
-        before = np.concatenate([_row_losses(losses, owners, len(rows)) for losses, owners, rows, _ in self._seen])
+        before = np.concatenate(
+            [row_means(losses[None], owners, len(rows))[0] for losses, owners, rows, _ in self._seen]
+        )
         self._seen = []
         examples = fetch(context.rows, rows)
         count, tokens = context.ranks.sum(np.array([len(rows), context.cells.trained[rows].sum()], np.float64))
@@ -217,10 +219,3 @@ class Twin(SignalSource):
 
 def _flat(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([part.flatten().float().to(parts[0].device) for part in parts])
-
-
-def _row_losses(losses: torch.Tensor, owners: torch.Tensor, rows: int) -> NDArray[np.float64]:
-    """Mean loss of the answer of each row, float64[rows]; NaN where there is none."""
-    owner = owners.cpu().numpy()
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.bincount(owner, losses.double().cpu().numpy(), rows) / np.bincount(owner, minlength=rows))
