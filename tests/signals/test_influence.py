@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from thread_ranks import OfTwo
 
 torch = pytest.importorskip("torch")
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 PAD = 7
 """A token that stands in rows too. An embedding that is told of it does not train it."""
@@ -278,20 +277,6 @@ def test_a_layer_that_was_given_other_tokens_is_known(given: str) -> None:
 # Held-out rows and differences.
 
 TARGET = {"a": 0.75, "b": 0.25}
-
-
-class OfTwo(Ranks):
-    """One of two ranks, which are threads of one process."""
-
-    shared: Any = (threading.Barrier(2, timeout=60), {})
-
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        barrier, found = self.shared
-        found[self.rank] = values
-        barrier.wait()
-        total = found[0] + found[1]
-        barrier.wait()
-        return np.asarray(total)
 
 
 def context_of(

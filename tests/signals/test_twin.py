@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from resume import assert_resumes
 from runs import history, lines, read_trace, train
+from thread_ranks import OfTwo
 
 from hbo_plugin.methods.base import NoSettings
 from hbo_plugin.methods.static import Fixed
@@ -100,20 +100,6 @@ ROWS = [
     for ids in ([1, 2, 3], [4, 5, 6, 7], [2, 2], [9, 8, 7], [3, 3, 3], [6, 1])
 ]
 HELD_OUT = [{"input_ids": [1, 4, 9, 2], "labels": [-100, -100, 9, 2]}] * 4
-
-
-class OfTwo(Ranks):
-    """One of two ranks, which are threads of one process."""
-
-    shared: Any = (threading.Barrier(2, timeout=60), {})
-
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        barrier, found = self.shared
-        found[self.rank] = values
-        barrier.wait()
-        total = found[0] + found[1]
-        barrier.wait()
-        return np.asarray(total)
 
 
 def model_of() -> Any:
