@@ -51,11 +51,12 @@ def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[...,
 
 @pytest.fixture(autouse=True)
 def _nothing_left_of_a_run() -> Iterator[None]:
-    """Axolotl keeps its plugins for the life of the process, and sets environment variables that the next run reads."""
+    """Axolotl keeps its plugins and sets environment variables for the next run; Python keeps a page's package."""
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
+    sys.modules.pop("my_package", None)
     base = sys.modules.get("axolotl.integrations.base")
     if base is not None:
         base.PluginManager._instance = None
