@@ -34,7 +34,7 @@ def learnt_by_heart(make_config: Any, folder: Path, **hbo: Any) -> dict[str, Any
             **hbo,
         },
         max_steps=120,
-        learning_rate=0.01,
+        learning_rate=0.03,
         lr_scheduler="constant",
         save_steps=20,
     )
