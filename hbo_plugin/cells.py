@@ -41,15 +41,16 @@ class Cells:
         Returns:
             float64[datasets * levels].
         """
-        total = np.concatenate([[0], of_rows.cumsum(dtype=np.int64)])
         sizes = self.sizes.ravel()
-        sums = total[self.ends] - total[self.ends - sizes]
+        # Cell by cell, and not as a running total, which would need 16 bytes more for each row of the data.
+        sums = [of_rows[end - size : end].sum(dtype=np.int64) for end, size in zip(self.ends, sizes, strict=True)]
         return np.where(sums, sums / np.maximum(sizes, 1), 1.0)
 
     def mean_units(self, unit: str) -> NDArray[np.float64]:
         """How many of a unit a row of each cell has on average, as `hbo.unit` names it; float64[datasets * levels]."""
-        of_rows = {"row": np.ones_like(self.lengths), "token": self.lengths, "trained_token": self.trained}
-        return self.mean(of_rows[unit])
+        if unit == "row":
+            return np.ones(self.sizes.size)
+        return self.mean({"token": self.lengths, "trained_token": self.trained}[unit])
 
     def rows(self, cell: int) -> range:
         """The rows of a cell, numbered as in the training set."""
