@@ -142,6 +142,8 @@ class RowBatcher:
         self._clock = clock
         self._epoch = math.ceil(int(cells.sizes.sum()) / shape.rows) * shape.rows
         self._drawn: deque[NDArray[np.int64]] = deque()
+        self._batches: list[list[list[int]]] = []
+        """Of the step that is being made, once they were asked for: each of its micro-batches asks again."""
         self.done = done or {"head": 0}
         self.head: int = self.done["head"]
 
@@ -151,6 +153,7 @@ class RowBatcher:
     def __iter__(self) -> Iterator[int]:
         self.head = self.done["head"]
         self._drawn.clear()
+        self._batches = []
         skipped = self.head % self._epoch
         # The Trainer, resumed at the end of a run, would make one step more.
         end = min(self.head - skipped + self._epoch, self._shape.steps * self._shape.rows)
@@ -169,11 +172,13 @@ class RowBatcher:
 
     def batches(self) -> list[list[list[int]]]:
         """See `Batcher`."""
-        return self._shape.unpacked(self._drawn[0].tolist())
+        self._batches = self._batches or self._shape.unpacked(self._drawn[0].tolist())
+        return self._batches
 
     def finish_step(self) -> NDArray[np.int64]:
         """See `Batcher`."""
         rows = self._drawn.popleft()
+        self._batches = []
         self.done = {"head": self.done["head"] + len(rows)}
         return rows
 
