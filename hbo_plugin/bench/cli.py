@@ -1,4 +1,4 @@
-"""The command `bench`, and `bench packing`."""
+"""The command `bench`, with `bench packing` and `bench scale`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hbo_plugin.bench.peers import CONTENDERS
 from hbo_plugin.bench.plot import plot as draw_picture
 from hbo_plugin.bench.report import publish
 from hbo_plugin.bench.sampler_cases import sampler_cases
+from hbo_plugin.bench.scale import scale
 from hbo_plugin.outputs import json_option, plot_option
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def bench(context: click.Context, *, quick: bool, json_to: Path | None, plot_to:
 
 
 bench.add_command(packing)
+bench.add_command(scale)
 
 
 def _run(*, quick: bool) -> list[Row]:

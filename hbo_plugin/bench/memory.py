@@ -47,7 +47,8 @@ def _in_fresh_process(contender: type[Contender], rows: int, plan: Plan) -> floa
     return float(json.loads(done.stdout))
 
 
-def _megabytes(field: str) -> float:
+def megabytes(field: str) -> float:
+    """A number that Linux tells this process of its memory: `VmRSS` is now, `VmHWM` is the peak."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6
 
@@ -55,14 +56,14 @@ def _megabytes(field: str) -> float:
 def _added(contender: type[Contender], rows: int) -> float:
     """Megabytes at the peak of making a sampler and drawing 10 windows; below 1 is noise, and counts as 1."""
     for mixture in (Mixture(10_000), Mixture(rows)):  # the first brings in the library's code
-        before = _megabytes("VmRSS")
+        before = megabytes("VmRSS")
         sampler = contender(mixture, 1024)
         for weights in mixture.weights(10):
             sampler.reweight(contender.form(mixture, weights))
             for _ in range(4):
                 sampler.draw(256)
         del sampler
-    return max(1.0, _megabytes("VmHWM") - before)
+    return max(1.0, megabytes("VmHWM") - before)
 
 
 if __name__ == "__main__":

@@ -128,8 +128,8 @@ def wide_console() -> Console:
 
 
 def _cells(row: Row, best: float | None) -> tuple[str, ...]:
-    spread = " .. ".join(_human(value, row.unit) for value in row.spread or ())
-    value, cpu = ("" if number is None else _human(number, row.unit) for number in (row.value, row.cpu))
+    spread = " .. ".join(human(value, row.unit) for value in row.spread or ())
+    value, cpu = ("" if number is None else human(number, row.unit) for number in (row.value, row.cpu))
     ratio = "" if best is None or row.value is None else _times(_ratio(row.value, best, row.unit))
     return row.name, value, spread, cpu, ratio, row.note
 
@@ -154,13 +154,15 @@ def _times(ratio: float) -> str:
     return f"{ratio:.4g}x" if abs(ratio - 1) < 0.1 else f"{ratio:.3g}x" if ratio < 1000 else f"{ratio:,.0f}x"
 
 
-def _human(value: float, unit: Unit) -> str:
-    """Three digits, with a prefix."""
+def human(value: float, unit: str) -> str:
+    """Three digits, with a prefix; `unit` is one of `Unit`, or B for bytes."""
     if unit == "MB":
         return f"{value:,.0f} MB"
     if unit == "share":
         return f"{value:.2%}"
     if unit == "batches":
         return f"{value:.2f}"
+    if not value:
+        return f"0 {unit}"
     scale, prefix = next((pair for pair in _PREFIXES if value >= pair[0]), _PREFIXES[-1])
     return f"{value / scale:.3g} {prefix}{unit.removeprefix('draws').removeprefix('rows')}"
