@@ -17,6 +17,7 @@ LAYERS = (
             "classes",
             "clock",
             "compat",
+            "devices",
             "history",
             "messages",
             "numbers",

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from hbo_plugin.devices import own_devices
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
 from hbo_plugin.signals.tokens import token_statistics
@@ -124,7 +125,7 @@ def undisturbed(context: Context, *, gradient: bool, dropout: bool = False) -> I
     model = context.model
     modes = [(module, module.training) for module in model.modules()]
     grad = torch.enable_grad() if gradient else torch.no_grad()
-    with torch.random.fork_rng(), grad, context.precision():
+    with torch.random.fork_rng(own_devices(model)), grad, context.precision():
         if not dropout:
             # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit.
             model.train(gradient and getattr(model, "is_gradient_checkpointing", False))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hbo_plugin.devices import own_devices
+
 
 class Snapshot:
     """The trained parameters and buffers, the optimizer's state, the schedule and the generators of a Trainer at one moment."""
@@ -30,7 +32,7 @@ class Snapshot:
         self._schedule = copy.deepcopy(trainer.lr_scheduler.state_dict())
         self._scaler = None if trainer.accelerator.scaler is None else trainer.accelerator.scaler.state_dict()
         self._generators = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 others use it
-        self._of_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self._of_devices = {device: torch.cuda.get_rng_state(device) for device in own_devices(model) or ()}
 
     def restore(self) -> None:
         """Put everything back, as often as need be."""
@@ -50,8 +52,8 @@ class Snapshot:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         torch.set_rng_state(cpu)
-        if self._of_devices:
-            torch.cuda.set_rng_state_all(self._of_devices)
+        for device, state in self._of_devices.items():
+            torch.cuda.set_rng_state(state, device)
 
     def _copied(self, value: Any) -> Any:
         """A copy, in which each tensor is a `_Kept`."""
