@@ -124,19 +124,29 @@ def undisturbed(context: Context, *, gradient: bool, dropout: bool = False) -> I
     """
     model = context.model
     modes = [(module, module.training) for module in model.modules()]
+    # A layer that is checkpointed may itself drop numbers, by a rate that it keeps.
+    rates = [
+        (module, name, rate)
+        for module in model.modules()
+        for name, rate in vars(module).items()
+        if "drop" in name and isinstance(rate, float)
+    ]
     grad = torch.enable_grad() if gradient else torch.no_grad()
     with torch.random.fork_rng(own_devices(model)), grad, context.precision():
         if not dropout:
-            # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit.
-            model.train(gradient and getattr(model, "is_gradient_checkpointing", False))
+            # Gradient checkpointing acts in training mode only, and without it a backward pass may not fit. Whatever
+            # else acts in that mode is off: dropout of any kind, also in attention, and the noise of NEFTune.
             for module in model.modules():
-                if isinstance(module, torch.nn.Dropout):
-                    module.eval()
+                module.training = gradient and getattr(module, "gradient_checkpointing", False) is True
+            for module, name, _ in rates:
+                setattr(module, name, 0.0)
         try:
             yield
         finally:
             for module, training in modes:
                 module.training = training
+            for module, name, rate in rates:
+                setattr(module, name, rate)
 
 
 @contextmanager
