@@ -142,8 +142,7 @@ class RowBatcher:
         self._clock = clock
         self._epoch = math.ceil(int(cells.sizes.sum()) / shape.rows) * shape.rows
         self._drawn: deque[NDArray[np.int64]] = deque()
-        self._batches: list[list[list[int]]] = []
-        """Of the step that is being made, once they were asked for: each of its micro-batches asks again."""
+        self._batches: list[list[list[int]]] = []  # of the oldest step: each of its micro-batches asks for them
         self.done = done or {"head": 0}
         self.head: int = self.done["head"]
 
