@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hbo_plugin.signals.gradients import Gradients, square, trained_of
+from hbo_plugin.signals.gradients import Gradients, add_over_ranks, square, trained_of
 from hbo_plugin.signals.padding import fetch
 from hbo_plugin.signals.passes import mean_losses, undisturbed
 
@@ -169,8 +169,6 @@ class _Copies:
         ranks = self._context.ranks
         _, tokens, gradient = self._gradients.summed(fetch(dataset, rows[ranks.rank :: ranks.size]))
         total = float(ranks.sum(np.array([tokens], np.float64))[0])
-        if ranks.size > 1:
-            for part in gradient:
-                part.copy_(torch.from_numpy(ranks.sum(part.double().cpu().numpy())))
+        add_over_ranks(gradient, ranks)
         scale = 1 / total if total else math.nan
         return [part.mul_(scale) for part in gradient]

@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
+from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.padding import by_length, pad
 from hbo_plugin.signals.passes import answer_loss
 
 _PARTS = 8
 """Parts of a sample whose gradients are compared for its variance."""
 _TINY = 1e-8
+_PIECE = 1 << 22
+"""Numbers of which there is a float64 copy at a time: one of all would take 8 GB for a large embedding."""
 
 Rows = Sequence[dict[str, Any]]
 
@@ -66,8 +70,7 @@ class Gradients:
     def alignment(self, rows: Rows, reference: Sequence[torch.Tensor]) -> float:
         """Mean cosine with the gradients that `reference` is the mean direction of (MultiDDS-S, arXiv 2004.06748)."""
         _, gradient = self._gradient(rows)
-        products = [(part.double() * other.double()).sum() for part, other in zip(gradient, reference, strict=True)]
-        return float(sum(products)) / math.sqrt(square(gradient))
+        return product(gradient, reference) / math.sqrt(square(gradient))
 
     def look_ahead(self, rows: Rows, rate: float) -> float:
         """Relative drop of the loss by a step of plain gradient descent, to first order (DynamixSFT, arXiv 2508.12116).
@@ -109,4 +112,22 @@ def trained_of(model: Any) -> list[torch.nn.Parameter]:
 
 def square(gradient: Sequence[torch.Tensor]) -> float:
     """The square of its L2 norm."""
-    return float(sum(part.double().square().sum().cpu() for part in gradient))
+    return product(gradient, gradient)
+
+
+def product(gradient: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
+    """The inner product of two gradients by the same parameters, added up in float64."""
+    pieces = (pair for both in zip(gradient, other, strict=True) for pair in zip(*map(_pieces, both), strict=True))
+    return float(sum((piece.double() * of_other.double()).sum().cpu() for piece, of_other in pieces))
+
+
+def add_over_ranks(gradient: Sequence[torch.Tensor], ranks: Ranks) -> None:
+    """Put in the place of a gradient the sum of those of all ranks, added up in float64; every process calls it."""
+    if ranks.size > 1:
+        for piece in chain.from_iterable(map(_pieces, gradient)):
+            piece.copy_(torch.from_numpy(ranks.sum(piece.double().cpu().numpy())))
+
+
+def _pieces(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Views of a tensor that make it up."""
+    return tensor.split(max(1, _PIECE * len(tensor) // max(1, tensor.numel()))) if tensor.dim() else (tensor,)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hbo_plugin.signals.gradients import square, trained_of
+from hbo_plugin.signals.gradients import add_over_ranks, square, trained_of
 from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss, exchanged, pass_over, undisturbed
 from hbo_plugin.signals.probes import generator, some_of
@@ -54,10 +54,7 @@ def held_out_gradient(context: Context, step: int) -> list[torch.Tensor]:
             (sums * torch.as_tensor(counts[batch], dtype=sums.dtype, device=sums.device)).sum().backward()
     gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
     context.model.zero_grad(set_to_none=True)
-    if ranks.size > 1:
-        flat = torch.cat([part.flatten().double().cpu() for part in gradient])
-        parts = torch.from_numpy(ranks.sum(flat.numpy())).split([part.numel() for part in gradient])
-        gradient = [part.view_as(p).to(p) for part, p in zip(parts, gradient, strict=True)]
+    add_over_ranks(gradient, ranks)
     return gradient
 
 
