@@ -43,10 +43,11 @@ class Scalars:
         weights, shape = balancer.weights(), cells.sizes.shape
         counted = {"row": balancer.rows_trained, "token": balancer.tokens, "trained_token": balancer.trained_tokens}
         counts = {unit: of_cells.reshape(shape).sum(axis=1) for unit, of_cells in counted.items()}
+        shares = {unit: count / max(1, count.sum()) for unit, count in counts.items()}
         for index, name in enumerate(self._names):
             scalars[f"hbo/weight/{name}"] = float(weights[index].sum())
-            for unit, count in counts.items():
-                scalars[f"hbo/share/{unit}/{name}"] = float(count[index] / max(1, count.sum()))
+            for unit, share in shares.items():
+                scalars[f"hbo/share/{unit}/{name}"] = float(share[index])
             scalars[f"hbo/epochs/{name}"] = float(counts["row"][index] / cells.sizes[index].sum())
             there = np.where(cells.sizes[index] > 0, weights[index], np.nan)
             scalars |= self._levels(f"hbo/level_weight/{name}", there)
