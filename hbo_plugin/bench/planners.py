@@ -41,7 +41,7 @@ PLANNERS: Mapping[str, Callable[[int], int]] = {
 
 
 def planned(name: str, rows: int) -> tuple[float, float, str]:
-    """Seconds to the first row, by how many megabytes a fresh process grew at its peak, and what it said if it could not."""
+    """Seconds of the processor to the first row, by how many megabytes a fresh process grew at its peak, and what it said if it could not."""
     command = [sys.executable, "-m", __name__, name, str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -53,6 +53,6 @@ def planned(name: str, rows: int) -> tuple[float, float, str]:
 if __name__ == "__main__":
     name, rows = sys.argv[1:]
     PLANNERS[name](1000)  # imports
-    before, begun = megabytes("VmRSS"), time.perf_counter()
+    before, begun = megabytes("VmRSS"), time.process_time()
     PLANNERS[name](int(rows))
-    sys.stdout.write(json.dumps([time.perf_counter() - begun, megabytes("VmHWM") - before]))
+    sys.stdout.write(json.dumps([time.process_time() - begun, megabytes("VmHWM") - before]))

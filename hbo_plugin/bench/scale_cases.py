@@ -1,4 +1,7 @@
-"""The cases of `bench scale`: a step, new weights, a checkpoint, what ranks exchange, a resume, and what is refused."""
+"""The cases of `bench scale`: a step, new weights, a checkpoint, what ranks exchange, a resume, and what is refused.
+
+All times are those of the processor: what else runs on the machine counts less in them.
+"""
 
 from __future__ import annotations
 
@@ -91,9 +94,9 @@ def _changes(place: Place, plan: Plan, folder: Path) -> Iterator[Figure]:
     next(run.steps(0))
     taken = []
     for change in range(1, plan.changes + 1):
-        begun = time.perf_counter()
+        begun = time.process_time()
         run.update(change * BETWEEN)
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.process_time() - begun)
     few = max(1, plan.changes // 100)
     note = f"of {plan.changes:,} changes"
     yield Figure.of("new weights", "the first hundredth", place, "s", taken[:few], note)
@@ -129,11 +132,11 @@ def _resume(place: Place, plan: Plan, folder: Path) -> Figure:
     head = half * MICRO_BATCH * place.ranks
     run.go_to(head)
     run.save(folder / "checkpoint")
-    begun = time.perf_counter()
+    begun = time.process_time()
     run.load(folder / "checkpoint")
     next(run.batches(0, half))
     note = f"{head:,} rows are taken and thrown away"
-    return Figure.of("a resume, up to the first batch", "rows", place, "s", [time.perf_counter() - begun], note)
+    return Figure.of("a resume, up to the first batch", "rows", place, "s", [time.process_time() - begun], note)
 
 
 def _planned(rows: int) -> Iterator[Figure]:
@@ -173,10 +176,10 @@ def _message(ask: Callable[[], object]) -> str:
 
 
 def _timed(run: Callable[[], object], count: int) -> list[float]:
-    """Seconds that each call takes, without a first one, which fetches what the others find in the processor's cache."""
+    """Seconds of the processor that each call takes, without a first one, which fetches what the others find in the processor's cache."""
     taken = []
     for _ in range(count + 1):
-        begun = time.perf_counter()
+        begun = time.process_time()
         run()
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.process_time() - begun)
     return taken[1:]
