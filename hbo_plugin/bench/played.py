@@ -110,7 +110,7 @@ class PlayedRun:
         connected = Ranks(0, ranks, self.wire)
         self.sources = {"reuse": Reuse(method.signals, Context(None, cells, connected))}
         self.overfitting, self.watching = Overfitting({}), SimpleNamespace(weighing=None)
-        self._check = RankCheck(connected)
+        self._check = RankCheck(connected, cells.fingerprints)
         self.done: dict[str, Any] | None = None
         self._step = 0
         self._renew()

@@ -1,6 +1,7 @@
 """The rank check: ranks that no longer draw one stream stop, instead of training on different mixtures."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,21 @@ from numpy.typing import NDArray
 
 from hbo_plugin.ranks import Ranks
 
-_COMPARED = ("step", "weights", "head of the stream", "rows")
+_COMPARED = ("step", "weights", "head of the stream", "rows", "data")
 
 
 class RankCheck:
     """Compares what every rank must have in common with rank 0, and works out for itself."""
 
-    def __init__(self, ranks: Ranks) -> None:
-        """Nothing was trained on yet."""
+    def __init__(self, ranks: Ranks, fingerprints: Sequence[str]) -> None:
+        """Nothing was trained on yet.
+
+        Args:
+            ranks: this one among the others.
+            fingerprints: a digest of each dataset's rows: nodes without a common disk may hold other rows.
+        """
         self._ranks = ranks
+        self._data = _number(hashlib.blake2b("\n".join(fingerprints).encode(), digest_size=8))
         self._rows = hashlib.blake2b(digest_size=8)
 
     def count(self, rows: NDArray[np.int64]) -> None:
@@ -35,8 +42,8 @@ class RankCheck:
             RuntimeError: on every rank, where one differs from rank 0.
         """
         stamp = hashlib.blake2b(weights.tobytes(), digest_size=8)
-        # Gathered, and not summed: a sum of four could agree by chance, and would not show every rank who differs.
-        values = self._ranks.gather([step, _number(stamp), head, _number(self._rows)])
+        # Gathered, and not summed: a sum could agree by chance, and would not show every rank who differs.
+        values = self._ranks.gather([step, _number(stamp), head, _number(self._rows), self._data])
         differs = values != values[0]
         if differs.any():
             found = []

@@ -125,7 +125,7 @@ class Run:
         )
         self.done: dict[str, Any] | None = None  # where the stream stood after the steps that were made
         self._batcher: Batcher | None = None
-        self._check = RankCheck(self.ranks)
+        self._check = RankCheck(self.ranks, cells.fingerprints)
         self._begun, self._first_step = False, 1
 
     def new_batcher(self) -> Batcher:

@@ -53,7 +53,7 @@ def test_the_tables_have_every_question(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for row in found["rows"]:
         assert row["question"] in done.stdout
     compared = {row["ranks"]: row["value"] for row in found["rows"] if row["name"].startswith("the comparison")}
-    assert compared == {1: 0, 4: 4 * 32}
+    assert compared == {1: 0, 4: 4 * 40}
 
 
 @pytest.mark.parametrize("packed", [False, True])
