@@ -94,6 +94,11 @@ class Weighing:
             self._layers = LayerInfluence(self._context.model, gradient, self._context.clock)
 
     @property
+    def looks(self) -> bool:
+        """Whether weights follow from what the model predicts."""
+        return self._row_weights.looks
+
+    @property
     def sequences(self) -> Sequence[Sequence[int]]:
         """The rows in each sequence of this rank's next micro-batch."""
         return self._batches[self._next]

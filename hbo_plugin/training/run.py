@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.clock import Clock
 from hbo_plugin.data.held_out import counted
+from hbo_plugin.devices import settle
 from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
@@ -63,7 +64,7 @@ class Run:
         """
         args, cells = trainer.args, data.cells
         self.data, self.config, self.choice = data, config, choice
-        self.ranks, self.clock = Ranks.of(trainer), Clock()
+        self.ranks, self.clock = Ranks.of(trainer), Clock(settle)
         self.shape = StepShape.of(args, self.ranks.size)
         self.balancer = Balancer(
             cells,
@@ -149,7 +150,7 @@ class Run:
             self._reweigh(step)
         if self.choice.adapts or self.data.watched:
             warn_of_rare_updates(self.moments, self.shape.steps)
-        with self.clock("signals"):
+        with self.clock("signals", settled=True):
             self.watching.begin(step)
 
     def _reweigh(self, step: int, stopped: Mapping[str, Stop] | None = None) -> None:
@@ -183,17 +184,17 @@ class Run:
         if step in self.moments and not last and self.choice.adapts:
             self._update(step, self._active.head)
         elif due and not last and self.overfitting.watches:
-            with self.clock("signals"):
+            with self.clock("signals", settled=True):
                 stopped = self._measuring.watch(step)
             if stopped:
                 self.balancer.stop(stopped)
                 self._reweigh(step, stopped)
         if due or step == self._first_step:
-            with self.clock("update"):
+            with self.clock("update", settled=True):
                 self._check.compare(step, self.balancer.weights(), self._active.head)
 
     def _update(self, step: int, head: int) -> None:
-        with self.clock("signals"):
+        with self.clock("signals", settled=True):
             signals = self._measuring.measure(step)
         before = self.balancer.weights(), self.balancer.capped
         with self.clock("update"):

@@ -97,18 +97,22 @@ class Watching:
 
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Look at a micro-batch that was just run forward; see `Batch`."""
-        with self._clock("signals"):
+        observing = self._observing
+        looks = bool(observing) or (self.weighing is not None and self.weighing.looks)
+        # What looks at the predictions waits for the forward pass, which is the training's.
+        with self._clock("signals", settled=looks):
             batch = Batch(inputs, outputs, rows)
             if self.weighing:
                 batch = replace(batch, weights=self.weighing.weigh(batch))
-            for source in self._observing:
+            for source in observing:
                 source.observe(batch)
 
     def end_step(self) -> None:
         """The optimizer step was made."""
-        with self._clock("signals"):
+        observing = self._observing
+        with self._clock("signals", settled=bool(observing)):
             if self.weighing:
                 self.weighing.end_step()
-            for source in self._observing:
+            for source in observing:
                 source.gather()
         self._step, self._done = self._step + 1, 0

@@ -40,6 +40,58 @@ def test_a_step_on_rows_that_hbo_did_not_draw_stops_the_run(training: Training) 
     )
 
 
+class Device:
+    """A pretended one, that is given work and does it while the processor goes on; only waiting for it takes time."""
+
+    def __init__(self) -> None:
+        self.now, self.busy_until, self.waits = 0.0, 0.0, 0
+
+    def give(self, seconds: float) -> None:
+        self.busy_until = max(self.now, self.busy_until) + seconds
+
+    def wait(self) -> None:
+        self.now, self.waits = max(self.now, self.busy_until), self.waits + 1
+
+
+def test_what_the_device_does_for_the_training_is_not_hbo_s(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward and step keep it busy for 100 s each; of what `reuse` gives it, each look takes 1 s and adding up 10 s."""
+    device, (source,) = Device(), training.run.sources.values()
+    observe, gather, optimize = source.observe, source.gather, training.optimizer.step
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", device.wait)
+    training.run.clock.now = lambda: device.now
+    training.model.register_forward_pre_hook(lambda *_args: device.give(100))
+
+    def make_step() -> None:
+        device.give(100)
+        optimize()
+
+    def look(batch: Any) -> None:
+        device.wait()  # for the labels, that it copies to the processor
+        device.give(1)
+        observe(batch)
+
+    def add_up() -> None:
+        device.give(10)
+        device.wait()
+        gather()
+
+    monkeypatch.setattr(training.optimizer, "step", make_step)
+    monkeypatch.setattr(source, "observe", look)
+    monkeypatch.setattr(source, "gather", add_up)
+    monkeypatch.setattr(source, "observes", lambda step: step > 1)
+    training.run.clock.seconds["signals"] = 0.0  # of the beginning, in real time
+    spent = []
+    for number in (1, 2, 3):
+        training.step(number)
+        spent.append(training.run.clock.seconds["signals"])
+        if number == 1:
+            assert device.waits == 2, "where nothing looks, only the comparison of ranks waits"
+    assert spent == [0, 11, 22]
+
+
 def diverged(folder: Path, **keys: Any) -> Training:
     """A run just before its first update, whose model has not been a number since the last one."""
     data = made_rows((24, 16), 12), made_rows((4, 4), 12, seed=1)
