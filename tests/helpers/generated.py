@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.target_tasks import HELPERS  # noqa: E402 found through the line above
 from benchmarks.targets import BASELINE  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
+from hbo_plugin.bench.report import human  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -112,6 +113,62 @@ def packing() -> str:
     return _table(("rows", "hbo", "multipack", "hbo is faster by"), rows)
 
 
+def scale_steps() -> str:
+    """What a step takes, by the size of the run."""
+    found = _by_size("a step of one rank: draw, share out and count")
+    names = ("rows", "packed batches", "RowSampler", "PackedBatchSampler")
+    rows = ((*map(_count, size), *(_human(of.get(name)) for name in names)) for size, of in found.items())
+    return _table(("ranks", "rows", "cells", "hbo", "hbo, packed", "`RowSampler`", "`PackedBatchSampler`"), rows)
+
+
+def scale_changes() -> str:
+    """What a change of weights and a checkpoint take, by cells."""
+    columns = {
+        "the last hundredth": "a change",
+        "hbo_state.json": "state",
+        "hbo_tensors.safetensors": "tensors",
+        "to write": "to write",
+        "to read": "to read",
+        "sums of a step that `reuse` looks at": "added up in a step",
+        "a line of scalars": "a line of the log",
+        "an update in the trace": "a line of the trace",
+    }
+    found: dict[int, dict[str, Any]] = {}
+    for row in _measured("scale.json")["rows"]:
+        if row["name"] in columns:
+            found.setdefault(row["cells"], {})[row["name"]] = row
+    rows = ((_count(cells), *(_human(of[name]) for name in columns)) for cells, of in found.items())
+    return _table(("cells", *columns.values()), rows)
+
+
+def scale_resumes() -> str:
+    """What a resume in the middle of an epoch takes."""
+    found = _by_size("a resume, up to the first batch")
+    rows = (
+        (_count(size[1]), _human(of["rows"]), _count(int(of["rows"]["note"].split()[0].replace(",", ""))))
+        for size, of in found.items()
+    )
+    return _table(("rows", "time", "rows thrown away"), rows)
+
+
+def scale_planners() -> str:
+    """What samplers that plan an epoch need for its first row."""
+    question = "the first row under new weights"
+    times, memory = _by_size(question), _by_size(f"{question}: memory")
+    rows = (
+        (_count(size[1]), name, _human(row), _human(memory[size].get(name)) if row["value"] else "")
+        for size, of in times.items()
+        for name, row in of.items()
+    )
+    return _table(("rows", "sampler", "time", "memory"), rows)
+
+
+def scale_refused() -> str:
+    """What is asked that is too large."""
+    rows = ((each["asked"], "`` {message} ``".format_map(each)) for each in _measured("scale.json")["refused"])
+    return _table(("asked", "message"), rows)
+
+
 def overhead() -> str:
     """What hbo adds to a training step."""
     names = {"tiny": "two layers, 64 rows a step", "smollm2": "SmolLM2-135M, 4 rows a step"}
@@ -131,6 +188,7 @@ def overhead() -> str:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "evidence.md": (comparison, targets, signals),
+    "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, starting),
 }
 """The tables of each page."""
@@ -169,6 +227,28 @@ def _by_case(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for row in rows:
         found.setdefault(row["case"], {})[row["name"]] = row["value"]
     return found
+
+
+def _by_size(question: str) -> dict[tuple[int, int, int], dict[str, dict[str, Any]]]:
+    """The rows of a question of `bench scale` by name, by ranks, rows and cells."""
+    found: dict[tuple[int, int, int], dict[str, dict[str, Any]]] = {}
+    for row in _measured("scale.json")["rows"]:
+        if row["question"] == question:
+            found.setdefault((row["ranks"], row["rows"], row["cells"]), {})[row["name"]] = row
+    return found
+
+
+def _count(number: int) -> str:
+    """Short where it is a round number of many digits."""
+    digits = len(str(number)) - 1
+    return f"1e{digits}" if digits > 4 and number == 10**digits else f"{number:,}"
+
+
+def _human(row: dict[str, Any] | None) -> str:
+    """A value of `bench scale`, or why there is none."""
+    if row is None:
+        return ""
+    return human(row["value"], row["unit"]) if row["value"] is not None else row["note"].partition(":")[2].strip()
 
 
 def _difference(row: dict[str, Any]) -> str:
