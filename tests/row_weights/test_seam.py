@@ -1,5 +1,7 @@
 """The place where row weights act: gradients are scaled there and only there, or an error says that they were not."""
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,18 +37,26 @@ def gradients(model: Any, loss: Any) -> list[Any]:
     return [*torch.autograd.grad(loss, [*model.parameters()])]
 
 
-def test_gradients_are_those_of_a_weighted_loss_and_the_loss_is_not_weighted() -> None:
+@pytest.mark.parametrize(
+    ("precision", "agreement"),
+    [
+        (nullcontext, 1e-6),
+        pytest.param(partial(torch.autocast, "cpu", torch.bfloat16), 0.02, marks=pytest.mark.bf16, id="bf16"),
+    ],
+)
+def test_gradients_are_those_of_a_weighted_loss_and_the_loss_is_not_weighted(precision: Any, agreement: float) -> None:
     model, seam = Model(), Seam(Clock())
-    plain = model(IDS).exp().sum(-1)
-    wanted = gradients(model, (plain * FACTORS).sum())
+    with precision():
+        plain = model(IDS).exp().sum(-1)
+        wanted = gradients(model, (plain * FACTORS).sum())
     seam.attach(model)
-    with seam.open():
+    with precision(), seam.open():
         loss = model(IDS).exp().sum(-1)
         assert torch.equal(loss, plain)
         seam.expect(FACTORS)
         found = gradients(model, loss.sum())
     for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(one, other, rtol=agreement, atol=agreement / 10)
 
 
 def test_outside_nothing_is_scaled() -> None:

@@ -1,7 +1,9 @@
 """Signals from training batches: each against a calculation of its own, packed or not, and resumed in between."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +32,7 @@ WIDTH = 4
 SCALE = 0.37
 """What the loss is multiplied by before the backward pass."""
 SIZES = np.array([[3, 3], [2, 4]])
+BF16 = partial(torch.autocast, "cpu", torch.bfloat16)
 Sequence = list[int]
 REUSABLE = tuple(name for name, signal in SIGNALS.items() if "reuse" in signal.sources)
 
@@ -153,13 +156,19 @@ def expected(rows: list[dict[str, Any]], drawn: list[int]) -> dict[str, Any]:
     [[[0], [7], [4], [9], [11], [0]], [[0, 7, 4], [9, 11, 0]], [[0, 0, 7], [4, 9], [11]]],
     ids=["rows", "packed", "uneven"],
 )
-def test_signals_are_those_of_the_rows(rows: list[dict[str, Any]], sequences: list[Sequence], *, left: bool) -> None:
+@pytest.mark.parametrize(
+    ("precision", "agreement"), [(nullcontext, 1e-4), pytest.param(BF16, 0.03, marks=pytest.mark.bf16, id="bf16")]
+)
+def test_signals_are_those_of_the_rows(
+    rows: list[dict[str, Any]], sequences: list[Sequence], precision: Any, agreement: float, *, left: bool
+) -> None:
     seen = observer(rows, side="left" if left else "right")
-    train(seen, batch(rows, sequences, left=left))
+    with precision():
+        train(seen, batch(rows, sequences, left=left))
     signals = seen.measure(1)
     assert signals.keys() == set(REUSABLE)
     for name, values in expected(rows, [row for sequence in sequences for row in sequence]).items():
-        np.testing.assert_allclose(signals[name], values, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(signals[name], values, rtol=agreement, err_msg=name)
     assert signals["perplexity_ratio"].shape == (2, 2)
     np.testing.assert_array_equal(np.isnan(signals["perplexity_ratio"]), np.isnan(signals["loss"]))
     assert np.isnan(seen.measure(2)["loss"]).all()

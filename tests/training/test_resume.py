@@ -1,6 +1,7 @@
 """Resume on one process: rows, weights, signals and losses are those of the run that was never stopped."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     """From a checkpoint before, on and after an update of the weights, which is made every 3 steps."""
     assert_resumes(make_config(save_steps=save_steps), monkeypatch, crash_at)
+
+
+@pytest.mark.bf16
+def test_a_killed_run_in_bfloat16_goes_on_as_if_nothing_had_happened(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signals, which the state adds up, are computed in bfloat16."""
+    # What the plugin and Axolotl set for this run is put back.
+    monkeypatch.setattr("axolotl.utils.trainer.check_cuda_p2p_ib_support", lambda: True)
+    for name in ("ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.setenv(name, "")
+    config = make_config(bf16=True)
+    config["plugins"].append("cpu_ranks.CPURanksPlugin")
+    assert_resumes(config, monkeypatch, crash_at=5)
+    assert os.environ["ACCELERATE_MIXED_PRECISION"] == "bf16"
 
 
 @pytest.mark.parametrize("packed", [False, True])
