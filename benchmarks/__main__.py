@@ -3,6 +3,7 @@
 import click
 
 from benchmarks.comparison import compare
+from benchmarks.memory import memory
 from benchmarks.packing import packing
 from benchmarks.signals import signals
 from benchmarks.start import start
@@ -22,6 +23,7 @@ main.add_command(packing)
 main.add_command(start)
 main.add_command(signals)
 main.add_command(targets)
+main.add_command(memory)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -37,15 +37,11 @@ _PARALLEL = {
 _CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer")
 """Options under which the loss that is trained on is not that of the next token, which signals measure."""
 
-_WITHOUT_LOGITS = (
-    "cut_cross_entropy",
-    "liger_fused_linear_cross_entropy",
-    "unsloth_cross_entropy_loss",
-    "torch_compile",
-)
-"""Options under which a training batch's logits do not exist, or cannot be looked at."""
-_FUSED_LAYERS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel")
-"""Options under which a training batch goes past the layers that are trained."""
+_FUSED_LOSS = ("cut_cross_entropy", "liger_fused_linear_cross_entropy", "unsloth_cross_entropy_loss")
+"""Options under which a training batch leaves no logits."""
+_COMPILED = "torch_compile"
+_FUSED_LAYERS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel", _COMPILED)
+"""Options under which a training batch goes past the layers that are trained, as hooks see it."""
 _IN_TURN = ("lisa_n_layers", "relora")
 """Options under which other parameters are trained from time to time."""
 _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
@@ -169,11 +165,23 @@ def one_bin_a_row(cfg: Mapping[str, Any]) -> bool:
     return not any(cfg.get(key) for key in _PACKING_ATTENTION) if asked is None else bool(asked)
 
 
-def without_logits(cfg: Mapping[str, Any]) -> str | None:
-    """The option under which training batches have no logits to look at, as in `torch_compile: true`; None if none is."""
+def fused_loss(cfg: Mapping[str, Any]) -> str | None:
+    """The option under which training batches leave no logits, as in `cut_cross_entropy: true`; None if none is."""
     # It writes the gradient over logits of 32 bits, and over a copy of others.
     overwritten = ("liger_cross_entropy",) if not (cfg.get("bf16") or cfg.get("fp16")) else ()
-    return next((_written(key, cfg[key]) for key in (*_WITHOUT_LOGITS, *overwritten) if cfg.get(key)), None)
+    return next((_written(key, cfg[key]) for key in (*_FUSED_LOSS, *overwritten) if cfg.get(key)), None)
+
+
+def without_predictions(cfg: Mapping[str, Any]) -> str | None:
+    """Why the predictions for a training batch cannot be looked at, and what to do; None where they can."""
+    fused = fused_loss(cfg)
+    if fused and cfg.get(_COMPILED):
+        why = f"`{_written(_COMPILED, cfg[_COMPILED])}` hides the states that they come from; remove one of them"
+    elif fused and not ranks_can_run_forward(cfg):
+        why = f"hbo cannot compute them under `{sharded(cfg)}`; remove it"
+    else:
+        return None
+    return f"`{fused}` leaves no logits of a training batch, and {why}"
 
 
 def without_layers(cfg: Mapping[str, Any]) -> str | None:
@@ -208,8 +216,10 @@ def without_branches(cfg: Mapping[str, Any]) -> str | None:
 
 def without_row_weights(cfg: Mapping[str, Any]) -> str | None:
     """Why the gradients of rows cannot be weighed, and what to do, in a sentence; None where they can."""
-    if hidden := without_logits(cfg):
+    if hidden := fused_loss(cfg):
         why = f"`{hidden}` leaves no logits of a training batch, on whose gradients `hbo.row_weights` acts; remove it"
+    elif cfg.get(_COMPILED):
+        why = f"`{_written(_COMPILED, cfg[_COMPILED])}` hides the logits, on whose gradients `hbo.row_weights` acts; remove it"
     elif changed := changed_loss(cfg):
         why = f"`{changed}` changes the loss that is trained on, whose rows `hbo.row_weights` was never tested with; remove it"
     elif _above_one(cfg, _TENSOR):

@@ -1,6 +1,7 @@
 """The trainer mixin: hands over the stream, logs, saves and restores. The training loop stays Axolotl's."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ class HBOTrainerMixin(Trainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 the Trainer's signature
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Compute the loss; hbo looks at a training batch before its logits go."""
+        """Compute the loss; hbo looks at what a training batch predicts."""
         rows = self.hbo.watching.rows() if model.training else None
         evaluates = self._evaluates_own and not model.training
         if rows is None and not evaluates:
@@ -67,7 +68,10 @@ class HBOTrainerMixin(Trainer):
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         given = dict(inputs)  # the Trainer may take the labels out
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        with nullcontext() if rows is None else self.hbo.watching.forward(given, rows):
+            loss, outputs = super().compute_loss(
+                model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+            )
         if rows is None:
             self.hbo.evaluation.observe(given, outputs)
         else:

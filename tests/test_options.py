@@ -108,8 +108,8 @@ def test_signals_are_refused_where_the_loss_is_another(key: str) -> None:
 
 
 def test_a_loss_that_writes_over_the_logits_leaves_none() -> None:
-    assert options.without_logits({"liger_cross_entropy": True}) == "liger_cross_entropy: true"
-    assert options.without_logits({"liger_cross_entropy": True, "bf16": "auto"}) is None
+    assert options.fused_loss({"liger_cross_entropy": True}) == "liger_cross_entropy: true"
+    assert options.fused_loss({"liger_cross_entropy": True, "bf16": "auto"}) is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,11 @@ def test_a_loss_that_writes_over_the_logits_leaves_none() -> None:
                 {key: True},
                 f"`{key}: true` leaves no logits of a training batch, on whose gradients `hbo.row_weights` acts; remove it",
             )
-            for key in (*options._WITHOUT_LOGITS, "liger_cross_entropy")
+            for key in (*options._FUSED_LOSS, "liger_cross_entropy")
+        ),
+        (
+            {"torch_compile": True},
+            "`torch_compile: true` hides the logits, on whose gradients `hbo.row_weights` acts; remove it",
         ),
         *(
             (
@@ -216,12 +220,12 @@ def test_no_warning_without_a_reason(caplog: pytest.LogCaptureFixture) -> None:
     [
         ({}, None),
         ({"torch_compile": False}, None),
-        ({"torch_compile": True}, "torch_compile: true"),
+        ({"torch_compile": True}, None),
         ({"liger_fused_linear_cross_entropy": True}, "liger_fused_linear_cross_entropy: true"),
     ],
 )
-def test_which_option_hides_the_logits(cfg: dict[str, Any], expected: str | None) -> None:
-    assert options.without_logits(cfg) == expected
+def test_which_option_leaves_no_logits(cfg: dict[str, Any], expected: str | None) -> None:
+    assert options.fused_loss(cfg) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from hbo_plugin.row_weights.seam import Seam
 from hbo_plugin.row_weights.tally import Tally
 from hbo_plugin.signals.influence import held_out_gradient, influence_by_difference
 from hbo_plugin.signals.layer_influence import LayerInfluence, exact_by_layers
-from hbo_plugin.signals.tokens import answers, owners_of, row_means, scale_of, token_statistics
+from hbo_plugin.signals.tokens import owners_of, row_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from hbo_plugin.row_weights.base import RowWeights
     from hbo_plugin.signals.context import Context
     from hbo_plugin.signals.sources import Batch
+    from hbo_plugin.signals.tokens import Scale
 
 LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Weighing:
         self._place = slice(0)  # of this rank's last micro-batch among them
         self._table = np.empty((4, 0))  # of each row what this rank saw, see the names above
         self._layers: LayerInfluence | None = None
-        self._scale: torch.Tensor | None = None
+        self._scale: Scale | None = None
 
     def begin(self) -> None:
         """The training begins: act on the model from now on."""
@@ -119,8 +119,9 @@ class Weighing:
             if self._layers is not None:
                 stack.enter_context(self._layers.watching())
             yield
-        if self._layers is not None and self._scale is not None:
-            found = (self._layers.influence / self._scale).double().cpu().numpy()
+        scale = None if self._scale is None else self._scale.value
+        if self._layers is not None and scale is not None:
+            found = (self._layers.influence / scale).double().cpu().numpy()
             with np.errstate(invalid="ignore", divide="ignore"):
                 found /= self._table[_WEIGHT, self._place]
             self._table[_INFLUENCE, self._place] = found if self._layers.complete else np.nan
@@ -130,9 +131,9 @@ class Weighing:
         context, labels = self._context, batch.inputs["labels"]
         self._place = place = slice(int(self._starts[self._next]), int(self._starts[self._next + 1]))
         self._done += 1
-        whose = owners_of(tuple(labels.shape), batch.rows, context.cells.lengths, left=context.pads_left)
         if self._row_weights.looks:
-            self._table[: _ENTROPY + 1, place] = self._look(batch, whose)
+            self._table[: _ENTROPY + 1, place] = self._look(batch)
+        whose = owners_of(tuple(labels.shape), batch.rows, context.cells.lengths, left=context.pads_left)
         weights = self._checked(self._seen(place))
         self._table[_WEIGHT, place] = weights
         # The prediction made at a token is that of the next one, whose row counts.
@@ -141,18 +142,17 @@ class Weighing:
         self._seam.expect(torch.as_tensor(factors, dtype=torch.float32).to(labels.device, non_blocking=True))
         return weights
 
-    def _look(self, batch: Batch, whose: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _look(self, batch: Batch) -> NDArray[np.float64]:
         """Mean loss and entropy of the answer of each row, float64[2, rows]; NaN where there is none."""
-        logits, labels = batch.outputs["logits"], batch.inputs["labels"]
-        at, owners, targets = answers(labels, whose)
-        values = token_statistics(logits.detach().flatten(0, 1), at, targets, ("loss", "entropy"))
+        predictions, rows = batch.predictions, len(batch.numbers)
+        if predictions is None:
+            msg = "the loss computation gave no logits, which `hbo.row_weights` looks at; turn the fused loss off."
+            raise RuntimeError(msg)
         if self._layers is not None:
-            self._layers.expect(whose, len(batch.numbers))
-            logits.register_hook(partial(self._scale_of, at, targets, values[0]))
-        return row_means(values, owners, len(batch.numbers))
-
-    def _scale_of(self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor) -> None:
-        self._scale = scale_of(gradient, at, targets, losses)
+            self._layers.expect(predictions.whose, rows)
+            self._scale = predictions.scale
+        values = torch.stack([predictions.statistics[name] for name in ("loss", "entropy")]).double().cpu().numpy()
+        return np.stack([row_means(each, predictions.owners, rows) for each in values])
 
     def _checked(self, rows: SeenRows) -> NDArray[np.float64]:
         weights = np.asarray(self._row_weights.weights(rows), np.float64)

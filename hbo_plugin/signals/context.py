@@ -68,6 +68,7 @@ class Context:
         ranks: this process among the others.
         clock: what measuring takes inside the training's own passes.
         passes: whether hbo can run the model apart from the training.
+        logits: whether a training batch leaves its logits to be looked at.
         seed: of the run; what measures draws from a domain of its own in it.
         gradient_rows: rows of a dataset that a gradient is measured on.
         forward_rows: rows of a cell that are measured without gradients.
@@ -88,6 +89,7 @@ class Context:
     ranks: Ranks = field(default_factory=Ranks)
     clock: Clock = field(default_factory=Clock)
     passes: bool = True
+    logits: bool = True
     seed: int = 0
     gradient_rows: int = 32
     forward_rows: int = 16

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import BatchSampler, Sampler
 
 from hbo_plugin.signals.held_out import held_out_losses
-from hbo_plugin.signals.tokens import answers, owners_of, token_statistics
+from hbo_plugin.signals.tokens import Logits, Predictions, owners_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,11 +63,10 @@ class Evaluation:
         if not rows:
             return
         whose = owners_of(tuple(labels.shape), rows, self._lengths, left=self._context.pads_left)
-        at, owners, targets = answers(labels, whose)
-        losses = token_statistics(logits.flatten(0, 1), at, targets, ("loss",))
+        found = Predictions.of(Logits.whole(logits), labels, whose, ("loss",))
         order = np.fromiter((row for sequence in rows for row in sequence), np.int64)
-        row = order[owners.cpu().numpy()]
-        self._found[0] += np.bincount(row, losses[0].double().cpu().numpy(), len(self._lengths))
+        row = order[found.owners]
+        self._found[0] += np.bincount(row, found.statistics["loss"].double().cpu().numpy(), len(self._lengths))
         self._found[1] += np.bincount(row, minlength=len(self._lengths))
         self._found[2] += np.bincount(order, minlength=len(self._lengths))
 

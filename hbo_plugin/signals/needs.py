@@ -30,10 +30,10 @@ def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -
     if need in rows:
         there, reason = rows[need]
         return None if there else reason
-    if need == "logits":
-        fused = options.without_logits(cfg)
+    if need == "predictions":
+        hidden = options.without_predictions(cfg)
         other = ", or set `hbo.signals: probe`" if probed else ""
-        return fused and f"`{fused}` leaves no logits of a training batch; remove it{other}"
+        return hidden and hidden + other
     if need == "layers":
         hidden = options.without_layers(cfg)
         return hidden and f"`{hidden}` keeps the trained layers out of sight; turn it off, or set `hbo.signals: probe`"

@@ -1,27 +1,37 @@
 """Passes of the model over some rows: batches in, statistics of the answer's tokens out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from hbo_plugin.devices import own_devices
 from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.head import Head
 from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
 from hbo_plugin.signals.tokens import token_statistics
 
 
-def forward(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> Any:
-    """The model's output on what `pad` returns, on its own device."""
-    device = next(model.parameters()).device
-    # Without labels: a fused loss would not give the logits, and could not tell the rows apart.
+def forward(model: Any, batch: dict[str, torch.Tensor], look: Callable[[Head, torch.Tensor], None]) -> None:
+    """Run the model over a batch, on its own device.
+
+    Args:
+        model: a causal language model.
+        batch: what `pad` returns.
+        look: gets the model's head and its last hidden states, [rows, tokens, width].
+    """
+    head, device = Head(model), next(model.parameters()).device
+    # Without labels: the loss would be of the batch as a whole.
     inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
-    return model(**inputs, use_cache=False, **options)
+    with head.watching(partial(look, head)):
+        model(**inputs, use_cache=False, **head.options)
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,10 +44,37 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
     Returns:
         The sum over the answer's tokens, in nats, float32[rows], and the number of these tokens, int64[rows].
     """
-    logits = forward(model, batch).logits[:, :-1].float()
-    labels = batch["labels"][:, 1:].to(logits.device)
-    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
-    return losses.view(labels.shape).sum(1), (labels != IGNORED).sum(1)
+    labels, found = batch["labels"], []
+    at, targets = answers_of(labels)
+
+    def look(head: Head, states: torch.Tensor) -> None:
+        logits = head.of(states)
+
+        def losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(logits.at(part).float(), wanted, reduction="none")
+
+        there, tokens = at.to(states.device), targets.to(states.device)
+        parts = zip(logits.parts(there), logits.parts(tokens), strict=True)
+        # A backward pass computes the logits of one part after the other again, which it could not hold all at once.
+        each = [checkpoint(losses, *part, use_reentrant=False) for part in parts]
+        line = torch.zeros(labels.numel(), device=states.device)
+        found.append(line.index_copy(0, there, torch.cat([line[:0], *each])).view(labels.shape).sum(1))
+
+    forward(model, batch, look)
+    return found[0], (labels[:, 1:] != IGNORED).sum(1).to(found[0].device)
+
+
+def answers_of(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The predicted tokens of rows that are not packed.
+
+    Args:
+        labels: of each row, int64[rows, tokens].
+
+    Returns:
+        The positions that predict them, in the rows as one line, int64[n], and the tokens, int64[n].
+    """
+    at = functional.pad(labels[:, 1:] != IGNORED, (0, 1)).flatten().nonzero()[:, 0]
+    return at, labels.flatten()[at + 1]
 
 
 @dataclass(frozen=True)
@@ -90,11 +127,9 @@ def pass_over(
             turn = first + ranks.rank
             indices = batches[min(turn, len(batches) - 1)]
             batch = pad(fetch(dataset, rows[indices]))
-            output = forward(model, batch, **({"output_hidden_states": True} if states else {}))
+            found = _look(model, batch, names, states=states)
             if turn < len(batches):
-                result[: len(names) + 1, indices] = _sums(output.logits, batch["labels"], names)
-                if states:
-                    result[len(names) + 1 :, indices] = _pooled(output.hidden_states[-1], batch["attention_mask"])
+                result[:, indices] = found
     result = ranks.sum(result)
     return Passed(result[: len(names)], result[len(names)], result[len(names) + 1 :].T)
 
@@ -167,14 +202,25 @@ def exchanged(parameters: Sequence[torch.nn.Parameter], values: Iterable[torch.T
             parameter.data = data
 
 
-def _sums(logits: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> NDArray[np.float64]:
-    """Of each row the sums of statistics over its answer, and the number of its tokens; float64[names + 1, rows]."""
-    keep = labels[:, 1:] != IGNORED
-    row, place = keep.nonzero(as_tuple=True)
-    at = (row * labels.shape[1] + place).to(logits.device)
-    values = token_statistics(logits.flatten(0, 1), at, labels[row, place + 1].to(logits.device), names)
-    sums = [np.bincount(row, weights=statistic, minlength=len(labels)) for statistic in values.double().cpu().numpy()]
-    return np.stack([*sums, keep.sum(1).double().numpy()])
+def _look(model: Any, batch: dict[str, torch.Tensor], names: Sequence[str], *, states: bool) -> NDArray[np.float64]:
+    """Of each row the sums of statistics over its answer, the number of its tokens, and the mean of its states if wanted.
+
+    Returns:
+        float64[names + 1 + width, rows].
+    """
+    labels, found = batch["labels"], list[NDArray[np.float64]]()
+    at, targets = answers_of(labels)
+
+    def look(head: Head, last: torch.Tensor) -> None:
+        values = token_statistics(head.of(last), at.to(last.device), targets.to(last.device), names)
+        row = (at // labels.shape[1]).numpy()
+        every = np.concatenate([values.double().cpu().numpy(), np.ones((1, len(row)))])
+        found.extend(np.asarray(np.bincount(row, each, len(labels)), np.float64) for each in every)
+        if states:
+            found.extend(_pooled(last, batch["attention_mask"]))
+
+    forward(model, batch, look)
+    return np.stack(found)
 
 
 def _pooled(states: torch.Tensor, mask: torch.Tensor) -> NDArray[np.float64]:

@@ -1,19 +1,26 @@
 """Reuse: signals from the batches that the model is trained on, in passing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from __future__ import annotations
+
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.layers import SKETCH, LayerGradients
 from hbo_plugin.signals.probes import mean_by_cell, sample_cells, training_losses
 from hbo_plugin.signals.row_gradients import RowGradients
 from hbo_plugin.signals.sources import Batch, SignalSource
-from hbo_plugin.signals.tokens import answers, owners_of, scale_of, token_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.tokens import Scale
 
 _OF_GRADIENTS = ("gradient_norm", "gradient_variance")
 
@@ -41,13 +48,15 @@ class Reuse(SignalSource):
         self._statistics = ("loss", "entropy") if "entropy" in names else ("loss",)
         self._of_gradients = any(name in _OF_GRADIENTS for name in names)
         self._layers = LayerGradients(context.clock)
-        self._seen: tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]] | None = None
+        self._seen: tuple[torch.Tensor, NDArray[np.int64], NDArray[np.int64]] | None = None
         """Statistics, owners and rows of the micro-batch that is watched."""
         self._weights: NDArray[np.float64] | None = None
         """By which the gradients of its rows are multiplied."""
-        self._scale: torch.Tensor | None = None
+        self._scale: Scale | None = None
         """What its backward pass multiplied the loss of each token by."""
-        self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, NDArray[np.int64]]] = []
+        self._other_scale: torch.Tensor | None = None
+        """The same by the loss itself."""
+        self._pending: list[tuple[torch.Tensor, NDArray[np.int64], torch.Tensor | None, NDArray[np.int64]]] = []
         self._pending_numbers = 0
         self._gradients = RowGradients(len(cells.names) if self._of_gradients else 0)
         self._local = np.zeros((3 + len(self._statistics), cells.sizes.size))
@@ -76,7 +85,7 @@ class Reuse(SignalSource):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch one micro-batch: its forward pass, `observe`, and its backward pass."""
-        self._seen = self._scale = None
+        self._seen = self._scale = self._other_scale = None
         with self._layers.watching(self._context.model) if self._of_gradients else nullcontext():
             yield
         if self._seen is None:
@@ -84,13 +93,14 @@ class Reuse(SignalSource):
         values, owners, rows = self._seen
         sketches = None
         if self._of_gradients:
-            if self._scale is None:
+            scale = self._other_scale if self._scale is None or self._scale.value is None else self._scale.value
+            if scale is None:
                 msg = (
                     "no gradient came back to the logits, from which `hbo.signals: reuse` measures; "
                     "set `hbo.signals: probe`, or remove what computes another loss."
                 )
                 raise RuntimeError(msg)
-            sketches = self._layers.sketches / self._scale
+            sketches = self._layers.sketches / scale
             if self._weights is not None:  # a row of weight 0 has no gradient any more, and drops out
                 sketches /= torch.as_tensor(self._weights, dtype=sketches.dtype, device=sketches.device)[:, None]
         self._pending.append((values, owners, sketches, rows))
@@ -99,42 +109,33 @@ class Reuse(SignalSource):
             self._add_up()
 
     def observe(self, batch: Batch) -> None:
-        """Look at the logits, [sequences, tokens, vocabulary], and the labels, int64[sequences, tokens]."""
-        logits, labels = batch.outputs.get("logits"), batch.inputs["labels"]
-        if logits is None and not self.names:
-            return
-        if logits is None:
+        """Look at the predictions of a batch, and at what its backward pass gives its loss and its logits."""
+        if batch.predictions is None:
+            if not self.names:
+                return
             msg = (
                 "the loss computation gave no logits, which `hbo.signals: reuse` looks at; "
                 "set `hbo.signals: probe`, or turn the fused loss off."
             )
             raise RuntimeError(msg)
-        whose = owners_of(tuple(labels.shape), batch.rows, self._context.cells.lengths, left=self._context.pads_left)
-        at, owners, targets = answers(labels, whose)
-        values = token_statistics(logits.detach().flatten(0, 1), at, targets, self._statistics)
-        rows = batch.numbers
-        self._seen, self._weights = (values, owners, rows), batch.weights
+        predictions, rows = batch.predictions, batch.numbers
+        values = torch.stack([predictions.statistics[name] for name in self._statistics])
+        self._seen, self._weights = (values, predictions.owners, rows), batch.weights
         if self._of_gradients:
-            self._layers.expect(whose, len(rows), labels.device)
+            self._scale = predictions.scale
+            self._layers.expect(predictions.whose, len(rows), values.device)
             loss = batch.outputs.get("loss")
             if loss is not None and loss.requires_grad:
                 loss.register_hook(partial(self._scale_of_loss, loss.detach(), values[0]))
-            logits.register_hook(partial(self._scale_of_logits, at, targets, values[0]))
 
     def _scale_of_loss(self, loss: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor) -> None:
         """Not exact where the loss has other parts; but DeepSpeed's ZeRO 3 hands out logits that nothing comes back to."""
-        self._scale = gradient * loss / losses.nansum()
-
-    def _scale_of_logits(
-        self, at: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, gradient: torch.Tensor
-    ) -> None:
-        """Comes after that of the loss, and is exact."""
-        self._scale = scale_of(gradient, at, targets, losses)
+        self._other_scale = gradient * loss / losses.nansum()
 
     def _add_up(self) -> None:
         cells, count = self._context.cells, self._local.shape[1]
-        for values, owners, sketches, rows in self._pending:
-            statistics, owner = values.double().cpu().numpy(), owners.cpu().numpy()
+        for values, owner, sketches, rows in self._pending:
+            statistics = values.double().cpu().numpy()
             cell, finite = cells.of(rows), np.isfinite(statistics).all(0)
             self._local_dropped += int((~finite).sum())
             tokens = np.bincount(owner, minlength=len(rows))

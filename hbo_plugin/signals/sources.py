@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.tokens import Predictions
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Batch:
         inputs: what the model was given, by name.
         outputs: what it returned, by name.
         rows: the rows of the training set in each sequence of the batch; several where they are packed.
+        predictions: of the model; None where nobody could look at them.
         weights: the factor on the gradient of each of these rows, in their order, float64[rows]; None where all count alike.
     """
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
     rows: Sequence[Sequence[int]]
+    predictions: Predictions | None = None
     weights: NDArray[np.float64] | None = None
 
     @property
@@ -127,12 +130,14 @@ class Choice:
         passes: whether hbo can run the model apart from the training.
         notes: what a user should know about it.
         layers: whether the layers that are trained can be watched.
+        logits: whether a training batch leaves its logits to be looked at.
     """
 
     names: Mapping[str, tuple[str, ...]]
     passes: bool
     notes: tuple[str, ...] = ()
     layers: bool = True
+    logits: bool = True
 
     @property
     def steers(self) -> bool:
@@ -210,13 +215,14 @@ def choose(
     if watches:
         options.check_watching(cfg)
         names.setdefault("held_out", ())
-    if config.signals != "probe" and not options.without_logits(cfg) and not options.changed_loss(cfg):
+    if config.signals != "probe" and not options.without_predictions(cfg) and not options.changed_loss(cfg):
         names.setdefault("reuse", ())
     return Choice(
         names,
         options.ranks_can_run_forward(cfg),
         tuple(dict.fromkeys(notes)),
         layers=options.without_layers(cfg) is None,
+        logits=options.fused_loss(cfg) is None,
     )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["logits", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied"]
-"""What measuring takes: the logits of training batches, a view of the layers that they go through, passes of its own
+Need = Literal["predictions", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied"]
+"""What measuring takes: the predictions for training batches, a view of the layers that they go through, passes of its own
 forward or backward, a copy of what is trained that makes steps, branches of the run, that an adapter is all that is trained,
 held-out rows, or a held-out set that belongs to a dataset."""
 
@@ -37,15 +37,15 @@ class Signal:
         return self.shape == "cell"
 
 
-_LOGITS: frozenset[Need] = frozenset({"logits"})
-_LAYERS: frozenset[Need] = frozenset({"logits", "layers"})
+_PREDICTIONS: frozenset[Need] = frozenset({"predictions"})
+_LAYERS: frozenset[Need] = frozenset({"predictions", "layers"})
 _FORWARD: frozenset[Need] = frozenset({"forward"})
 _BACKWARD: frozenset[Need] = frozenset({"backward"})
 _STEPS: frozenset[Need] = frozenset({"forward", "steps", "held_out"})
 _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
 _COPIES: frozenset[Need] = frozenset({"backward", "copies", "held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
-_TWIN: frozenset[Need] = frozenset({"adapter", "logits", "backward", "held_out"})
+_TWIN: frozenset[Need] = frozenset({"adapter", "predictions", "backward", "held_out"})
 
 SIGNALS: Mapping[str, Signal] = {
     "gradient_norm": Signal(
@@ -78,12 +78,12 @@ SIGNALS: Mapping[str, Signal] = {
         "-1 to 1",
         {"probe": _FORWARD},
     ),
-    "loss": Signal("cell", "mean loss per token of the answer", "nats", {"reuse": _LOGITS, "probe": _FORWARD}),
+    "loss": Signal("cell", "mean loss per token of the answer", "nats", {"reuse": _PREDICTIONS, "probe": _FORWARD}),
     "perplexity_ratio": Signal(
         "cell",
         "geometric mean over rows of the perplexity now, divided by that at the start",
         "a ratio",
-        {"reuse": _LOGITS, "probe": _FORWARD},
+        {"reuse": _PREDICTIONS, "probe": _FORWARD},
     ),
     "mean_perplexity_ratio": Signal(
         "cell",
@@ -95,7 +95,7 @@ SIGNALS: Mapping[str, Signal] = {
         "cell",
         "mean entropy of the predictions per token of the answer",
         "nats",
-        {"reuse": _LOGITS, "probe": _FORWARD},
+        {"reuse": _PREDICTIONS, "probe": _FORWARD},
     ),
     "held_out_loss": Signal(
         "dataset",
@@ -157,7 +157,7 @@ def cost(
     """What measuring takes at each update, in words; the numbers, and the branches, as they should stand in them."""
     if "adapter" in needs:
         return f"forward and backward over the rows of one step in {twin_every}, and over as many held-out rows"
-    if "logits" in needs:
+    if "predictions" in needs:
         return "no pass"
     if "steps" in needs:
         return str(branches)

@@ -13,7 +13,7 @@ from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss, exchanged, undisturbed
 from hbo_plugin.signals.probes import generator
 from hbo_plugin.signals.sources import Batch, SignalSource
-from hbo_plugin.signals.tokens import answers, owners_of, row_means, token_statistics
+from hbo_plugin.signals.tokens import row_means
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class Twin(SignalSource):
         self._twin = torch.zeros(0)
         """The twin, in a step of its own, as it was before the model's step; float32[numbers that are trained]."""
         self._rate = 0.0  # learning rate of the step
-        self._seen: list[tuple[torch.Tensor, torch.Tensor, NDArray[np.int64], NDArray[np.float64]]] = []
+        self._seen: list[tuple[torch.Tensor, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
         """Of each micro-batch of the step the losses of its tokens, the owners of these, its rows, and their weights."""
         self._gaps = np.zeros((2, len(context.cells.names)))
         """Rows and the sums of their gaps since the last measurement, of all ranks together, float64[2, datasets]."""
@@ -80,16 +80,13 @@ class Twin(SignalSource):
         return not self._lost and step % self._context.twin_every == 0
 
     def observe(self, batch: Batch) -> None:
-        """Keep the losses of the tokens: of the logits, [sequences, tokens, vocabulary], and labels, int64[sequences, tokens]."""
-        logits, labels = batch.outputs.get("logits"), batch.inputs["labels"]
-        if logits is None:
+        """Keep the losses of the tokens."""
+        if batch.predictions is None:
             msg = "the loss computation gave no logits, which a twin is compared by; turn the fused loss off."
             raise RuntimeError(msg)
         if not self._seen:
             self._twin, self._rate = self._numbers() + self._apart, self._context.learning_rate
-        whose = owners_of(tuple(labels.shape), batch.rows, self._context.cells.lengths, left=self._context.pads_left)
-        at, owners, targets = answers(labels, whose)
-        losses = token_statistics(logits.detach().flatten(0, 1), at, targets, ("loss",))[0]
+        losses, owners = batch.predictions.statistics["loss"], batch.predictions.owners
         rows = batch.numbers
         weights = np.ones(len(rows)) if batch.weights is None else batch.weights
         self._seen.append((losses, owners, rows, weights))
@@ -99,7 +96,7 @@ class Twin(SignalSource):
         context = self._context
         rows, counts = (np.concatenate(parts) for parts in [*zip(*self._seen, strict=True)][2:])
         before = np.concatenate(
-            [row_means(losses[None], owners, len(rows))[0] for losses, owners, rows, _ in self._seen]
+            [row_means(losses.double().cpu().numpy(), owners, len(rows)) for losses, owners, rows, _ in self._seen]
         )
         self._seen = []
         examples = fetch(context.rows, rows)

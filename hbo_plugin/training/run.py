@@ -82,13 +82,15 @@ class Run:
             self._branching = Branching(trainer, self.balancer, self.shape, plan.steps, lambda: self._active.head)
         self.overfitting = Overfitting({name: data.steering.sets[data.tied[name]] for name in data.watched})
         # As many rows as probes would take: to look at more costs time, and shows little more.
-        seen = config.update_every * self.shape.rows // (config.forward_rows * cells.sizes.size)
+        step = self.shape.capacity / (1 if self.shape.bins is None else cells.lengths.mean())
+        seen = int(config.update_every * step / (config.forward_rows * cells.sizes.size))
         self.context = Context(
             trainer,
             cells,
             self.ranks,
             self.clock,
             choice.passes,
+            choice.logits,
             seed=seed,
             gradient_rows=config.gradient_rows,
             forward_rows=config.forward_rows,

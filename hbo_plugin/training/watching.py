@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.row_weights.weighing import Weighing
+from hbo_plugin.signals.head import Head
 from hbo_plugin.signals.sources import Batch
+from hbo_plugin.signals.tokens import Logits, Predictions, owners_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -45,10 +47,11 @@ class Watching:
             layers_seen: whether the layers that are trained can be watched.
         """
         self._sources, self._branching, self._batches = sources, branching, batches
-        self._clock, self._ranks = context.clock, context.ranks
+        self._context = context
         self.weighing: Weighing | None = None
         if row_weights is not None:
             self.weighing = Weighing(context, row_weights, self._step_batches, layers_seen=layers_seen)
+        self._predictions: Predictions | None = None  # of the micro-batch that is watched
         self._step = 0
         self._done = 0  # micro-batches that this rank had of the step that is being made
 
@@ -77,7 +80,7 @@ class Watching:
 
     @contextmanager
     def micro_batch(self) -> Iterator[None]:
-        """Watch a micro-batch while open: `rows`, its forward pass, `observe`, and its backward pass."""
+        """Watch a micro-batch while open: `rows`, its forward pass in `forward`, `observe`, and its backward pass."""
         with ExitStack() as stack:
             if self.weighing:
                 stack.enter_context(self.weighing.micro_batch(self._step + 1))
@@ -91,26 +94,53 @@ class Watching:
             return self.weighing.sequences
         if self._apart:
             return None
-        number = self._done * self._ranks.size + self._ranks.rank
+        number = self._done * self._context.ranks.size + self._context.ranks.rank
         self._done += 1
         return self._batches()[number] if self._observing else None
 
+    @contextmanager
+    def forward(self, inputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> Iterator[None]:
+        """Watch a forward pass while open, where it leaves no logits to look at afterwards.
+
+        Args:
+            inputs: of the model.
+            rows: in each of its sequences.
+        """
+        self._predictions = None
+        if self._context.logits:
+            yield
+            return
+        head = Head(self._context.model)
+        with head.watching(lambda states: self._look(head.of(states), inputs, rows)):
+            yield
+
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Look at a micro-batch that was just run forward; see `Batch`."""
-        observing = self._observing
-        looks = bool(observing) or (self.weighing is not None and self.weighing.looks)
-        # What looks at the predictions waits for the forward pass, which is the training's.
-        with self._clock("signals", settled=looks):
-            batch = Batch(inputs, outputs, rows)
+        if self._context.logits and outputs.get("logits") is not None:
+            self._look(Logits.whole(outputs["logits"]), inputs, rows)
+        with self._context.clock("signals"):
+            batch = Batch(inputs, outputs, rows, self._predictions)
             if self.weighing:
                 batch = replace(batch, weights=self.weighing.weigh(batch))
-            for source in observing:
+            for source in self._observing:
                 source.observe(batch)
+
+    def _look(self, logits: Logits, inputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
+        """Keep what those who look at this micro-batch want to know of its predictions."""
+        observing, context, labels = self._observing, self._context, inputs["labels"]
+        weighs = self.weighing is not None and self.weighing.looks
+        if not (observing or weighs):
+            return
+        entropies = weighs or any("entropy" in source.names for source in observing)
+        with context.clock("signals", settled=True):  # the forward pass that is waited for is the training's
+            whose = owners_of(tuple(labels.shape), rows, context.cells.lengths, left=context.pads_left)
+            names = ("loss", "entropy") if entropies else ("loss",)
+            self._predictions = Predictions.of(logits, labels, whose, names)
 
     def end_step(self) -> None:
         """The optimizer step was made."""
         observing = self._observing
-        with self._clock("signals", settled=bool(observing)):
+        with self._context.clock("signals", settled=bool(observing)):
             if self.weighing:
                 self.weighing.end_step()
             for source in observing:

@@ -56,6 +56,21 @@ def test_methods_are_compared_on_the_same_rows(
     assert all(row["worst"] >= row["loss"] for row in outcomes.values())
 
 
+def test_looking_at_a_model_takes_little_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logits are held in parts that are as small beside them all as at full size."""
+    pytest.importorskip("transformers")
+    from hbo_plugin.signals import tokens
+
+    monkeypatch.setattr(tokens, "_CHUNK", 1 << 15)
+    main(["memory", "--tokens", "256", "--vocabulary", "8192", "--json", "-"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found["plain"] > 8
+    assert found["observed"] < 1.03 * found["plain"]
+    assert max(found[way] for way in ("fused", "probe", "gradient_probe", "scoring")) < 2
+
+
 def test_packing_is_measured_on_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(click.ClickException) as caught:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.target_tasks import HELPERS  # noqa: E402 found through the line above
+from benchmarks.memory import WHAT  # noqa: E402 found through the line above
+from benchmarks.target_tasks import HELPERS  # noqa: E402
 from benchmarks.targets import BASELINE  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402
@@ -185,11 +186,17 @@ def overhead() -> str:
     return _table(("model", "signals from", "added time"), rows)
 
 
+def memory() -> str:
+    """The highest memory of each way to look at a model."""
+    found = _measured("memory.json")
+    return _table(("what is done", "bytes a logit"), ((what, f"{found[name]:.2f}") for name, what in WHAT.items()))
+
+
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "evidence.md": (comparison, targets, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
-    "speed.md": (draws, packing, overhead, starting),
+    "speed.md": (draws, packing, overhead, memory, starting),
 }
 """The tables of each page."""
 

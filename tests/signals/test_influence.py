@@ -201,8 +201,8 @@ def test_rows_of_one_line_are_told_apart(make: Callable[[Path], Any], tiny_model
     with layers.watching():
         logits = model(ids, attention_mask=mask, position_ids=positions).logits
         layers.expect(owners, len(rows))
-        at, _, targets = answers(labels, owners)
-        functional.cross_entropy(logits.flatten(0, 1)[at], targets, reduction="sum").backward()
+        at, _, targets = answers(labels.numpy(), owners)
+        functional.cross_entropy(logits.flatten(0, 1)[at], torch.as_tensor(targets), reduction="sum").backward()
     wanted = products(model, torch.cat([answer_losses(model, [row]) for row in rows]), v)
     assert layers.influence[3] == wanted[3] == 0
     answered = [0, 1, 2, 4]

@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from predicted import predicted  # noqa: E402
 from safetensors.torch import load, save  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
@@ -112,7 +113,7 @@ def train(
             logits = logits + hole
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), trained.labels[:, 1:].flatten())
         outputs = {"loss": loss, "logits": logits + 0} if apart else {"logits": logits}
-        seen.observe(Batch({"labels": trained.labels}, outputs, trained.rows))
+        seen.observe(Batch({}, outputs, trained.rows, predicted(seen._context, logits, trained.labels, trained.rows)))
         (SCALE * loss).backward()
     model.zero_grad()
     seen.gather()
@@ -196,7 +197,7 @@ def test_losses_are_those_of_the_answers_since_they_were_last_asked_for(rows: li
 def test_losses_that_a_batch_does_not_show_are_left_out(rows: list[dict[str, Any]]) -> None:
     seen, trained = observer(rows, ()), batch(rows, [[0]])
     with seen.watching():
-        seen.observe(Batch({"labels": trained.labels}, {"loss": 1.0}, trained.rows))
+        seen.observe(Batch({}, {"loss": 1.0}, trained.rows))
     seen.gather()
     assert seen.take_losses() == {}
 
@@ -269,9 +270,8 @@ def test_sums_of_other_signals_are_refused(rows: list[dict[str, Any]]) -> None:
 
 
 def test_a_batch_without_logits_is_refused(rows: list[dict[str, Any]]) -> None:
-    labels = batch(rows, [[0]]).labels
     with pytest.raises(RuntimeError) as error:
-        observer(rows).observe(Batch({"labels": labels}, {"loss": 1.0}, [[0]]))
+        observer(rows).observe(Batch({}, {"loss": 1.0}, [[0]]))
     assert str(error.value) == (
         "the loss computation gave no logits, which `hbo.signals: reuse` looks at; "
         "set `hbo.signals: probe`, or turn the fused loss off."
@@ -282,7 +282,7 @@ def test_a_loss_that_is_not_of_the_logits_is_refused(rows: list[dict[str, Any]])
     seen, trained = observer(rows), batch(rows, [[0]])
     logits = seen._context.model(trained.ids)
     with pytest.raises(RuntimeError) as error, seen.watching():
-        seen.observe(Batch({"labels": trained.labels}, {"logits": logits}, [[0]]))
+        seen.observe(Batch({}, {"logits": logits}, [[0]], predicted(seen._context, logits, trained.labels, [[0]])))
     assert str(error.value) == (
         "no gradient came back to the logits, from which `hbo.signals: reuse` measures; "
         "set `hbo.signals: probe`, or remove what computes another loss."

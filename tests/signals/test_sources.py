@@ -16,6 +16,11 @@ from hbo_plugin.signals.sources import SOURCES, Choice, choose
 from hbo_plugin.signals.table import SIGNALS
 
 FUSED = {"liger_fused_linear_cross_entropy": True}
+HIDDEN = {**FUSED, "torch_compile": True}
+NO_LOGITS = (
+    "`liger_fused_linear_cross_entropy: true` leaves no logits of a training batch, and `torch_compile: true` hides the "
+    "states that they come from; remove one of them"
+)
 FSDP2 = {"fsdp_config": {"offload_params": False}, "fsdp_version": 2}
 
 
@@ -69,8 +74,10 @@ def test_training_batches_come_first() -> None:
 def test_losses_are_looked_at_wherever_training_batches_show_them() -> None:
     assert chosen({}, held_out=True) == Choice({"reuse": ()}, passes=True)
     assert chosen({}, "similarity") == Choice({"probe": ("similarity",), "reuse": ()}, passes=True)
-    for cfg in (FUSED, {"torch_compile": True}, {"kd_trainer": True}):
-        assert chosen(cfg) == Choice({}, passes=True)
+    assert chosen(FUSED) == Choice({"reuse": ()}, passes=True, logits=False)
+    assert chosen({"torch_compile": True}) == Choice({"reuse": ()}, passes=True, layers=False)
+    assert chosen({"kd_trainer": True}) == Choice({}, passes=True)
+    assert chosen(HIDDEN) == Choice({}, passes=True, layers=False, logits=False)
     assert chosen({}, signals="probe") == Choice({}, passes=True)
     assert [chosen({}, *signals).adapts for signals in ((), ("similarity",))] == [False, True]
 
@@ -78,12 +85,21 @@ def test_losses_are_looked_at_wherever_training_batches_show_them() -> None:
 def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
     asked = chosen({}, "loss", "held_out_loss", held_out=True, tied=True, signals="probe", target=["a"])
     assert asked == Choice({"probe": ("loss",), "held_out": ("held_out_loss",)}, passes=True)
-    fused = chosen(FUSED, "loss", "look_ahead")
-    note = (
-        "`loss` comes from passes over a sample of rows, because `liger_fused_linear_cross_entropy: true` leaves no logits "
-        "of a training batch; remove it, or set `hbo.signals: probe`"
+    assert chosen(FUSED, "loss", "gradient_norm").names == {"reuse": ("loss", "gradient_norm")}
+    hidden = chosen(HIDDEN, "loss", "look_ahead")
+    note = f"`loss` comes from passes over a sample of rows, because {NO_LOGITS}, or set `hbo.signals: probe`"
+    names = {"probe": ("loss", "look_ahead")}
+    assert hidden == Choice(names, passes=True, notes=(note,), layers=False, logits=False)
+
+
+def test_a_fused_loss_of_a_model_without_passes_leaves_nothing_to_look_at() -> None:
+    assert chosen({**FUSED, **FSDP2}, "loss").names == {"reuse": ("loss",)}
+    assert refused({**FUSED, "deepspeed": "zero3.json"}, "loss") == (
+        "`loss`, which the method `hbo` needs, cannot be measured here: `liger_fused_linear_cross_entropy: true` leaves no "
+        "logits of a training batch, and hbo cannot compute them under `deepspeed`; remove it, or set `hbo.signals: probe`; "
+        "`deepspeed` spreads the model over ranks, where hbo cannot run a forward pass of its own; train with DDP, or choose "
+        "a method whose signals come from the training batches."
     )
-    assert fused == Choice({"probe": ("loss", "look_ahead")}, passes=True, notes=(note,))
 
 
 def test_a_note_says_that_a_target_is_what_held_out_rows_are_for() -> None:
@@ -177,8 +193,8 @@ def test_a_twin_is_trained_beside_an_adapter() -> None:
             ),
         ),
         (
-            {**LORA, **FUSED},
-            "`liger_fused_linear_cross_entropy: true` leaves no logits of a training batch; remove it.",
+            {**LORA, **HIDDEN},
+            f"{NO_LOGITS}.",
         ),
         (
             {**LORA, **FSDP2},
@@ -198,9 +214,8 @@ def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
         "`hbo.signals: reuse` was given, but `look_ahead`, which the method `hbo` needs, does not come from training batches "
         "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy` do); set `signals: auto`."
     )
-    assert refused(FUSED, "loss", signals="reuse") == (
-        "`loss`, which the method `hbo` needs, cannot be measured here: `liger_fused_linear_cross_entropy: true` leaves no "
-        "logits of a training batch; remove it, or set `hbo.signals: probe`."
+    assert refused(HIDDEN, "loss", signals="reuse") == (
+        f"`loss`, which the method `hbo` needs, cannot be measured here: {NO_LOGITS}, or set `hbo.signals: probe`."
     )
 
 

@@ -24,7 +24,8 @@ def test_losses_and_entropies_are_those_of_the_definition(monkeypatch: pytest.Mo
         entropies = -np.where(shares == 0, 0, shares * np.log(shares)).sum(axis=1)
         losses = -np.log(shares[np.arange(6), targets])
     losses[5] = 300 - logits[4, 6]  # whose share NumPy rounds
-    given = torch.tensor(logits, dtype=torch.float32), torch.tensor(at), torch.tensor(targets)
+    whole = tokens.Logits.whole(torch.tensor(logits[None], dtype=torch.float32))
+    given = whole, torch.tensor(at), torch.tensor(targets)
     found = tokens.token_statistics(*given, ("loss", "entropy")).numpy()
     np.testing.assert_allclose(found, [losses, entropies], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(tokens.token_statistics(*given, ("loss",)).numpy(), found[:1])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from predicted import predicted
 from resume import assert_resumes
 from runs import history, lines, read_trace, train
 from thread_ranks import OfTwo
@@ -138,7 +139,10 @@ def step(source: twin.Twin, rows: list[int]) -> None:
     for part in (rows[:1], rows[1:]):
         inputs = pad(fetch(trainer.train_dataset, part))
         outputs = model(**inputs)
-        source.observe(Batch(inputs, outputs, [[row] for row in part]))
+        lines = [[row] for row in part]
+        source.observe(
+            Batch(inputs, outputs, lines, predicted(source._context, outputs.logits, inputs["labels"], lines))
+        )
         outputs.loss.backward()
     trainer.optimizer.step()
     model.zero_grad()

@@ -97,13 +97,15 @@ def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
     assert records[1]["weights"] != records[0]["weights"]
 
 
-@pytest.mark.parametrize(("packed", "ranks"), [(False, 2), (True, 4)])
-def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool, ranks: int) -> None:
-    """FSDP2: signals from the training batches, and losses of held-out rows, of which no rank has as many."""
+@pytest.mark.parametrize(("packed", "fused", "ranks"), [(False, False, 2), (False, True, 2), (True, True, 4)])
+def test_ranks_share_a_sharded_model(shared: Any, tmp_path: Path, *, packed: bool, fused: bool, ranks: int) -> None:
+    """FSDP2: signals from the training batches, also those without logits, and losses of held-out rows, of which no rank has as many."""
     config = shared(val_set_size=9, eval_steps=3, **(PACKING if packed else {}))
     steps = 4 if packed else 2
     alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": steps})
     config |= {"fsdp_version": 2, "fsdp_config": SHARDING, "gradient_accumulation_steps": steps // ranks}
+    if fused:
+        config |= {"plugins": [*config["plugins"], "fused_loss.FusedLossPlugin"], "cut_cross_entropy": True}
     config["output_dir"] = str(tmp_path / "together")
     done = start(config, ranks)
     assert done.returncode == 0, done.stderr
