@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds of wall time spent on sampling, signals, updates and logging."""
+    """Seconds of wall time spent on sampling, signals, updates and logging, and on waiting for the next batch."""
 
     def __init__(self, settle: Callable[[], None] = lambda: None) -> None:
         """Nothing was spent yet; `settle` waits until the device has done all that it was given."""
         self._settle = settle
         self.now = time.perf_counter  # a benchmark on a busy machine counts time of the processor
-        self.seconds = dict.fromkeys(("sampling", "signals", "update", "logging"), 0.0)
+        self.seconds = dict.fromkeys(("sampling", "loading", "signals", "update", "logging"), 0.0)
 
     @contextmanager
     def __call__(self, part: str, *, settled: bool = False) -> Iterator[None]:
-        """Add what the block takes.
+        """Add what the block takes, but for what blocks inside it add themselves.
 
         Args:
             part: what hbo does in it.
@@ -25,13 +25,13 @@ class Clock:
         """
         if settled:
             self._settle()
-        start = self.now()
+        start, before = self.now(), self.total
         try:
             yield
             if settled:
                 self._settle()
         finally:
-            self.seconds[part] += self.now() - start
+            self.seconds[part] += self.now() - start - (self.total - before)
 
     @property
     def total(self) -> float:

@@ -95,10 +95,11 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
 
 def warn_of_changed(cfg: Mapping[str, Any]) -> None:
     """Warn of options that the user wrote and that mean something else, or nothing, beside `hbo:`."""
-    if cfg.get("dataloader_num_workers"):
+    if cfg.get("dataloader_num_workers") and cfg.get("dataloader_prefetch_factor"):
         LOG.warning(
-            "`dataloader_num_workers: %s` becomes 0, because workers would draw rows long before they are trained on.",
-            cfg["dataloader_num_workers"],
+            "`dataloader_prefetch_factor: %s` becomes smaller, because most of so many rows would be drawn long before they "
+            "are trained on.",
+            cfg["dataloader_prefetch_factor"],
         )
     for key in ("sample_packing_bin_size", "sample_packing_group_size"):
         if cfg.get(key) is not None:

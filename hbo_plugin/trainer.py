@@ -48,6 +48,11 @@ class HBOTrainerMixin(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.hbo.new_batcher()
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the micro-batches of a step from the loader, which may have to be waited for."""
+        with self.hbo.clock("loading"):
+            return super().get_batch_samples(*args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Run a micro-batch forward and backward; hbo watches."""
         with self.hbo.watching.micro_batch():

@@ -194,13 +194,17 @@ def test_an_option_that_axolotl_made_of_another_is_not_named() -> None:
 def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
     cfg = {
         "dataloader_num_workers": 4,
+        "dataloader_prefetch_factor": 256,
         "sample_packing_bin_size": 100,
         "sample_packing_group_size": 200,
         "group_by_length": True,
         "datasets": [{"path": "a"}, {"path": "b", "weight": 0.5}],
     }
     assert warnings(caplog, cfg) == [
-        "`dataloader_num_workers: 4` becomes 0, because workers would draw rows long before they are trained on.",
+        (
+            "`dataloader_prefetch_factor: 256` becomes smaller, because most of so many rows would be drawn long before they "
+            "are trained on."
+        ),
         "`sample_packing_bin_size: 100` has no effect, because hbo packs the rows itself.",
         "`sample_packing_group_size: 200` has no effect, because hbo packs the rows itself.",
         "`group_by_length: true` has no effect, because the weights choose the rows.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 from torch.utils.data import BatchSampler
 
 from hbo_plugin.packing import WINDOW, PackedBatchSampler
+from hbo_plugin.training.ahead import AHEAD_OF_WORKERS, StepsAhead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,24 +44,27 @@ class StepShape:
         batches: micro-batches of a step.
         steps: of the whole run.
         bins: the shape of a packed batch; None where rows are not packed.
+        ahead: steps that are drawn and not made whenever a step was made. New weights take force after them.
     """
 
     micro_batch: int
     batches: int
     steps: int
     bins: Bins | None = None
+    ahead: int = 1
 
     @classmethod
     def of(cls, args: Any, ranks: int) -> StepShape:
         """The shape that the arguments of Axolotl's trainer ask of so many ranks."""
         rows, batches = args.train_batch_size, args.gradient_accumulation_steps * ranks
+        ahead = AHEAD_OF_WORKERS if args.dataloader_num_workers else 1
         if not args.sample_packing:
-            return cls(rows, batches, args.max_steps)
+            return cls(rows, batches, args.max_steps, ahead=ahead)
         # With `multipack_real_batches`, attention cannot tell packed rows apart in one long bin: each row is a bin.
         tokens, bins = (args.max_seq_length, rows) if args.multipack_real_batches else (args.max_seq_length * rows, 1)
         # No row waits much longer than for 4 steps; the bound below keeps bins full where a step has few of them.
         window = min(max(4 * bins * batches, WINDOW // 4), WINDOW)
-        return cls(rows, batches, args.max_steps, Bins(tokens, bins, window))
+        return cls(rows, batches, args.max_steps, Bins(tokens, bins, window), ahead)
 
     @property
     def rows(self) -> int:
@@ -141,8 +144,9 @@ class RowBatcher:
         self._balancer = balancer
         self._clock = clock
         self._epoch = math.ceil(int(cells.sizes.sum()) / shape.rows) * shape.rows
-        self._drawn: deque[NDArray[np.int64]] = deque()
+        self._steps = StepsAhead(self._draw, shape.ahead)
         self._batches: list[list[list[int]]] = []  # of the oldest step: each of its micro-batches asks for them
+        self._end = 0  # of the epoch
         self.done = done or {"head": 0}
         self.head: int = self.done["head"]
 
@@ -151,32 +155,34 @@ class RowBatcher:
 
     def __iter__(self) -> Iterator[int]:
         self.head = self.done["head"]
-        self._drawn.clear()
+        self._steps.clear()
         self._batches = []
         skipped = self.head % self._epoch
         # The Trainer, resumed at the end of a run, would make one step more.
-        end = min(self.head - skipped + self._epoch, self._shape.steps * self._shape.rows)
+        self._end = min(self.head - skipped + self._epoch, self._shape.steps * self._shape.rows)
         # In a resumed epoch the Trainer takes the batches that were trained on and throws them away: they are only
         # counted here, so that resuming costs nothing and needs no weights of the past.
         for _ in range(skipped):
             yield 0
-        while self.head < end:
-            # A whole step and no more: where new weights take force must not depend on how the step is shared out
-            # over ranks and micro-batches, of which the loader takes some ahead.
-            with self._clock("sampling"):
-                rows = self._balancer.mixture.fill(self.head, self._shape.rows)
-            self.head += len(rows)
-            self._drawn.append(rows)
+        for rows in self._steps:
             yield from rows.tolist()
+
+    def _draw(self) -> NDArray[np.int64] | None:
+        if self.head >= self._end:
+            return None
+        with self._clock("sampling"):
+            rows = self._balancer.mixture.fill(self.head, self._shape.rows)
+        self.head += len(rows)
+        return rows
 
     def batches(self) -> list[list[list[int]]]:
         """See `Batcher`."""
-        self._batches = self._batches or self._shape.unpacked(self._drawn[0].tolist())
+        self._batches = self._batches or self._shape.unpacked(self._steps.oldest.tolist())
         return self._batches
 
     def finish_step(self) -> NDArray[np.int64]:
         """See `Batcher`."""
-        rows = self._drawn.popleft()
+        rows = self._steps.finish()
         self._batches = []
         self.done = {"head": self.done["head"] + len(rows)}
         return rows
@@ -212,7 +218,8 @@ class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this ty
         self._epoch = math.ceil(int(cells.lengths.sum()) / shape.capacity) * shape.batches
         self.batch_size = bins.bins_per_batch
         self._bins = PackedBatchSampler(balancer.mixture, cells.lengths, capacity=bins.capacity, window=bins.window)
-        self._drawn: deque[tuple[list[list[list[int]]], dict[str, Any]]] = deque()
+        self._steps = StepsAhead(self._draw, shape.ahead)
+        self._left = 0  # batches of the epoch
         if done:
             self._bins.load_state_dict(done)
         self.done = self._bins.state_dict()
@@ -228,23 +235,28 @@ class PackedBatcher(BatchSampler):  # Axolotl tells batches from rows by this ty
     def __iter__(self) -> Iterator[list[list[int]]]:  # type: ignore[override]  # torch knows rows only
         self._bins.mixture = self._balancer.mixture
         self._bins.load_state_dict(self.done)
-        self._drawn.clear()
+        self._steps.clear()
         batches = self._bins.given // self.batch_size
         skipped = batches % self._epoch
         for _ in range(skipped):  # trained on, and thrown away by a resumed Trainer
             yield [[0]] * self.batch_size
-        end = min(batches - skipped + self._epoch, self._shape.steps * self._shape.batches)
-        for _ in range(batches, end, self._shape.batches):
-            with self._clock("sampling"):
-                step = [list(islice(self._bins, self.batch_size)) for _ in range(self._shape.batches)]
-                self._drawn.append((step, self._bins.state_dict()))
+        self._left = min(batches - skipped + self._epoch, self._shape.steps * self._shape.batches) - batches
+        for step, _ in self._steps:
             yield from step
+
+    def _draw(self) -> tuple[list[list[list[int]]], dict[str, Any]] | None:
+        if self._left <= 0:
+            return None
+        self._left -= self._shape.batches
+        with self._clock("sampling"):
+            step = [list(islice(self._bins, self.batch_size)) for _ in range(self._shape.batches)]
+            return step, self._bins.state_dict()
 
     def batches(self) -> list[list[list[int]]]:
         """See `Batcher`."""
-        return self._drawn[0][0]
+        return self._steps.oldest[0]
 
     def finish_step(self) -> NDArray[np.int64]:
         """See `Batcher`; the rows of a batch come bin after bin, as their segments follow each other."""
-        step, self.done = self._drawn.popleft()
+        step, self.done = self._steps.finish()
         return np.fromiter(chain.from_iterable(bin_ for batch in step for bin_ in batch), np.int64)

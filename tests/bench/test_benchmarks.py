@@ -23,7 +23,7 @@ def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert set(result["headline"]) == {"tiny/reuse", "tiny/probe", *weighed}
     assert all(result["headline"][case] > 1 for case in weighed)
     parts = {row["name"] for row in result["rows"] if row["case"] == "tiny/reuse, of that"}
-    assert parts == {"sampling", "signals", "update", "logging"}
+    assert parts == {"sampling", "loading", "signals", "update", "logging"}
     assert all(row["unit"] == "s" for row in result["rows"])
 
 

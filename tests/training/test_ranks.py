@@ -86,8 +86,8 @@ def assert_holds(sequence: list[int], expected: Iterator[int], rows: Any) -> Non
 
 @pytest.mark.axolotl
 def test_two_ranks_share_one_stream(shared: Any, tmp_path: Path) -> None:
-    """Gradient accumulation, and every signal by probes that the ranks share out."""
-    config = shared(hbo={"signals": "probe"})
+    """Gradient accumulation, workers that load ahead, and every signal by probes that the ranks share out."""
+    config = shared(hbo={"signals": "probe"}, dataloader_num_workers=2)
     alone = train({**config, "output_dir": str(tmp_path / "alone"), "gradient_accumulation_steps": 4})
     config["output_dir"] = str(tmp_path / "two")
     done = start(config, 2)
