@@ -61,6 +61,10 @@ class HBOConfig(MethodConfig):
         min_length=1,
         description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
     )
+    scorer_model: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="A small model of the same tokenizer that scores `difficulty` in place of the run's own.",
+    )
     max_epochs: _Above0 | Literal["auto"] | dict[str, _Above0 | Literal["auto"]] = Field(
         default=MAX_EPOCHS,
         description="How often a row may be repeated in the run, for all datasets or by name; null or .inf lifts the cap, and "
@@ -105,7 +109,6 @@ class HBOConfig(MethodConfig):
     easiest: Literal["low", "high"] = Field(
         default="low", description="Which scores of `difficulty` are the easiest: a quality column wants `high`."
     )
-
     row_weights: _RowWeights | None = Field(
         default=None,
         description="How much the gradient of each row counts, beside the weights: `{column: NAME}`, a column of the data; "

@@ -17,6 +17,7 @@ COMMANDS = {
     "report": ("hbo_plugin.report.cli:report", "Show the mixture of a run, first against last."),
     "rows": ("hbo_plugin.report.cli:rows", "Show the rows of a step, and where they are in your files."),
     "schema": ("hbo_plugin.cli:schema", "Print the JSON Schema of a configuration, for editors."),
+    "score": ("hbo_plugin.score:score", "Score the difficulty of the data, ahead of the training."),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def axolotl_version() -> str:
 
 def _axolotl(module: str, name: str) -> Any:
     try:
-        return getattr(importlib.import_module(module), name)
+        return attrgetter(name)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         msg = (
             f"`{module}.{name}` was not found: hbo works with axolotl {SUPPORTED}, and {axolotl_version()} is installed; "
@@ -53,16 +54,52 @@ def _sft() -> Any:
     return importlib.import_module(_SFT)
 
 
-def load_config(path: Path) -> Any:
-    """A configuration as `axolotl preprocess` loads it, which needs no GPU; the `debug.log` of a run stays as it is."""
+def load_config(path: Path, **options: Any) -> Any:
+    """A configuration as Axolotl's commands load it, with options of theirs; the `debug.log` of a run stays as it is."""
     load, _ = (_axolotl(_CONFIG, name) for name in ("load_cfg", "prepare_debug_log"))
     with _replaced(importlib.import_module(_CONFIG), "prepare_debug_log", lambda _: None):
-        return load(str(path), is_preprocess=True)
+        return load(str(path), **options)
 
 
 def load_tokenizer(cfg: Any) -> Any:
     """The tokenizer of a run, as Axolotl loads it."""
     return _axolotl("axolotl.loaders", "load_tokenizer")(cfg)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How Axolotl loads a model.
+
+    Attributes:
+        config: the model's own, with the overrides of the run.
+        quantization: what it is quantized by; None where it is not.
+        resize: gives a loaded model an embedding for each token of the tokenizer.
+    """
+
+    config: Any
+    quantization: Any
+    resize: Callable[[Any], None]
+
+
+def loading(cfg: Any, tokenizer: Any) -> Loading:
+    """How Axolotl loads the model of a run, of which nothing but its configuration is read here."""
+    start, quantize, resize = (
+        _axolotl("axolotl.loaders", name)
+        for name in ("ModelLoader", "ModelLoader._set_quantization_config", "ModelLoader._resize_token_embeddings")
+    )
+    loader = start(cfg, tokenizer)
+    quantize(loader)
+
+    def resize_loaded(model: Any) -> None:
+        loader.model = model
+        resize(loader)
+
+    return Loading(loader.model_config, loader.model_kwargs.get("quantization_config"), resize_loaded)
+
+
+def start_processes() -> None:
+    """Let the processes of a launcher talk to each other, as Axolotl does before it loads the model."""
+    _axolotl("axolotl.utils.distributed", "init_distributed_state")()
 
 
 def load_entry(tokenizer: Any, cfg: Any, split: str) -> Any:

@@ -6,10 +6,14 @@ each does its part of every layer.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hbo_plugin import compat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +44,19 @@ class Ranks:
         parallelism = getattr(accelerator, "parallelism_config", None)
         processes = parallelism.tp_size if parallelism else 1
         return cls(args.process_index // processes, args.world_size // processes, accelerator, processes)
+
+    @classmethod
+    def launched(cls) -> Ranks:
+        """The processes of a launcher before there is a Trainer, each with a model of its own."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        compat.start_processes()
+        from accelerate import PartialState
+        from accelerate.utils import gather, reduce
+
+        state = PartialState()
+        talking = SimpleNamespace(device=state.device, reduce=reduce, gather=gather)
+        return cls(state.process_index, state.num_processes, talking)
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum the values of all ranks, float64 of any shape; every process calls it."""

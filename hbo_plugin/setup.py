@@ -1,15 +1,17 @@
 """Setup: from a configuration to what a run is built of, refused as early as can be."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin import options
-from hbo_plugin.args import HBOConfig
+from hbo_plugin import compat, options
+from hbo_plugin.args import MODEL_SCORES, HBOConfig
 from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
@@ -22,6 +24,24 @@ from hbo_plugin.signals.needs import without_influence
 from hbo_plugin.signals.sources import Choice, choose
 from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.target_first import target_first
+
+
+def read_config(path: Path, **options: Any) -> Any:
+    """Axolotl's configuration in a file, with an `hbo:` block; the options are those of Axolotl's commands.
+
+    Raises:
+        ValueError: there is no block.
+    """
+    # As `axolotl preprocess` does, so that Axolotl starts no DeepSpeed.
+    os.environ["AXOLOTL_IS_PREPROCESS"] = "1"
+    cfg = compat.load_config(path, **options)
+    if cfg.hbo is None:
+        msg = (
+            f"`{path}` has no `hbo:` block that Axolotl would hand on; add `hbo:`, and "
+            f"`plugins: [hbo_plugin.HBOPlugin]`."
+        )
+        raise ValueError(msg)
+    return cfg
 
 
 class Setup:
@@ -49,8 +69,19 @@ class Setup:
                 lambda: self._trial,
                 lambda: self.choice,
                 self._check_row_weights,
+                self._check_scorer,
             )
         )
+
+    def _check_scorer(self) -> None:
+        """Refuse a model that has nothing to score."""
+        name, kind = self.config.scorer_model, self.config.difficulty
+        if name is not None and kind not in MODEL_SCORES:
+            msg = (
+                f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to one of "
+                f"{listed(MODEL_SCORES)}, or remove `scorer_model`."
+            )
+            raise ValueError(msg)
 
     def _check_row_weights(self) -> None:
         """Refuse row weights where they cannot act, or cannot learn."""

@@ -48,7 +48,7 @@ LAYERS = (
     ("row_weights",),
     ("training",),
     ("report", "setup"),
-    ("callback", "trainer", "check"),
+    ("callback", "trainer", "check", "score"),
     ("plugin", "cli", "__main__"),
     ("hbo_plugin",),  # the names that users import
     ("bench",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
 
-from hbo_plugin import compat, user_errors
+from hbo_plugin import user_errors
 from hbo_plugin.check.plan import Plan, plan
 from hbo_plugin.data.load import load
-from hbo_plugin.setup import Setup
+from hbo_plugin.setup import Setup, read_config
 from hbo_plugin.training import state_file
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.checkpoint import load_balancer
@@ -49,17 +48,9 @@ def look(config: Path, ranks: int) -> Findings:
     notes: tuple[str, ...] = ()
     made = None
     with _quietly() as warnings, _kept(refused):
-        # As `axolotl preprocess` does, so that Axolotl starts no DeepSpeed.
-        os.environ["AXOLOTL_IS_PREPROCESS"] = "1"
-        cfg = compat.load_config(config)
+        cfg = read_config(config, is_preprocess=True)
         cfg.is_preprocess = False  # what is prepared stays
         warnings.of_axolotl = False  # it advises to prepare the data first
-        if cfg.hbo is None:
-            msg = (
-                f"`{config}` has no `hbo:` block that Axolotl would hand on; add `hbo:`, and "
-                f"`plugins: [hbo_plugin.HBOPlugin]`."
-            )
-            raise ValueError(msg)
         cfg.batch_size *= ranks
         setup = Setup(cfg, scores_missing=False)
         with _kept(refused):

@@ -113,5 +113,5 @@ def _lines(plan: Plan, config: Path) -> Iterator[str]:
     if unscored:
         yield (
             f"The model must still score the difficulty `{plan.difficulty}` of {', '.join(unscored)}, which "
-            f"`axolotl preprocess {config}` does. Until then, which rows are in which level is unknown."
+            f"`axolotl hbo-score {config}` does. Until then, which rows are in which level is unknown."
         )

@@ -1,31 +1,35 @@
-"""Difficulty: how hard a row is, by its length, a column of the data, or the loss of the initial model."""
+"""Difficulty: how hard a row is, by its length, a column of the data, or what a model finds of it."""
 
 import hashlib
-import io
 import logging
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.columns import Column, values_of
-from hbo_plugin.data.files import FileDigests, write_whole
+from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.score_file import UNSCORED, ScoreFile
+from hbo_plugin.data.scoring_model import ScoringModel
+from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.padding import by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss
 
 LOG = logging.getLogger(__name__)
 
-_SAVE_EVERY = 50
-"""Batches between two saves of unfinished scores."""
-_UNSCORED = -np.inf
-"""Stands for a row that was not scored yet; no score can be it."""
+_TURN = 4
+"""Batches that each rank scores before all have the scores of all."""
+_SAVE_SECONDS = 30.0
+"""Between two saves of unfinished scores."""
+_LONG = 1.0
+"""Hours of scoring on a CPU that get a warning."""
 
 
 def column_of(kind: str) -> str | None:
@@ -36,7 +40,9 @@ def column_of(kind: str) -> str | None:
 class Scorer:
     """Scores the rows of datasets, with one model for all of them, and a cache on disk."""
 
-    def __init__(self, kind: str, cfg: Any, tokenizer: Any, files: FileDigests, cache: Path) -> None:
+    def __init__(
+        self, kind: str, cfg: Any, tokenizer: Any, files: FileDigests, cache: Path, model: str | None = None
+    ) -> None:
         """Nothing is loaded until a score is missing.
 
         Args:
@@ -45,15 +51,24 @@ class Scorer:
             tokenizer: whose beginning-of-sequence token stands before an answer without its prompt.
             files: digests of the model's files.
             cache: folder of the scores.
+            model: that scores in place of the run's own.
         """
         self._kind = kind
         self._cfg = cfg
         self._bos = tokenizer.bos_token_id
-        self._files = files
         self._cache = cache
+        self._model = ScoringModel(cfg, tokenizer, files, model)
+
+    def refuse(self) -> None:
+        """Raise a ValueError where the model cannot score these rows; its files are looked at, and no weights loaded."""
+        if self._kind in MODEL_SCORES:
+            self._model.refuse()
+            _ = self._model.identity
 
     def score(self, part: Prepared, name: str, column: Column | None = None) -> NDArray[np.float64]:
         """Difficulty of each row of an entry, larger is harder, NaN where there is none; float64[rows].
+
+        Where a model scores, every process of a launcher calls it, for the same entries in the same order.
 
         Args:
             part: the rows.
@@ -75,49 +90,87 @@ class Scorer:
         """On which rows of an entry the model must still be run, bool[rows]."""
         if self._kind not in MODEL_SCORES:
             return np.zeros(len(part.lengths), np.bool_)
-        return np.asarray(self._saved(part)[0] == _UNSCORED)
+        return np.asarray(self._file(part).read() == UNSCORED)
+
+    def warn_of_time(self, parts: Sequence[Prepared]) -> None:
+        """Say how long the scores of these entries that are missing will take, where it is hours on a CPU."""
+        if self._kind not in MODEL_SCORES or self._model.device.type != "cpu":
+            return
+        tokens = sum(int(self._tokens(part)[self.missing(part)].sum()) for part in parts)
+        if tokens and (hours := self._model.hours(tokens)) > _LONG:
+            LOG.warning(
+                "hbo: `%s` takes about %s hours for the difficulty `%s` of %s tokens on this CPU; stop it and run "
+                "`axolotl hbo-score %s` on the training machine, or name a small model in `hbo.scorer_model`",
+                *(self._model.name, f"{hours:,.0f}", self._kind, f"{tokens:,}", self._cfg.axolotl_config_path),
+            )
+
+    def _tokens(self, part: Prepared) -> NDArray[np.int64]:
+        """That the model reads to score each row, int64[rows]."""
+        alone = part.trained if self._kind == "ifd" else 0
+        return part.lengths.astype(np.int64) + alone
+
+    def _file(self, part: Prepared) -> ScoreFile:
+        stamp = f"{part.digest} {self._model.identity} {self._bos} {self._kind}"
+        name = hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
+        return ScoreFile(self._cache / f"{name}.npy", len(part.lengths))
 
     def _model_scores(self, part: Prepared, name: str) -> NDArray[np.float64]:
-        scores, path = self._saved(part)
-        if not (scores == _UNSCORED).any():
-            return scores
-        partial = _partial(path)
-        self._finish(part, name, scores, partial)
-        _save(path, scores)
-        partial.unlink(missing_ok=True)
+        ranks, file = Ranks.launched(), self._file(part)
+        keeps = not self._cfg.local_rank  # one process of each node
+        kept = file.read() if keeps else np.zeros(len(part.lengths))
+        incomplete = bool((kept == UNSCORED).any())
+        # Rank 0's count: a node with a disk of its own may have others, or none.
+        scores = ranks.sum(kept if ranks.rank == 0 else np.zeros_like(kept))
+        if (scores == UNSCORED).any():
+            try:
+                self._finish(part, name, scores, ranks, file if keeps else None)
+            except torch.OutOfMemoryError as error:
+                msg = (
+                    f"`{self._model.name}` does not fit in the memory of `{self._model.device}` with batches of "
+                    f"{self._batch_tokens} tokens; lower `micro_batch_size`, or name a smaller model in `hbo.scorer_model`."
+                )
+                raise ValueError(msg) from error
+        if incomplete:
+            file.save(scores)
         return scores
 
-    def _saved(self, part: Prepared) -> tuple[NDArray[np.float64], Path]:
-        """The scores on disk, of all rows or of those that a killed run got to; and the file of all."""
-        stamp = f"{part.digest} {self._model_id} {self._bos} {self._kind}"
-        path = self._cache / f"{hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()}.npy"
-        count = len(part.lengths)
-        for file in (path, _partial(path)):
-            if (scores := _read(file, count)) is not None:
-                return scores, path
-        return np.full(count, _UNSCORED), path
+    @property
+    def _batch_tokens(self) -> int:
+        return int(self._cfg.micro_batch_size * self._cfg.sequence_len)
 
-    def _finish(self, part: Prepared, name: str, scores: NDArray[np.float64], partial: Path) -> None:
-        """Score the rows that have no score yet, and save now and then."""
-        missing = np.flatnonzero(scores == _UNSCORED)
-        batches = by_length(part.lengths[missing], self._cfg.micro_batch_size * self._cfg.sequence_len)
-        with tqdm(
-            total=len(scores), initial=len(scores) - len(missing), desc=f"hbo: {self._kind} of {name}", unit="row"
-        ) as bar:
-            for index, batch in enumerate(batches, start=1):
-                scores[missing[batch]] = self._batch_scores(fetch(part.rows, missing[batch]))
-                bar.update(len(batch))
-                if index % _SAVE_EVERY == 0:
-                    _save(partial, scores)
+    def _finish(
+        self, part: Prepared, name: str, scores: NDArray[np.float64], ranks: Ranks, file: ScoreFile | None
+    ) -> None:
+        """Score the rows that have no score yet, each rank its share, and save now and then."""
+        missing = np.flatnonzero(scores == UNSCORED)
+        batches = [missing[batch] for batch in by_length(part.lengths[missing], self._batch_tokens)]
+        what, done, saved = f"hbo: {self._kind} of {name}", len(scores) - len(missing), monotonic()
+        if file is not None:
+            file.save(scores)  # refused before the work
+        with tqdm(total=len(scores), initial=done, desc=what, unit="row", disable=ranks.rank > 0) as bar:
+            for first in range(0, len(batches), ranks.size * _TURN):
+                turn = batches[first : first + ranks.size * _TURN]
+                own = [
+                    self._batch_scores(fetch(part.rows, rows))
+                    if number % ranks.size == ranks.rank
+                    else torch.zeros(len(rows), dtype=torch.float64, device=self._model.device)
+                    for number, rows in enumerate(turn)
+                ]
+                scores[np.concatenate(turn)] = ranks.sum(torch.cat(own).cpu().numpy())
+                bar.update(sum(map(len, turn)))
+                if file is not None and monotonic() - saved >= _SAVE_SECONDS:
+                    file.save(scores)
+                    saved = monotonic()
 
     @torch.no_grad()
-    def _batch_scores(self, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
-        given_prompt = _mean_loss(self._model, rows)
+    def _batch_scores(self, rows: list[dict[str, Any]]) -> torch.Tensor:
+        """Of some rows, float64[rows], where the model is; the next batch is made ready while it works."""
+        given_prompt = _mean_loss(self._model.network, rows)
         if self._kind == "loss":
             return given_prompt
         if self._kind == "perplexity":
-            return np.exp(given_prompt)
-        return np.exp(given_prompt - _mean_loss(self._model, [self._answer(row) for row in rows]))
+            return given_prompt.exp()
+        return (given_prompt - _mean_loss(self._model.network, [self._answer(row) for row in rows])).exp()
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         """The answer without its prompt (IFD, arXiv 2308.12032, equation 4)."""
@@ -130,74 +183,7 @@ class Scorer:
         ids, labels = ids or [0], labels or [-100]
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
-    @cached_property
-    def _model_id(self) -> str:
-        """The initial model: its files' digests, or on a hub its name and commit; and the precision."""
-        folder = Path(self._cfg.base_model)
-        if folder.is_dir():
-            digests = self._files.of([*folder.glob("*.safetensors"), *folder.glob("*.bin"), folder / "config.json"])
-            model = " ".join(f"{Path(file).name} {digest}" for file, digest in sorted(digests.items()))
-        else:
-            config = AutoConfig.from_pretrained(
-                self._cfg.base_model,
-                revision=self._cfg.revision_of_model,
-                trust_remote_code=bool(self._cfg.trust_remote_code),
-            )
-            model = f"{self._cfg.base_model} {getattr(config, '_commit_hash', None) or self._cfg.revision_of_model}"
-        return f"{model} {self._dtype}"
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        if self._cfg.bf16:
-            return torch.bfloat16
-        return torch.float16 if self._cfg.fp16 else torch.float32
-
-    @cached_property
-    def _model(self) -> Any:
-        LOG.info("hbo: loading `%s` to score the difficulty of the data", self._cfg.base_model)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self._cfg.base_model,
-            revision=self._cfg.revision_of_model,
-            trust_remote_code=bool(self._cfg.trust_remote_code),
-            dtype=self._dtype,
-        )
-        device = f"cuda:{self._cfg.local_rank or 0}" if torch.cuda.is_available() else "cpu"
-        return model.to(device).eval()
-
-
-def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> NDArray[np.float64]:
+def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> torch.Tensor:
     sums, tokens = answer_loss(model, pad(rows))
-    with np.errstate(invalid="ignore"):
-        return (sums / tokens).double().cpu().numpy()
-
-
-def _partial(path: Path) -> Path:
-    """The file of unfinished scores, beside that of all."""
-    return path.with_suffix(".partial.npy")
-
-
-def _read(path: Path, count: int) -> NDArray[np.float64] | None:
-    """Scores from a file; None where it is missing, or damaged, with a warning."""
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as file:
-            scores, digest = np.load(file), np.load(file)
-        if scores.shape == (count,) and scores.dtype == np.float64 and digest.tobytes() == _digest(scores):
-            return np.asarray(scores)
-        reason = "it does not hold what was written"
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error)
-    LOG.warning("hbo: `%s` is damaged (%s); these scores are computed again", path, reason)
-    return None
-
-
-def _save(path: Path, scores: NDArray[np.float64]) -> None:
-    content = io.BytesIO()
-    np.save(content, scores)
-    np.save(content, np.frombuffer(_digest(scores), np.uint8))
-    write_whole(path, content.getvalue())
-
-
-def _digest(scores: NDArray[np.float64]) -> bytes:
-    return hashlib.blake2b(scores.tobytes(), digest_size=16).digest()
+    return (sums / tokens).double()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class FileDigests:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.writing")
+    # Another process may write it too, even on another machine.
+    draft = path.with_name(f"{path.name}.{uuid4().hex}.writing")
     draft.write_bytes(content)
     draft.replace(path)
 

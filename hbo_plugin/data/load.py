@@ -17,13 +17,14 @@ from hbo_plugin.data import layout
 from hbo_plugin.data.entries import where
 from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged, notes_on_steering, target_shares, ties
 from hbo_plugin.data.mixture import Mixture, find_mixture
-from hbo_plugin.data.named_rows import NamedRows, prepare
+from hbo_plugin.data.named_rows import NamedRows, Unscored, prepare
 from hbo_plugin.data.names import metric_names
+from hbo_plugin.data.notes import notes_on_rows, notes_on_watching
 from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.row_values import row_values
 from hbo_plugin.data.rows import read
-from hbo_plugin.messages import all_of, listed
+from hbo_plugin.messages import all_of
 from hbo_plugin.row_weights.settings import ColumnSettings
 from hbo_plugin.signals.context import HeldOutRows
 
@@ -135,10 +136,18 @@ def load(
     kind = config.difficulty if most > 1 else "length"
     held_by = (cfg.val_set_size or 0, config.val_set_size or {})
     weighed_by = config.row_weights.column if isinstance(config.row_weights, ColumnSettings) else None
-    prepared = partial(
-        prepare, cfg, kind, mixture, weighed_by, holds_out=partial(holds_out, *held_by), scores_missing=scores_missing
+    preparing = partial(
+        prepare,
+        cfg,
+        kind,
+        mixture,
+        weighed_by,
+        compat.load_tokenizer(cfg),  # not under the lock, where Axolotl may wait for the ranks that wait for the lock
+        scorer_model=config.scorer_model,
+        holds_out=partial(holds_out, *held_by),
     )
-    datasets, tested = compat.with_prepare_lock(cfg, prepared)
+    found: Unscored = compat.with_prepare_lock(cfg, preparing)
+    datasets, tested = found.scored(run_model=scores_missing), found.held_out
     counts = {each.name: len(each.own) for each in datasets}
     held, few = held_out_counts(*held_by, counts)
     notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
@@ -155,7 +164,7 @@ def load(
         scored = each.scores[kept] if config.easiest == "low" else -each.scores[kept]
         order, cut = layout.cut_levels(scored, min(levels[each.name], len(kept)))
         rows = each.own[kept[order]]
-        notes += _notes(each, scored, asked=levels[each.name], cut=len(cut))
+        notes += notes_on_rows(each, scored, kind, asked=levels[each.name], cut=len(cut))
         sizes.append(np.pad(cut, (0, most - len(cut))))
         fingerprints.append(layout.fingerprint(each.prepared.digest, rows, cut))
         drawn.append(each)
@@ -182,7 +191,7 @@ def load(
     notes += [
         *(f"in metrics, `{name}` is written `{metric}`" for name, metric in written.items() if name != metric),
         *unseen,
-        *_notes_on_watching(watched, config.update_every),
+        *notes_on_watching(watched, config.update_every),
     ]
     entries = {each.name: where(part.entry) for part in mixture.training for each in part.groups}
     return RunData(
@@ -203,14 +212,6 @@ def load(
     )
 
 
-def _notes_on_watching(watched: Sequence[str], every: int) -> list[str]:
-    """What `max_epochs: auto` costs."""
-    if not watched:
-        return []
-    what = f"the held-out loss of {listed(watched)} every {every:,} steps, in a forward pass over half of the held-out rows"
-    return [f"`max_epochs: auto` measures {what}"]
-
-
 def _entries_of(datasets: Sequence[NamedRows]) -> list[Prepared]:
     """The rows of each entry, once."""
     return list({each.first: each.prepared for each in datasets}.values())
@@ -221,25 +222,3 @@ def _origins(datasets: Sequence[NamedRows]) -> NDArray[np.int64]:
     return np.concatenate(
         [np.full(len(part.lengths), -1) if part.raw_row is None else part.raw_row for part in _entries_of(datasets)]
     )
-
-
-def _notes(dataset: NamedRows, scores: NDArray[np.float64], *, asked: int, cut: int) -> list[str]:
-    """What a user should know about a dataset, of whose levels so many were asked for and cut."""
-    notes = []
-    name, count = dataset.name, len(dataset.own)
-    if count < dataset.raw_rows:
-        notes.append(
-            f"dataset `{name}`: Axolotl dropped {dataset.raw_rows - count} of {dataset.raw_rows} rows, which are longer than "
-            f"`sequence_len`, empty, doubled, or without a token to train on"
-        )
-    elif count > dataset.raw_rows:
-        notes.append(f"dataset `{name}`: Axolotl split {dataset.raw_rows} rows into {count}")
-    if without := int((dataset.trained == 0).sum()):
-        notes.append(
-            f"dataset `{name}`: {without} of {count} rows have no token to train on, because every label is masked"
-        )
-    if missing := int(np.isnan(scores).sum()):
-        notes.append(f"dataset `{name}`: {missing} of {len(scores)} rows have no difficulty score and get the median")
-    if cut < asked:
-        notes.append(f"dataset `{name}` has {cut} instead of {asked} levels, because it has {cut} rows to train on")
-    return notes

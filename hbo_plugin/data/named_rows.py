@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hbo_plugin import compat
 from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.columns import Column, Columns, no_column, values_of
 from hbo_plugin.data.difficulty import Scorer, column_of
@@ -49,24 +48,59 @@ class NamedRows:
         return self.prepared.trained[self.own]
 
 
+@dataclass(frozen=True)
+class Unscored:
+    """Rows that are prepared and not scored.
+
+    Attributes:
+        training: of each entry of `datasets:`, its name, its column of difficulties, its rows, and those of its datasets.
+        held_out: the rows of `test_datasets:`.
+        scorer: of the former.
+    """
+
+    training: list[tuple[str, Column | None, Prepared, list[NamedRows]]]
+    held_out: list[NamedRows]
+    scorer: Scorer
+
+    def scored(self, *, run_model: bool) -> list[NamedRows]:
+        """The datasets, with how hard each row is.
+
+        Args:
+            run_model: whether the model is run on rows that have no score yet; then every process of a launcher calls this.
+        """
+        if run_model:
+            self.scorer.warn_of_time([prepared for _, _, prepared, _ in self.training])
+        found = all_of(partial(self._scored, *each, run_model=run_model) for each in self.training)
+        return [each for named in found for each in named]
+
+    def _scored(
+        self, name: str, column: Column | None, prepared: Prepared, named: list[NamedRows], *, run_model: bool
+    ) -> list[NamedRows]:
+        missing = np.zeros(len(prepared.lengths), np.bool_) if run_model else self.scorer.missing(prepared)
+        scores = np.zeros(len(missing)) if missing.any() else self.scorer.score(prepared, name, column)
+        return [replace(each, scores=scores[each.own], unscored=int(missing[each.own].sum())) for each in named]
+
+
 def prepare(
     cfg: Any,
     kind: str,
     mixture: Mixture,
     weighed_by: str | None,
+    tokenizer: Any,
     *,
+    scorer_model: str | None,
     holds_out: Callable[[str], bool],
-    scores_missing: bool,
-) -> tuple[list[NamedRows], list[NamedRows]]:
-    """The datasets, with how hard each row is, and the held-out sets.
+) -> Unscored:
+    """The rows of the datasets and the held-out sets.
 
     Args:
         cfg: Axolotl's configuration.
         kind: of difficulty.
         mixture: of the run.
         weighed_by: the column that weighs rows to train on; None where none does.
+        tokenizer: of the run.
+        scorer_model: that scores in place of the run's own.
         holds_out: whether a dataset holds out rows of its own; one that is left out and does not is not prepared.
-        scores_missing: whether the model is run on rows that have no score yet.
     """
     entries = Entries(cfg)
     training = [
@@ -79,19 +113,14 @@ def prepare(
     by = _columns(columns, "difficulty", column_of(kind), training, ("length", *MODEL_SCORES))
     drawn = [part for part in training if any(each.name not in mixture.left_out for each in part.groups)]
     weights = _columns(columns, "row_weights.column", weighed_by, drawn)
-    tokenizer = compat.load_tokenizer(cfg)
     preparer = Preparer(entries, tokenizer)
-    scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores")
+    scorer = Scorer(kind, cfg, tokenizer, entries.files, entries.folder / "scores", scorer_model)
+    scorer.refuse()
 
     def rows(part: Part, split: str, column: Column | None, weighs: Column | None) -> tuple[Prepared, list[NamedRows]]:
         versions = [each.version for each in (part.column, column, weighs) if each and each.version]
         prepared = preparer.load(part.name, part.entry, split=split, versions=versions)
         return prepared, _named(part, prepared, weighs)
-
-    def scored(part: Part, column: Column | None, prepared: Prepared, named: list[NamedRows]) -> list[NamedRows]:
-        missing = np.zeros(len(prepared.lengths), np.bool_) if scores_missing else scorer.missing(prepared)
-        scores = np.zeros(len(missing)) if missing.any() else scorer.score(prepared, part.name, column)
-        return [replace(each, scores=scores[each.own], unscored=int(missing[each.own].sum())) for each in named]
 
     wanted: list[tuple[Part, str, Column | None, Column | None]] = [
         *((part, "train", by.get(part.name), weights.get(part.name)) for part in training),
@@ -100,10 +129,11 @@ def prepare(
     # All of them before a model scores the first, which takes longest.
     found = all_of(partial(rows, *each) for each in wanted)
     parts, tested = _numbered(found[: len(training)]), _numbered(found[len(training) :])
-    datasets = all_of(
-        partial(scored, part, by.get(part.name), *each) for part, each in zip(training, parts, strict=True)
+    return Unscored(
+        [(part.name, by.get(part.name), *each) for part, each in zip(training, parts, strict=True)],
+        [each for _, named in tested for each in named],
+        scorer,
     )
-    return [each for named in datasets for each in named], [each for _, named in tested for each in named]
 
 
 def _numbered(found: Sequence[tuple[Prepared, list[NamedRows]]]) -> list[tuple[Prepared, list[NamedRows]]]:

@@ -33,6 +33,7 @@ ON_RESUME: Mapping[str, OnResume] = {
     "hold_steps": "acts",
     "levels": "data",
     "difficulty": "data",
+    "scorer_model": "data",
     "names": "data",
     "group_by": "data",
     "group_min_rows": "data",

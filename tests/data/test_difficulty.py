@@ -2,17 +2,19 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("axolotl")
 
 import torch
+from axolotl.utils.dict import DictDefault
 from datasets import Dataset, Features, Sequence, Value
 from torch.nn import functional
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
@@ -31,12 +33,14 @@ def rows(count: int = 12, answer_from: int = 2) -> Dataset:
     return Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids], "labels": labels})
 
 
-def scorer(model: Path, cache: Path, kind: str) -> Scorer:
-    cfg = SimpleNamespace(
-        base_model=str(model), revision_of_model=None, trust_remote_code=None, bf16=False, fp16=False, local_rank=0,
-        micro_batch_size=2, sequence_len=10,
-    )  # fmt: skip
-    return Scorer(kind, cfg, SimpleNamespace(bos_token_id=BOS), FileDigests(cache / "digests.json"), cache)
+def scorer(model: Path, cache: Path, kind: str, *, by: Path | None = None, added: int = 0, **changes: Any) -> Scorer:
+    """Of a run of a model, by itself or by another one, with so many tokens that the configuration adds."""
+    cfg = DictDefault(
+        {"base_model": str(model), "base_model_config": str(model), "micro_batch_size": 2, "sequence_len": 10, **changes}
+    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens([f"<new{number}>" for number in range(added)])
+    return Scorer(kind, cfg, tokenizer, FileDigests(cache / "digests.json"), cache, by and str(by))
 
 
 def prepared(count: int = 12) -> Prepared:
@@ -79,8 +83,10 @@ def test_model_scores(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     assert np.isnan(scores[1])
 
 
-def test_length_needs_no_model(tmp_path: Path) -> None:
-    scores = scorer(tmp_path / "nothing here", tmp_path, "length").score(prepared(), "x")
+def test_length_needs_no_model(tiny_model: Path, tmp_path: Path) -> None:
+    without = scorer(tiny_model, tmp_path, "length", base_model="nothing here")
+    without.refuse()
+    scores = without.score(prepared(), "x")
     assert scores.tolist() == [4 + i % 7 for i in range(12)]
 
 
@@ -101,7 +107,8 @@ def test_scores_are_cached_by_data_model_and_kind(
 
 def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scorer(tiny_model, tmp_path / "whole", "loss").score(prepared(), "x")
-    monkeypatch.setattr(difficulty, "_SAVE_EVERY", 2)
+    monkeypatch.setattr(difficulty, "_TURN", 2)
+    monkeypatch.setattr(difficulty, "_SAVE_SECONDS", 0)
     scored: list[int] = []
     honest = Scorer._batch_scores
 
@@ -133,7 +140,8 @@ def test_an_interrupted_scoring_goes_on_in_other_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     whole = scorer(tiny_model, tmp_path / "whole", "perplexity").score(prepared(), "x")
-    monkeypatch.setattr(difficulty, "_SAVE_EVERY", 1)
+    monkeypatch.setattr(difficulty, "_TURN", 1)
+    monkeypatch.setattr(difficulty, "_SAVE_SECONDS", 0)
     honest, calls = Scorer._batch_scores, []
 
     def fail(self: Scorer, rows: list[Any]) -> Any:

@@ -19,6 +19,7 @@ OTHER: dict[str, Any] = {
     "signals": "reuse",
     "levels": 2,
     "difficulty": "ifd",
+    "scorer_model": "small",
     "max_epochs": "auto",
     "val_set_size": {"a": 5},
     "gradient_rows": 5,
