@@ -1,10 +1,11 @@
-"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, and how soon it starts."""
+"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, how soon it starts, and how fast it scores."""
 
 import click
 
 from benchmarks.comparison import compare
 from benchmarks.memory import memory
 from benchmarks.packing import packing
+from benchmarks.scoring import scoring
 from benchmarks.signals import signals
 from benchmarks.start import start
 from benchmarks.targets import targets
@@ -21,6 +22,7 @@ main.add_command(methods)
 main.add_command(compare)
 main.add_command(packing)
 main.add_command(start)
+main.add_command(scoring)
 main.add_command(signals)
 main.add_command(targets)
 main.add_command(memory)

@@ -50,11 +50,14 @@ class Ranks:
         """The processes of a launcher before there is a Trainer, each with a model of its own."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
-        compat.start_processes()
+        import torch
         from accelerate import PartialState
         from accelerate.utils import gather, reduce
 
-        state = PartialState()
+        if torch.accelerator.is_available():
+            compat.start_processes()
+        # On CPUs, accelerate sees one process unless it is told, and so does the Trainer.
+        state = PartialState(cpu=not torch.accelerator.is_available())
         talking = SimpleNamespace(device=state.device, reduce=reduce, gather=gather)
         return cls(state.process_index, state.num_processes, talking)
 

@@ -13,14 +13,17 @@ pytest.importorskip("axolotl")
 import torch
 from axolotl.utils.dict import DictDefault
 from datasets import Dataset, Features, Sequence, Value
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch.nn import functional
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, trained, typed
+from hbo_plugin.data.scoring_model import ScoringModel
 
 BOS = 0
 
@@ -36,11 +39,17 @@ def rows(count: int = 12, answer_from: int = 2) -> Dataset:
 def scorer(model: Path, cache: Path, kind: str, *, by: Path | None = None, added: int = 0, **changes: Any) -> Scorer:
     """Of a run of a model, by itself or by another one, with so many tokens that the configuration adds."""
     cfg = DictDefault(
-        {"base_model": str(model), "base_model_config": str(model), "micro_batch_size": 2, "sequence_len": 10, **changes}
+        {
+            "base_model": str(model),
+            "base_model_config": str(model),
+            "micro_batch_size": 2,
+            "sequence_len": 10,
+            **changes,
+        }
     )
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
     tokenizer.add_tokens([f"<new{number}>" for number in range(added)])
-    return Scorer(kind, cfg, tokenizer, FileDigests(cache / "digests.json"), cache, by and str(by))
+    return Scorer(kind, cfg, tokenizer, FileDigests(cache / "digests.json"), cache, str(by) if by else None)
 
 
 def prepared(count: int = 12) -> Prepared:
@@ -74,6 +83,11 @@ def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
             {"loss": given_prompt, "perplexity": np.exp(given_prompt), "ifd": np.exp(given_prompt - alone)}[kind]
         )
     return scores
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Of hbo: libraries that are imported meanwhile have some too."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("hbo_plugin")]
 
 
 @pytest.mark.parametrize("kind", ["loss", "perplexity", "ifd"])
@@ -179,12 +193,12 @@ def test_damaged_scores_are_computed_again(
         path = path.rename(path.with_suffix(".partial.npy"))
     path.write_bytes(damaged[damage])
     np.testing.assert_array_equal(scorer(tiny_model, tmp_path, "loss").score(prepared(), "x"), whole)
-    assert [path.name in record.getMessage() and "damaged" in record.getMessage() for record in caplog.records] == [
-        True
-    ]
+    (warning,) = warnings_of(caplog)
+    assert path.name in warning
+    assert "damaged" in warning
     caplog.clear()
     scorer(tiny_model, tmp_path, "loss").score(prepared(), "x")
-    assert not caplog.records
+    assert not warnings_of(caplog)
 
 
 def test_a_copied_model_is_not_scored_again_and_a_changed_one_is(
@@ -251,3 +265,122 @@ def test_the_digest_sees_a_change_of_one_token_or_of_the_order() -> None:
     changed["labels"][5][-1] += 1
     assert digest(rows()) == digest(rows())
     assert len({digest(rows()), digest(Dataset.from_dict(changed)), digest(rows().select([1, 0, *range(2, 12)]))}) == 3
+
+
+def of_ids(*ids: list[int]) -> Prepared:
+    """Rows of these tokens, all but the first of which are learned."""
+    columns = {"attention_mask": [[1] * len(row) for row in ids], "labels": [[-100, *row[1:]] for row in ids]}
+    data = Dataset.from_dict({"input_ids": [*ids], **columns})
+    made = Prepared((), lengths(data), trained(data), digest(data), raw_rows=len(ids))
+    made.__dict__["rows"] = data
+    return made
+
+
+def another_model(folder: Path, tokens: int) -> Path:
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=tokens, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("to_32x", [False, True])
+def test_tokens_that_the_configuration_adds_have_an_embedding(
+    tiny_model: Path, tmp_path: Path, *, to_32x: bool
+) -> None:
+    """As many as the training has, and the same ones whenever and wherever they are drawn."""
+    size = len(AutoTokenizer.from_pretrained(tiny_model))
+    part = of_ids([5, size, size + 2, 7], [5, 6, 7])
+    by: dict[str, Any] = {"added": 3, "resize_token_embeddings_to_32x": to_32x}
+    first = scorer(tiny_model, tmp_path / "first", "loss", **by)
+    scores = first.score(part, "x")
+    assert np.isfinite(scores).all()
+    torch.manual_seed(9)
+    np.testing.assert_array_equal(scorer(tiny_model, tmp_path / "second", "loss", **by).score(part, "x"), scores)
+    has = first._model.network.get_input_embeddings().num_embeddings
+    assert has == (-(-(size + 3) // 32) * 32 if to_32x else size + 3)
+
+
+def test_another_model_scores(tiny_model: Path, tmp_path: Path) -> None:
+    other = another_model(tmp_path / "other", len(AutoTokenizer.from_pretrained(tiny_model)))
+    by_other = scorer(tiny_model, tmp_path, "loss", by=other, adapter="qlora", load_in_4bit=True)
+    by_other.refuse()
+    scores = by_other.score(prepared(), "x")
+    np.testing.assert_allclose(scores, one_by_one(other, rows(), "loss"), rtol=1e-4)
+    assert scorer(tiny_model, tmp_path, "loss").missing(prepared()).all()
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(other)
+    scorer(tiny_model, tmp_path, "loss", by=other, added=2).refuse()
+
+
+def test_a_model_of_another_tokenizer_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_model)
+    small = another_model(tmp_path / "small", 100)
+    with pytest.raises(ValueError, match="token embeddings") as error:
+        scorer(tiny_model, tmp_path, "ifd", by=small, added=2).refuse()
+    assert str(error.value) == (
+        f"`hbo.scorer_model: {small}` has 100 token embeddings, but the tokenizer of `{tiny_model}` has {len(tokenizer)} "
+        f"tokens; name a model of the same tokenizer."
+    )
+    large = another_model(tmp_path / "large", 1000)
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"</s>": 0, "<s>": 1}, unk_token="<s>"))
+    ).save_pretrained(large)
+    with pytest.raises(
+        ValueError, match=r"knows the token `</?s>` as [01], but the tokenizer of .* as [10]; name a model"
+    ):
+        scorer(tiny_model, tmp_path, "loss", by=large).refuse()
+    scorer(tiny_model, tmp_path, "length", by=large).refuse()
+
+
+def test_a_quantized_model_scores_as_it_is_trained(tiny_model: Path, tmp_path: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    quantized: dict[str, Any] = {"adapter": "qlora", "load_in_4bit": True, "bf16": True, "torch_dtype": torch.bfloat16}
+    own = scorer(tiny_model, tmp_path, "loss", **quantized)
+    scores = own.score(prepared(), "x")
+    assert isinstance(own._model.network.model.layers[0].mlp.up_proj, bitsandbytes.nn.Linear4bit)
+    np.testing.assert_allclose(scores, one_by_one(tiny_model, rows(), "loss"), rtol=0.1)
+    assert scorer(tiny_model, tmp_path, "loss", bf16=True).missing(prepared()).all()
+
+
+def test_hours_on_a_cpu_get_a_warning(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = scorer(tiny_model, tmp_path, "ifd", axolotl_config_path="my.yml")
+    own.warn_of_time([prepared()])
+    assert not warnings_of(caplog)
+    seconds = own._model.hours(10**6) * 3600
+    assert 1e-3 < seconds < 1e4
+    asked: list[int] = []
+
+    def hours(_: ScoringModel, tokens: int) -> float:
+        asked.append(tokens)
+        return 1234.0
+
+    monkeypatch.setattr(ScoringModel, "hours", hours)
+    own.warn_of_time([prepared(), prepared(11)])
+    assert asked == [sum(lengths(rows())) + sum(trained(rows())) + sum(lengths(rows(11))) + sum(trained(rows(11)))]
+    (warning,) = warnings_of(caplog)
+    assert "takes about 1,234 hours for the difficulty `ifd`" in warning
+    assert "run `axolotl hbo-score my.yml` on the training machine" in warning
+    own.score(prepared(), "x")
+    own.warn_of_time([prepared()])
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_scores_that_cannot_be_kept_and_models_that_do_not_fit_are_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Scorer, "_batch_scores", full)
+    with pytest.raises(ValueError, match="does not fit in the memory of `cpu` with batches of 20 tokens; lower"):
+        scorer(tiny_model, tmp_path, "loss").score(prepared(), "x")
+    monkeypatch.setattr(Scorer, "_batch_scores", lambda *_: pytest.fail("worked before it was refused"))
+    own = scorer(tiny_model, tmp_path / "cache", "loss")
+    own.refuse()
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ValueError, match="which cannot be written"):
+        own.score(prepared(), "x")
