@@ -25,6 +25,7 @@ from hbo_plugin.score import score
 from hbo_plugin.setup import Setup
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", "--num_processes", "2")
 
 
 def written(config: Config, folder: Path) -> Path:
@@ -80,13 +81,13 @@ def test_ranks_share_the_rows_and_a_killed_command_goes_on(
     (partial,) = saved(config).values()
     kept = int(np.isfinite(partial).sum())
     assert 0 < kept < len(partial) == 80
-    done = start(config, tmp_path / "second", *TORCHRUN, **sharded)
+    done = start(config, tmp_path / "second", *ACCELERATE, **sharded)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Every row has its difficulty `loss`") == 1
     one, other = scored(tmp_path / "second")
     assert not (one + other) - rows
     assert one.total() + other.total() == rows.total() - kept
-    assert min(one.total(), other.total()) > 0.4 * (rows.total() - kept)
+    assert min(one.total(), other.total()) > 0.25 * (rows.total() - kept)
     together = saved(config)
     assert together.keys() == saved(alone).keys()
     for name, scores in saved(alone).items():

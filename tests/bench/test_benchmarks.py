@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from benchmarks import comparison, packing, start, target_tasks, targets, tasks, training_cases
+from benchmarks import comparison, packing, scoring, start, target_tasks, targets, tasks, training_cases
 from benchmarks.__main__ import main
 from hbo_plugin.methods import METHODS
 
@@ -100,6 +100,19 @@ def test_starting_writes_nothing_when_everything_is_prepared(
     assert set(result["headline"]) == {"two datasets"}
     assert [row["name"] for row in result["rows"]] == [start.OFF, start.ON]
     assert all("; 0 files written" in row["note"] for row in result["rows"])
+
+
+def test_scoring_is_measured_beside_the_decoder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("axolotl")
+    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    monkeypatch.setattr(scoring, "SHAPES", {"one layer": {**shape, "num_attention_heads": 1}})
+    main(["scoring", "--rows", "6", "--repeats", "1", "--json", "-"], standalone_mode=False)
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["headline"]) == {"one layer"}
+    assert [row["name"] for row in result["rows"]] == [scoring.DECODER, scoring.SCORING]
+    assert all("tokens a second" in row["note"] for row in result["rows"])
 
 
 def test_rows_of_a_task_are_different_and_right() -> None:
