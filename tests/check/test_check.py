@@ -176,7 +176,7 @@ def test_difficulty_that_is_not_scored_is_named(make_config: Any, run_check: Cal
     text = "".join(result.stdout.split())  # a long path goes on in the next line
     needed = f"The model must still score the difficulty `{kind}` of 80 rows of `sums`, 40 rows of `words`, 16 rows of"
     assert "".join(needed.split()) in text
-    assert f"`axolotlpreprocess{config['output_dir'].removesuffix('out')}config.yml`" in text
+    assert f"`axolotlhbo-score{config['output_dir'].removesuffix('out')}config.yml`" in text
     assert "median" not in text
 
 
