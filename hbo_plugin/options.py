@@ -48,14 +48,8 @@ _SHARDED = ("deepspeed", "fsdp", "fsdp_config")
 """Options under which no rank holds the whole model."""
 _TENSOR = "tensor_parallel_size"
 """Above 1, so many processes are one rank and share its model; see `Ranks`."""
-
 _PACKING_ATTENTION = ("attn_supports_packing", "flash_attention", "flex_attention", "xformers_attention")
 """Set by Axolotl 0.21, or by the user of an older one, where attention tells the rows of one long bin apart."""
-
-_SUBSAMPLED = (
-    "it keeps that share of the dataset's rows, chosen once before tokenising (Axolotl 0.19 ignores it), "
-    "and is no mixing probability"
-)
 
 
 def refuse_incompatible(data: Mapping[str, Any]) -> None:
@@ -95,12 +89,8 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
 
 def warn_of_changed(cfg: Mapping[str, Any]) -> None:
     """Warn of options that the user wrote and that mean something else, or nothing, beside `hbo:`."""
-    if cfg.get("dataloader_num_workers") and cfg.get("dataloader_prefetch_factor"):
-        LOG.warning(
-            "`dataloader_prefetch_factor: %s` becomes smaller, because most of so many rows would be drawn long before they "
-            "are trained on.",
-            cfg["dataloader_prefetch_factor"],
-        )
+    if cfg.get("dataloader_num_workers") and (factor := cfg.get("dataloader_prefetch_factor")):
+        LOG.warning("`dataloader_prefetch_factor: %s` becomes less, as its rows would follow past weights.", factor)
     for key in ("sample_packing_bin_size", "sample_packing_group_size"):
         if cfg.get(key) is not None:
             LOG.warning("`%s` has no effect, because hbo packs the rows itself.", _written(key, cfg[key]))
@@ -113,7 +103,11 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
         )
     for entry in cfg.get("datasets") or []:
         if entry.get("weight") is not None:
-            LOG.warning("`datasets[].weight: %s` of `%s`: %s.", entry["weight"], entry.get("path"), _SUBSAMPLED)
+            LOG.warning(
+                "`datasets[].weight: %s` of `%s`: it keeps that share of the dataset's rows, chosen once before tokenising "
+                "(Axolotl 0.19 ignores it), and is no mixing probability.",
+                *(entry["weight"], entry.get("path")),
+            )
 
 
 def notes_on_data(cfg: Mapping[str, Any]) -> list[str]:
@@ -175,13 +169,12 @@ def fused_loss(cfg: Mapping[str, Any]) -> str | None:
 
 def without_predictions(cfg: Mapping[str, Any]) -> str | None:
     """Why the predictions for a training batch cannot be looked at, and what to do; None where they can."""
-    fused = fused_loss(cfg)
-    if fused and cfg.get(_COMPILED):
-        why = f"`{_written(_COMPILED, cfg[_COMPILED])}` hides the states that they come from; remove one of them"
-    elif fused and not ranks_can_run_forward(cfg):
-        why = f"hbo cannot compute them under `{sharded(cfg)}`; remove it"
-    else:
+    fused, compiled = fused_loss(cfg), cfg.get(_COMPILED)
+    if fused is None or (not compiled and ranks_can_run_forward(cfg)):
         return None
+    why = f"hbo cannot compute them under `{sharded(cfg)}`; remove it"
+    if compiled:
+        why = f"`{_written(_COMPILED, compiled)}` hides the states that they come from; remove one of them"
     return f"`{fused}` leaves no logits of a training batch, and {why}"
 
 
@@ -242,8 +235,8 @@ def sharded(cfg: Mapping[str, Any]) -> str | None:
 
 def ranks_can_run_forward(cfg: Mapping[str, Any]) -> bool:
     """Whether hbo can run the model in passes of its own: of the ways to shard it, DeepSpeed and FSDP1 are not tested."""
-    option = sharded(cfg)
-    return option in (None, _TENSOR) or (option != "deepspeed" and str(cfg.get("fsdp_version")) == "2")
+    fsdp2 = str(cfg.get("fsdp_version")) == "2" and not cfg.get("deepspeed")
+    return fsdp2 or sharded(cfg) in (None, _TENSOR)
 
 
 def _above_one(cfg: Mapping[str, Any], key: str) -> bool:

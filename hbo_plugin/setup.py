@@ -22,7 +22,7 @@ from hbo_plugin.row_weights.dwm import DwmSettings
 from hbo_plugin.row_weights.make import find_row_weights, make_row_weights
 from hbo_plugin.signals.needs import without_influence
 from hbo_plugin.signals.sources import Choice, choose
-from hbo_plugin.training.batchers import StepShape
+from hbo_plugin.training.step_shape import StepShape
 from hbo_plugin.training.target_first import target_first
 
 

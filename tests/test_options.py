@@ -201,10 +201,7 @@ def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
         "datasets": [{"path": "a"}, {"path": "b", "weight": 0.5}],
     }
     assert warnings(caplog, cfg) == [
-        (
-            "`dataloader_prefetch_factor: 256` becomes smaller, because most of so many rows would be drawn long before they "
-            "are trained on."
-        ),
+        "`dataloader_prefetch_factor: 256` becomes less, as its rows would follow past weights.",
         "`sample_packing_bin_size: 100` has no effect, because hbo packs the rows itself.",
         "`sample_packing_group_size: 200` has no effect, because hbo packs the rows itself.",
         "`group_by_length: true` has no effect, because the weights choose the rows.",

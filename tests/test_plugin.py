@@ -34,9 +34,9 @@ def test_a_run_warns_of_options_that_mean_something_else(make_config: Any, caplo
     from hbo_plugin import HBOPlugin
 
     with caplog.at_level(logging.WARNING, logger="hbo_plugin.options"):
-        HBOPlugin().register(make_config(dataloader_num_workers=4))
+        HBOPlugin().register(make_config(sample_packing_bin_size=4))
     assert [record.getMessage() for record in caplog.records] == [
-        "`dataloader_num_workers: 4` becomes 0, because workers would draw rows long before they are trained on."
+        "`sample_packing_bin_size: 4` has no effect, because hbo packs the rows itself."
     ]
 
 

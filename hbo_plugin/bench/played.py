@@ -21,10 +21,11 @@ from hbo_plugin.signals.table import SIGNALS
 from hbo_plugin.trace import TRACE_FILE
 from hbo_plugin.training import checkpoint
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import Batcher, StepShape, make_batcher
+from hbo_plugin.training.batchers import Batcher, make_batcher
 from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.overfitting import Overfitting
 from hbo_plugin.training.rank_check import RankCheck
+from hbo_plugin.training.step_shape import StepShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

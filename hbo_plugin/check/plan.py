@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hbo_plugin.args import HBOConfig
     from hbo_plugin.signals.sources import Choice
     from hbo_plugin.training.balancer import Balancer
-    from hbo_plugin.training.batchers import Bins, StepShape
+    from hbo_plugin.training.step_shape import Bins, StepShape
 
 _MEASURED = 1024
 """Bins that are packed to see how full they get."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hbo_plugin.training.balancer import Balancer
-    from hbo_plugin.training.batchers import StepShape
+    from hbo_plugin.training.step_shape import StepShape
 
 _BY_METRICS = ("reduce_lr_on_plateau", "greedy")
 """Schedules that follow evaluations, of which a branch has none."""

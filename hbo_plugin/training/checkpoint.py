@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hbo_plugin.training.balancer import Balancer
-    from hbo_plugin.training.batchers import StepShape
     from hbo_plugin.training.run import Run
+    from hbo_plugin.training.step_shape import StepShape
 
 _METHOD, _WEIGHING = "method", "row_weights"
 """Under which the arrays of a method and those of row weights stand; no source has these names."""

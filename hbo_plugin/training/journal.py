@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hbo_plugin.data.load import RunData
     from hbo_plugin.history import Stop
     from hbo_plugin.training.balancer import Balancer
-    from hbo_plugin.training.batchers import StepShape
+    from hbo_plugin.training.step_shape import StepShape
 
 
 class Journal:

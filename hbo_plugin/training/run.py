@@ -14,13 +14,14 @@ from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import StepShape, make_batcher
+from hbo_plugin.training.batchers import make_batcher
 from hbo_plugin.training.branching import Branching
 from hbo_plugin.training.journal import Journal
 from hbo_plugin.training.measuring import Measuring
 from hbo_plugin.training.moments import Moments
 from hbo_plugin.training.overfitting import Overfitting
 from hbo_plugin.training.rank_check import RankCheck
+from hbo_plugin.training.step_shape import StepShape
 from hbo_plugin.training.warnings import warn_of_no_losses, warn_of_rare_updates
 from hbo_plugin.training.watching import Watching
 

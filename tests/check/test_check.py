@@ -104,7 +104,7 @@ def test_a_packed_run_draws_about_the_rows_of_its_plan(
 def test_what_is_shown_fits_80_columns_and_leaves_a_run_as_it_was(
     make_config: Any, run_check: Callable[..., Result]
 ) -> None:
-    config = make_config(val_set_size=0.2, max_steps=None, dataloader_num_workers=2)
+    config = make_config(val_set_size=0.2, max_steps=None, group_by_length=True)
     log = Path(config["output_dir"]) / "debug.log"
     log.parent.mkdir()
     log.write_text("of a run")
@@ -119,7 +119,7 @@ def test_what_is_shown_fits_80_columns_and_leaves_a_run_as_it_was(
         in text
     )
     assert "Note: dataset `tales` holds out 3 of its 16 rows;" in text
-    assert "Warning: `dataloader_num_workers: 2` becomes 0" in text
+    assert "Warning: `group_by_length: true` has no effect" in text
     assert "The first dataset to be used up is `tales`, at step" in text
     assert "refuse" not in text
     assert log.read_text() == "of a run"

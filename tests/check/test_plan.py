@@ -13,7 +13,7 @@ from hbo_plugin.check.plan import Plan, plan
 from hbo_plugin.check.signals import SignalPlan
 from hbo_plugin.signals.sources import Choice
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import Bins, StepShape
+from hbo_plugin.training.step_shape import Bins, StepShape
 
 NAMES = ("large", "small")
 SIZES = np.array([[100], [20]])

@@ -1,6 +1,7 @@
 """The head: logits of some positions are those that the model gives them, whatever it does to its logits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def adapted(**options: Any) -> Any:
 
 
 MADE: dict[str, Callable[[], Any]] = {
-    **{kind: lambda kind=kind: model(kind) for kind in MODELS},
+    **{kind: partial(model, kind) for kind in MODELS},
     "an adapter of the head": lambda: adapted(target_modules=["q_proj", "lm_head"]),
     "a head that is trained beside an adapter": lambda: adapted(target_modules=["q_proj"], modules_to_save=["lm_head"]),
 }

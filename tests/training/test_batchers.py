@@ -9,7 +9,8 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import StepShape, make_batcher
+from hbo_plugin.training.batchers import make_batcher
+from hbo_plugin.training.step_shape import StepShape
 
 LENGTHS = np.full(200, 8, np.int32)
 CELLS = Cells(("a", "b"), np.full((2, 2), 50), LENGTHS, LENGTHS, ("", ""))

@@ -15,8 +15,9 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import Bins, StepShape, make_batcher
+from hbo_plugin.training.batchers import make_batcher
 from hbo_plugin.training.caps import cap_weights
+from hbo_plugin.training.step_shape import Bins, StepShape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,10 +23,10 @@ from hbo_plugin.signals.context import Context, HeldOutRows  # noqa: E402
 from hbo_plugin.signals.reuse import Reuse  # noqa: E402
 from hbo_plugin.training import checkpoint, state_file  # noqa: E402
 from hbo_plugin.training.balancer import Balancer  # noqa: E402
-from hbo_plugin.training.batchers import StepShape  # noqa: E402
 from hbo_plugin.training.journal import Journal  # noqa: E402
 from hbo_plugin.training.overfitting import Overfitting  # noqa: E402
 from hbo_plugin.training.state_file import STATE_FILE, TENSORS_FILE  # noqa: E402
+from hbo_plugin.training.step_shape import StepShape  # noqa: E402
 
 CELLS = Cells(("a", "b"), np.array([[5, 6], [30, 40]]), np.ones(81, np.int32), np.ones(81, np.int32), ("x", "y"))
 SIGNALS = {"gradient_norm": np.array([1 / 3, 2]), "perplexity_ratio": np.full((2, 2), 0.1)}

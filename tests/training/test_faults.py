@@ -13,8 +13,8 @@ from hbo_plugin.clock import Clock
 from hbo_plugin.data.load import RunData
 from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.journal import Journal
+from hbo_plugin.training.step_shape import StepShape
 
 NAN, INF = float("nan"), float("inf")
 

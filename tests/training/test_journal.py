@@ -21,8 +21,8 @@ from hbo_plugin.data.load import RunData
 from hbo_plugin.data.names import metric_names
 from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import StepShape
 from hbo_plugin.training.journal import Journal
+from hbo_plugin.training.step_shape import StepShape
 
 NAMES = ["x", "x/0", "x\\0", "X", "sea", "sea/weather", "sea-weather", "数学", "代码", "数", "🙂", "🚀", "..", "/", "~"]
 NAMES += ["[red]", "[/]", "100%", '"quoted"', "it's", "target", "a" * 5000, "a" * 5000 + "b", "語" * 200, "overhead"]

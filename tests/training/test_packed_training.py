@@ -13,7 +13,7 @@ from runs import history, lines, load, read_trace, train
 from hbo_plugin import MixtureSampler
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
-from hbo_plugin.training.batchers import Bins, StepShape
+from hbo_plugin.training.step_shape import Bins, StepShape
 
 pytestmark = pytest.mark.axolotl
 

@@ -14,7 +14,8 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
 from hbo_plugin.training.balancer import Balancer
-from hbo_plugin.training.batchers import Bins, StepShape, make_batcher
+from hbo_plugin.training.batchers import make_batcher
+from hbo_plugin.training.step_shape import Bins, StepShape
 
 NAMES = ("alpaca", "code", "chat")
 SHARES = np.array([0.5, 0.3, 0.2])
