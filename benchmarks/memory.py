@@ -96,7 +96,7 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
 
     def observed() -> None:
         def look(output: Any) -> None:
-            predictions = Predictions.of(Logits.whole(output.logits), ids, whose, names)
+            predictions = Predictions.of(Logits.whole(output.logits), ids, whose, names, scaled=True)
             source.observe(Batch({}, output, [[index] for index in range(ROWS)], predictions))
 
         with source.watching():
@@ -106,7 +106,7 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
         head = Head(model)
 
         def look(states: torch.Tensor) -> None:
-            Predictions.of(head.of(states), ids, whose, names)
+            Predictions.of(head.of(states), ids, whose, names, scaled=True)
 
         with head.watching(look):
             bare.model(ids, use_cache=False)

@@ -87,6 +87,7 @@ class PlayedRun:
         args = SimpleNamespace(
             train_batch_size=MICRO_BATCH,
             gradient_accumulation_steps=1,
+            dataloader_num_workers=0,
             max_steps=steps,
             sample_packing=packed,
             max_seq_length=SEQUENCE_LEN,

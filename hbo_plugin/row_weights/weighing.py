@@ -99,6 +99,11 @@ class Weighing:
         return self._row_weights.looks
 
     @property
+    def follows_gradients(self) -> bool:
+        """Whether it looks at what this step's backward passes give."""
+        return self._layers is not None
+
+    @property
     def sequences(self) -> Sequence[Sequence[int]]:
         """The rows in each sequence of this rank's next micro-batch."""
         return self._batches[self._next]

@@ -82,6 +82,11 @@ class Reuse(SignalSource):
         """One step in so many: whole steps, however they are shared out over ranks."""
         return step % self._context.observed_every == 0
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Where a signal is of gradients."""
+        return self._of_gradients
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch one micro-batch: its forward pass, `observe`, and its backward pass."""

@@ -76,6 +76,11 @@ class SignalSource(ABC):
         """Whether `observe` wants the training batches of an optimizer step."""
         return False
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether it looks at what backward passes give, and so wants to know the scale of each loss."""
+        return False
+
     def watching(self) -> AbstractContextManager[None]:
         """Watch a micro-batch of this rank while open, through its forward and its backward pass."""
         return nullcontext()

@@ -121,7 +121,7 @@ class Predictions:
         whose: what `owners_of` returned.
         owners: the row of each token, int64[n].
         statistics: of the predictions, by name, float32[n] each; see `token_statistics`.
-        scale: what the loss is multiplied by; None where no gradient will come back.
+        scale: what the loss is multiplied by; None where nobody wants to know, or no gradient will come back.
     """
 
     whose: NDArray[np.int64]
@@ -130,7 +130,15 @@ class Predictions:
     scale: Scale | None
 
     @classmethod
-    def of(cls, logits: Logits, labels: torch.Tensor, whose: NDArray[np.int64], names: Sequence[str]) -> Predictions:
+    def of(
+        cls,
+        logits: Logits,
+        labels: torch.Tensor,
+        whose: NDArray[np.int64],
+        names: Sequence[str],
+        *,
+        scaled: bool = False,
+    ) -> Predictions:
         """Look at a batch.
 
         Args:
@@ -138,11 +146,12 @@ class Predictions:
             labels: of the batch, int64[sequences, tokens].
             whose: what `owners_of` returned.
             names: of the statistics.
+            scaled: whether the scale of its loss is wanted.
         """
         found, owners, tokens = answers(labels.cpu().numpy(), whose)
         at, targets = (torch.as_tensor(part).to(labels.device, non_blocking=True) for part in (found, tokens))
         values = token_statistics(logits, at, targets, names)
-        scale = Scale(logits, at, targets) if logits.source.requires_grad else None
+        scale = Scale(logits, at, targets) if scaled and logits.source.requires_grad else None
         return cls(whose, owners, dict(zip(names, values, strict=True)), scale)
 
 

@@ -128,14 +128,14 @@ class Watching:
     def _look(self, logits: Logits, inputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Keep what those who look at this micro-batch want to know of its predictions."""
         observing, context, labels = self._observing, self._context, inputs["labels"]
-        weighs = self.weighing is not None and self.weighing.looks
-        if not (observing or weighs):
+        weighing = self.weighing if self.weighing is not None and self.weighing.looks else None
+        if not (observing or weighing):
             return
-        entropies = weighs or any("entropy" in source.names for source in observing)
+        names = ("loss", "entropy") if weighing or any("entropy" in each.names for each in observing) else ("loss",)
+        scaled = any(each.follows_gradients for each in observing) or bool(weighing and weighing.follows_gradients)
         with context.clock("signals", settled=True):  # the forward pass that is waited for is the training's
             whose = owners_of(tuple(labels.shape), rows, context.cells.lengths, left=context.pads_left)
-            names = ("loss", "entropy") if entropies else ("loss",)
-            self._predictions = Predictions.of(logits, labels, whose, names)
+            self._predictions = Predictions.of(logits, labels, whose, names, scaled=scaled)
 
     def end_step(self) -> None:
         """The optimizer step was made."""
