@@ -113,9 +113,7 @@ class ScoringModel:
             )
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
-            torch.manual_seed(
-                0
-            )  # embeddings of added tokens are drawn: the same ones on all ranks, whenever it is loaded
+            torch.manual_seed(0)  # embeddings of added tokens are drawn: the same ones on all ranks
             self._loading.resize(model)
         return model.eval()
 
