@@ -258,10 +258,10 @@ def test_the_deepest_mistake_is_named() -> None:
 
 
 LEARNING = (
-    "{dwm: {path: null, refresh_every: 20, start: 0.05, stages: null, passes: 2, learning_rate: 0.005, l2: 0.1, lowest: 0.2, "
+    "{dwm: {path: null, refresh_every: 40, start: 0.05, stages: null, passes: 2, learning_rate: 0.005, l2: 0.1, lowest: 0.2, "
     "highest: 2.0}}"
 )
-LEARNS = "a network that learns every 20 steps, from the gradient of held-out rows"
+LEARNS = "a network that learns every 40 steps, from the gradient of held-out rows"
 
 
 @pytest.mark.parametrize(

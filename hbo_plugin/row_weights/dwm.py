@@ -40,7 +40,7 @@ class DwmSettings:
     ] = None
     refresh_every: Annotated[
         int, Field(ge=1, description="Optimizer steps from one refresh, in which the network learns, to the next.")
-    ] = 20
+    ] = 40
     start: Annotated[
         Moment,
         Field(
