@@ -136,6 +136,7 @@ class Setup:
         cfg = self._cfg
         arguments = SimpleNamespace(
             train_batch_size=cfg.micro_batch_size,
+            dataloader_num_workers=cfg.dataloader_num_workers,
             gradient_accumulation_steps=cfg.gradient_accumulation_steps,
             max_steps=self.data.steps(cfg),
             sample_packing=cfg.sample_packing,

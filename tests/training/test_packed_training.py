@@ -109,7 +109,8 @@ def test_a_packed_evaluation_needs_tokens(packed: Any) -> None:
 
 def test_the_window_follows_the_steps() -> None:
     def shape(rows: int, ranks: int) -> StepShape:
-        common = {"sample_packing": True, "multipack_real_batches": True, "gradient_accumulation_steps": 1}
+        common: dict[str, Any] = {"sample_packing": True, "multipack_real_batches": True}
+        common |= {"gradient_accumulation_steps": 1, "dataloader_num_workers": 0}
         args = SimpleNamespace(max_steps=10, max_seq_length=128, train_batch_size=rows, **common)
         return StepShape.of(args, ranks)
 
