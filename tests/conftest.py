@@ -51,7 +51,7 @@ def make_config(tiny_model: Path, corpus: Path, tmp_path: Path) -> Callable[...,
 
 @pytest.fixture(autouse=True)
 def _nothing_left_of_a_run() -> Iterator[None]:
-    """Axolotl keeps its plugins and sets environment variables for the next run; Python keeps a page's package."""
+    """Axolotl keeps its plugins and sets environment variables, accelerate its precision, and Python a page's package."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -61,3 +61,5 @@ def _nothing_left_of_a_run() -> Iterator[None]:
     if base is not None:
         base.PluginManager._instance = None
         getattr(base, "reset_plugin_entry_points_cache", lambda: None)()
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state()

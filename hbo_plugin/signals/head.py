@@ -70,9 +70,11 @@ class Head:
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
         """[n, vocabulary] of [n, width]."""
+        # Without what accelerate puts around it: its autocast is open already, and to open it twice leaves it on for ever.
+        forward = vars(self._model).get("_original_forward", self._model.forward)
         with self._given(states[None]):
             ids = torch.zeros((1, len(states)), dtype=torch.int64, device=states.device)
-            logits: torch.Tensor = self._model.forward(input_ids=ids, use_cache=False).logits[0]
+            logits: torch.Tensor = forward(input_ids=ids, use_cache=False).logits[0]
         return logits
 
     @contextmanager

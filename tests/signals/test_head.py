@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from accelerate import Accelerator  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
@@ -76,6 +77,18 @@ def test_logits_are_those_of_the_model(make: Callable[[], Any]) -> None:
     assert len(again) == 2
     assert "forward" not in vars(head._decoder)
     torch.testing.assert_close(whole(ids, use_cache=False).logits, logits)
+
+
+@pytest.mark.bf16
+def test_mixed_precision_ends_with_the_pass() -> None:
+    whole = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model("llama"))
+    ids = torch.randint(3, VOCABULARY, (3, 6))
+    head, found = Head(whole), []
+    with torch.no_grad(), head.watching(lambda states: found.append(head.of(states).at(torch.arange(18)))):
+        logits = whole(ids, use_cache=False).logits
+    torch.testing.assert_close(found[0].float(), logits.flatten(0, 1))
+    assert found[0].dtype == torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_model_without_a_decoder_is_refused() -> None:
