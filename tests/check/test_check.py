@@ -145,7 +145,7 @@ def test_what_weighs_the_rows_is_shown(make_config: Any, run_check: Callable[...
 @pytest.mark.parametrize(
     ("option", "start"),
     [
-        ({"torch_compile": True}, "`torch_compile: true` leaves no logits of a training batch, on whose gradients"),
+        ({"torch_compile": True}, "`torch_compile: true` hides the logits, on whose gradients"),
         ({"use_eaft": True}, "`use_eaft` changes the loss that is trained on, whose rows `hbo.row_weights` was never"),
     ],
 )
