@@ -33,20 +33,21 @@ class StepShape:
         batches: micro-batches of a step.
         steps: of the whole run.
         bins: the shape of a packed batch; None where rows are not packed.
-        ahead: steps that are drawn and not made whenever a step was made. New weights take force after them.
+        ahead: steps that are drawn and not made whenever a step was made, at least: new weights take force after them. Where
+            a loader has no workers, accelerate takes the first batch of one step ahead.
     """
 
     micro_batch: int
     batches: int
     steps: int
     bins: Bins | None = None
-    ahead: int = 1
+    ahead: int = 0
 
     @classmethod
     def of(cls, args: Any, ranks: int) -> StepShape:
         """The shape that the arguments of Axolotl's trainer ask of so many ranks."""
         rows, batches = args.train_batch_size, args.gradient_accumulation_steps * ranks
-        ahead = AHEAD_OF_WORKERS if args.dataloader_num_workers else 1
+        ahead = AHEAD_OF_WORKERS if args.dataloader_num_workers else 0
         if not args.sample_packing:
             return cls(rows, batches, args.max_steps, ahead=ahead)
         # With `multipack_real_batches`, attention cannot tell packed rows apart in one long bin: each row is a bin.

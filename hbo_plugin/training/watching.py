@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from hbo_plugin.signals.tokens import Logits, Predictions, owners_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    import torch
 
     from hbo_plugin.row_weights.base import RowWeights
     from hbo_plugin.signals.context import Context
@@ -72,6 +74,11 @@ class Watching:
         sources = () if self._apart else self._sources
         return [source for source in sources if source.observes(self._step + 1)]
 
+    @property
+    def _looks(self) -> bool:
+        """Whether anybody looks at what this micro-batch predicts."""
+        return bool(self._observing) or (self.weighing is not None and self.weighing.looks)
+
     def _step_batches(self) -> tuple[Sequence[Sequence[Sequence[int]]], bool]:
         """The rows of the step that begins, of the run or of a branch; and whether it is of a branch."""
         if self._branching and self._apart:
@@ -111,14 +118,20 @@ class Watching:
             yield
             return
         head = Head(self._context.model)
-        with head.watching(lambda states: self._look(head.of(states), inputs, rows)):
+
+        def look(states: torch.Tensor) -> None:
+            with self._context.clock("signals", settled=True):
+                self._look(head.of(states), inputs, rows)
+
+        with head.watching(look) if self._looks else nullcontext():
             yield
 
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Look at a micro-batch that was just run forward; see `Batch`."""
-        if self._context.logits and outputs.get("logits") is not None:
-            self._look(Logits.whole(outputs["logits"]), inputs, rows)
-        with self._context.clock("signals"):
+        # What looks at the predictions waits for the forward pass, which is the training's.
+        with self._context.clock("signals", settled=self._looks):
+            if self._looks and self._context.logits and outputs.get("logits") is not None:
+                self._look(Logits.whole(outputs["logits"]), inputs, rows)
             batch = Batch(inputs, outputs, rows, self._predictions)
             if self.weighing:
                 batch = replace(batch, weights=self.weighing.weigh(batch))
@@ -129,13 +142,10 @@ class Watching:
         """Keep what those who look at this micro-batch want to know of its predictions."""
         observing, context, labels = self._observing, self._context, inputs["labels"]
         weighing = self.weighing if self.weighing is not None and self.weighing.looks else None
-        if not (observing or weighing):
-            return
         names = ("loss", "entropy") if weighing or any("entropy" in each.names for each in observing) else ("loss",)
         scaled = any(each.follows_gradients for each in observing) or bool(weighing and weighing.follows_gradients)
-        with context.clock("signals", settled=True):  # the forward pass that is waited for is the training's
-            whose = owners_of(tuple(labels.shape), rows, context.cells.lengths, left=context.pads_left)
-            self._predictions = Predictions.of(logits, labels, whose, names, scaled=scaled)
+        whose = owners_of(tuple(labels.shape), rows, context.cells.lengths, left=context.pads_left)
+        self._predictions = Predictions.of(logits, labels, whose, names, scaled=scaled)
 
     def end_step(self) -> None:
         """The optimizer step was made."""
