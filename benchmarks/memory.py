@@ -61,6 +61,7 @@ def memory(*, tokens: int, vocabulary: int, json_to: Path | None) -> None:
 def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
     import torch
     from accelerate import Accelerator
+    from datasets import Dataset
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from hbo_plugin.signals.head import Head
@@ -120,7 +121,7 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
             answer_loss(bare.eval(), batch)
 
     def probe() -> None:
-        rows = _Columns({name: values.tolist() for name, values in batch.items()})
+        rows = Dataset.from_dict({name: values.tolist() for name, values in batch.items()})
         pass_over(context, rows, np.arange(ROWS), context.cells.lengths, names)
 
     ways = {
@@ -147,13 +148,6 @@ def _context(model: Any, tokens: int) -> Context:
         compute_loss_context_manager=nullcontext,
     )
     return Context(trainer, Cells(("a",), np.array([[ROWS]]), lengths, lengths - 1, ()))
-
-
-class _Columns(dict[str, Any]):
-    """Rows as `datasets` gives them: columns of what is asked for."""
-
-    def __getitem__(self, indices: Any) -> Any:
-        return {name: [values[index] for index in indices] for name, values in self.items()}
 
 
 def _peak(way: Callable[[], None]) -> int:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hbo_plugin import compat
 from hbo_plugin.data.files import FileDigests
+from hbo_plugin.devices import own_devices
 
 LOG = logging.getLogger(__name__)
 
@@ -111,8 +112,7 @@ class ScoringModel:
                 quantization_config=self._loading.quantization,
                 device_map={"": self.device},
             )
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with torch.random.fork_rng(own_devices(model)), torch.no_grad():
             torch.manual_seed(0)  # embeddings of added tokens are drawn: the same ones on all ranks
             self._loading.resize(model)
         return model.eval()

@@ -16,7 +16,7 @@ from hbo_plugin.devices import own_devices
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.head import Head
 from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
-from hbo_plugin.signals.tokens import token_statistics
+from hbo_plugin.signals.tokens import Predictions, answers
 
 
 def forward(model: Any, batch: dict[str, torch.Tensor], look: Callable[[Head, torch.Tensor], None]) -> None:
@@ -45,7 +45,7 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
         The sum over the answer's tokens, in nats, float32[rows], and the number of these tokens, int64[rows].
     """
     labels, found = batch["labels"], []
-    at, targets = answers_of(labels)
+    at, _, targets = map(torch.from_numpy, answers(labels.numpy(), _alone(labels)))
 
     def look(head: Head, states: torch.Tensor) -> None:
         logits = head.of(states)
@@ -64,17 +64,9 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
     return found[0], (labels[:, 1:] != IGNORED).sum(1).to(found[0].device)
 
 
-def answers_of(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The predicted tokens of rows that are not packed.
-
-    Args:
-        labels: of each row, int64[rows, tokens].
-
-    Returns:
-        The positions that predict them, in the rows as one line, int64[n], and the tokens, int64[n].
-    """
-    at = functional.pad(labels[:, 1:] != IGNORED, (0, 1)).flatten().nonzero()[:, 0]
-    return at, labels.flatten()[at + 1]
+def _alone(labels: torch.Tensor) -> NDArray[np.int64]:
+    """Whose each token is where each sequence is a row, int64[rows, tokens]; see `owners_of`."""
+    return np.broadcast_to(np.arange(len(labels))[:, None], tuple(labels.shape))
 
 
 @dataclass(frozen=True)
@@ -209,13 +201,12 @@ def _look(model: Any, batch: dict[str, torch.Tensor], names: Sequence[str], *, s
         float64[names + 1 + width, rows].
     """
     labels, found = batch["labels"], list[NDArray[np.float64]]()
-    at, targets = answers_of(labels)
 
     def look(head: Head, last: torch.Tensor) -> None:
-        values = token_statistics(head.of(last), at.to(last.device), targets.to(last.device), names)
-        row = (at // labels.shape[1]).numpy()
-        every = np.concatenate([values.double().cpu().numpy(), np.ones((1, len(row)))])
-        found.extend(np.asarray(np.bincount(row, each, len(labels)), np.float64) for each in every)
+        predictions = Predictions.of(head.of(last), labels, _alone(labels), names)
+        values = torch.stack([predictions.statistics[name] for name in names]).double().cpu().numpy()
+        every = np.concatenate([values, np.ones((1, len(predictions.owners)))])
+        found.extend(np.asarray(np.bincount(predictions.owners, each, len(labels)), np.float64) for each in every)
         if states:
             found.extend(_pooled(last, batch["attention_mask"]))
 

@@ -149,7 +149,7 @@ class Predictions:
             scaled: whether the scale of its loss is wanted.
         """
         found, owners, tokens = answers(labels.cpu().numpy(), whose)
-        at, targets = (torch.as_tensor(part).to(labels.device, non_blocking=True) for part in (found, tokens))
+        at, targets = (torch.as_tensor(part).to(logits.source.device, non_blocking=True) for part in (found, tokens))
         values = token_statistics(logits, at, targets, names)
         scale = Scale(logits, at, targets) if scaled and logits.source.requires_grad else None
         return cls(whose, owners, dict(zip(names, values, strict=True)), scale)

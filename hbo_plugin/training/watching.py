@@ -77,7 +77,12 @@ class Watching:
     @property
     def _looks(self) -> bool:
         """Whether anybody looks at what this micro-batch predicts."""
-        return bool(self._observing) or (self.weighing is not None and self.weighing.looks)
+        return self._weighs or bool(self._observing)
+
+    @property
+    def _weighs(self) -> bool:
+        """Whether weights of rows follow from it."""
+        return self.weighing is not None and self.weighing.looks
 
     def _step_batches(self) -> tuple[Sequence[Sequence[Sequence[int]]], bool]:
         """The rows of the step that begins, of the run or of a branch; and whether it is of a branch."""
@@ -141,9 +146,9 @@ class Watching:
     def _look(self, logits: Logits, inputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Keep what those who look at this micro-batch want to know of its predictions."""
         observing, context, labels = self._observing, self._context, inputs["labels"]
-        weighing = self.weighing if self.weighing is not None and self.weighing.looks else None
-        names = ("loss", "entropy") if weighing or any("entropy" in each.names for each in observing) else ("loss",)
-        scaled = any(each.follows_gradients for each in observing) or bool(weighing and weighing.follows_gradients)
+        names = ("loss", "entropy") if self._weighs or any("entropy" in each.names for each in observing) else ("loss",)
+        scaled = any(each.follows_gradients for each in observing)
+        scaled |= self.weighing is not None and self.weighing.follows_gradients
         whose = owners_of(tuple(labels.shape), rows, context.cells.lengths, left=context.pads_left)
         self._predictions = Predictions.of(logits, labels, whose, names, scaled=scaled)
 
