@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hbo_plugin.signals.gradients import trained_of
+from hbo_plugin.signals.gradients import add_over_ranks, trained_of
 from hbo_plugin.signals.padding import answer_tokens, by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss, exchanged, undisturbed
 from hbo_plugin.signals.probes import generator
@@ -151,8 +151,7 @@ class Twin(SignalSource):
                 losses[batch] = (sums.detach() / tokens).double().cpu().numpy()
             gradient = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in trained])
             context.model.zero_grad(set_to_none=True)
-        if context.ranks.size > 1:
-            gradient = torch.as_tensor(context.ranks.sum(gradient.double().cpu().numpy())).to(gradient)
+        add_over_ranks([gradient], context.ranks)
         return losses, gradient
 
     def _add_up(self, rows: NDArray[np.int64], gaps: NDArray[np.float64]) -> None:
