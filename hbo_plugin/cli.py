@@ -13,6 +13,7 @@ PACKAGE = files("hbo_plugin")
 COMMANDS = {
     "bench": ("hbo_plugin.bench.cli:bench", "Measure the sampler against named peers, on this machine."),
     "check": ("hbo_plugin.check.cli:check", "Show what a run will do, before it trains."),
+    "compare": ("hbo_plugin.compare.cli:compare", "Make a run several ways, and say which is better."),
     "docs": ("hbo_plugin.cli:docs", "Print a page of the documentation, or list the pages."),
     "report": ("hbo_plugin.report.cli:report", "Show the mixture of a run, first against last."),
     "rows": ("hbo_plugin.report.cli:rows", "Show the rows of a step, and where they are in your files."),

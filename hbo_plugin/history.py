@@ -27,6 +27,7 @@ class State:
         rows: rows there are.
         rows_trained: rows trained on so far.
         tokens: tokens trained on so far.
+        trained_tokens: those of these that the model learned to predict.
         capped: whether `max_epochs` lowers a weight.
     """
 
@@ -36,6 +37,7 @@ class State:
     rows: dict[str, list[int]]
     rows_trained: dict[str, list[int]]
     tokens: dict[str, list[int]]
+    trained_tokens: dict[str, list[int]]
     capped: dict[str, list[bool]]
 
     def weight(self, dataset: str) -> float:

@@ -49,6 +49,7 @@ LAYERS = (
     ("training",),
     ("report", "setup"),
     ("callback", "trainer", "check", "score"),
+    ("compare",),
     ("plugin", "cli", "__main__"),
     ("hbo_plugin",),  # the names that users import
     ("bench",),

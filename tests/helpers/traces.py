@@ -9,7 +9,7 @@ NAMES = ("sums", "words")
 
 
 def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, Any]:
-    """The mixture at a step: every dataset has 10 rows a level, and gave one row of three tokens a level and step."""
+    """The mixture at a step: every dataset has 10 rows a level, and gave one row a level and step, of three tokens, two of them trained."""
     return {
         "step": step,
         "event": event,
@@ -18,6 +18,7 @@ def state(step: int, event: str, weights: dict[str, list[float]]) -> dict[str, A
         "rows": {name: [10] * len(levels) for name, levels in weights.items()},
         "rows_trained": {name: [step] * len(levels) for name, levels in weights.items()},
         "tokens": {name: [3 * step] * len(levels) for name, levels in weights.items()},
+        "trained_tokens": {name: [2 * step] * len(levels) for name, levels in weights.items()},
         "capped": {name: [False] * len(levels) for name, levels in weights.items()},
     }
 

@@ -1,0 +1,220 @@
+"""What a comparison came to: the losses of its runs, each against the baseline's run with the same seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hbo_plugin.compare import runs as at
+from hbo_plugin.compare.statistics import Difference, holm, paired, seeds_to_settle, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from hbo_plugin.compare.runs import PlannedRun
+    from hbo_plugin.compare.statistics import Verdict
+    from hbo_plugin.history import History
+
+_SAME_TOKENS = 0.01
+"""Runs whose trained tokens differ by no more than this share are at equal tokens as they are."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that has ended.
+
+    Attributes:
+        arm: its name.
+        seed: of the run.
+        steps: that it made.
+        target: loss of the target at the end, on rows that steered nothing; nats per token.
+        losses: of each held-out set, the same.
+        tokens: that it learned to predict.
+        course: of each evaluation, these tokens so far and the loss of the target.
+        seconds: that it took; None where another tool trained it.
+    """
+
+    arm: str
+    seed: int
+    steps: int
+    target: float
+    losses: dict[str, float]
+    tokens: float
+    course: tuple[tuple[float, float], ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class ArmOutcome:
+    """What an arm came to, over the seeds that the baseline has too.
+
+    Attributes:
+        arm: its name.
+        replays: the arm that it is the control of; None for every other.
+        seeds: how many.
+        target: mean loss of the target.
+        difference: of the target from the baseline; None for the baseline itself.
+        p: of that difference, corrected for the number of arms.
+        verdict: in a word; None for the baseline.
+        settled_by: how many seeds would settle what is inconclusive; None where that cannot be said.
+        sets: the difference of each held-out set, uncorrected.
+        at_equal_tokens: the difference of the target where each pair had trained on as many tokens; None where they did anyway.
+        from_control: of an arm that has one, its difference from its control; above 0, its timing did harm.
+        seconds: mean of a run.
+    """
+
+    arm: str
+    replays: str | None
+    seeds: int
+    target: float
+    difference: Difference | None
+    p: float | None
+    verdict: Verdict | None
+    settled_by: int | None
+    sets: dict[str, Difference]
+    at_equal_tokens: Difference | None
+    from_control: Difference | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The whole.
+
+    Attributes:
+        baseline: the arm that all are compared with.
+        arms: that have a run with a seed of the baseline, the baseline first.
+        missing: runs that have not ended, by name.
+        without_number: runs whose loss was no number at the end, which are left out, by name.
+        unequal_steps: whether the runs made different numbers of steps.
+    """
+
+    baseline: str
+    arms: tuple[ArmOutcome, ...]
+    missing: tuple[str, ...]
+    without_number: tuple[str, ...]
+    unequal_steps: bool
+
+
+def compared(planned: Sequence[PlannedRun], baseline: str) -> Comparison:
+    """Compare the runs that have ended.
+
+    Raises:
+        ValueError: a run that has ended was not evaluated at its end.
+    """
+    results: dict[tuple[str, int], RunResult] = {}
+    missing, without_number = [], []
+    for run in planned:
+        found = at.history(run.folder)
+        if found is None or not found.ended:
+            missing.append(run.name)
+            continue
+        result = _result(run, found)
+        if math.isfinite(result.target):
+            results[result.arm, result.seed] = result
+        else:
+            without_number.append(run.name)
+    arms = {run.arm.name: run.arm.replays for run in planned}
+    outcomes = _outcomes(results, arms, baseline)
+    steps = {result.steps for result in results.values()}
+    return Comparison(baseline, outcomes, tuple(missing), tuple(without_number), len(steps) > 1)
+
+
+def _result(run: PlannedRun, found: History) -> RunResult:
+    last, *_ = reversed(found.states)
+    if not found.evaluations or found.evaluations[-1].step != last.step:
+        msg = f"`{run.folder}` was not evaluated after its last step, so nothing can be compared; make the run again."
+        raise ValueError(msg)
+    end = found.evaluations[-1]
+    trained = [sum(map(sum, state.trained_tokens.values())) for state in found.states]
+    steps = [state.step for state in found.states]
+    course = [(float(np.interp(each.step, steps, trained)), each.target) for each in found.evaluations]
+    return RunResult(
+        run.arm.name, run.seed, last.step, end.target, end.losses, trained[-1], tuple(course), at.seconds(run.folder)
+    )
+
+
+def _outcomes(
+    results: dict[tuple[str, int], RunResult], arms: dict[str, str | None], baseline: str
+) -> tuple[ArmOutcome, ...]:
+    def pairs(arm: str, other: str) -> list[tuple[RunResult, RunResult]]:
+        seeds = sorted(
+            {seed for name, seed in results if name == arm} & {seed for name, seed in results if name == other}
+        )
+        return [(results[arm, seed], results[other, seed]) for seed in seeds]
+
+    against = {name: pairs(name, baseline) for name in arms}
+    differences = {
+        name: _difference(found, lambda result: result.target)
+        for name, found in against.items()
+        if found and name != baseline
+    }
+    judged = {name: difference.p for name, difference in differences.items() if not arms[name]}
+    corrected = holm({name: p for name, p in judged.items() if p is not None})
+    controls = {replayed: control for control, replayed in arms.items() if replayed}
+    outcomes = []
+    for name, found in against.items():
+        if not found:
+            continue
+        difference, p = differences.get(name), corrected.get(name)
+        told = verdict(difference.mean, p) if difference and not arms[name] else None
+        own = pairs(name, controls[name]) if name in controls else []
+        times = [ours.seconds for ours, _ in found if ours.seconds is not None]
+        outcomes.append(
+            ArmOutcome(
+                arm=name,
+                replays=arms[name],
+                seeds=len(found),
+                target=fmean(ours.target for ours, _ in found),
+                difference=difference,
+                p=p,
+                verdict=told,
+                settled_by=seeds_to_settle([_gap(pair) for pair in found], len(judged))
+                if told == "inconclusive"
+                else None,
+                sets=_sets(found) if difference else {},
+                at_equal_tokens=_at_equal_tokens(found),
+                from_control=_difference(own, lambda result: result.target) if own else None,
+                seconds=fmean(times) if times else None,
+            )
+        )
+    return tuple(outcomes)
+
+
+def _gap(pair: tuple[RunResult, RunResult]) -> float:
+    ours, theirs = pair
+    return ours.target - theirs.target
+
+
+def _difference(found: Sequence[tuple[RunResult, RunResult]], of: Callable[[RunResult], float]) -> Difference:
+    return paired([of(ours) - of(theirs) for ours, theirs in found])
+
+
+def _sets(found: Sequence[tuple[RunResult, RunResult]]) -> dict[str, Difference]:
+    """By held-out set, without those that were no number in a run."""
+    names: Iterable[str] = found[0][0].losses
+    made = {name: _difference(found, lambda result, name=name: result.losses[name]) for name in names}  # type: ignore[misc]
+    return {name: difference for name, difference in made.items() if math.isfinite(difference.mean)}
+
+
+def _at_equal_tokens(found: Sequence[tuple[RunResult, RunResult]]) -> Difference | None:
+    """Read both runs of a pair where the shorter one ended, between evaluations along a straight line."""
+    if all(abs(ours.tokens / theirs.tokens - 1) <= _SAME_TOKENS for ours, theirs in found):
+        return None
+    gaps = []
+    for pair in found:
+        tokens = min(result.tokens for result in pair)
+        if any(result.course[0][0] > tokens for result in pair):
+            return None  # a single evaluation, after the other run had ended
+        ours, theirs = (_at(tokens, result.course) for result in pair)
+        gaps.append(ours - theirs)
+    return paired(gaps)
+
+
+def _at(tokens: float, course: Sequence[tuple[float, float]]) -> float:
+    at_tokens, losses = zip(*course, strict=True)
+    return float(np.interp(tokens, at_tokens, losses))

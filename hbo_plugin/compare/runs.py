@@ -1,0 +1,190 @@
+"""The runs of a comparison: their folders, how each is trained, and which are finished."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hbo_plugin.trace import TRACE_FILE, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hbo_plugin.compare.arms import Arm
+    from hbo_plugin.history import History
+
+CONFIG_FILE = "config.yml"
+LOG_FILE = "log.txt"
+_SECONDS_FILE = "seconds.txt"
+_LOCK_FILE = "lock"
+_NOT_OF_A_TRIAL = ("hub_model_id", "push_dataset_to_hub", "resume_from_checkpoint")
+"""Keys of the user's configuration that none of the runs may have."""
+_WEIGHTS = ("checkpoint-*", "*.safetensors", "*.bin")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: an arm with a seed, in a folder of its own.
+
+    Attributes:
+        arm: how it trains.
+        seed: of the run.
+        folder: its `output_dir`.
+        replayed: the folder of the run whose weights a control draws by; None for every other.
+    """
+
+    arm: Arm
+    seed: int
+    folder: Path
+    replayed: Path | None
+
+    @property
+    def name(self) -> str:
+        """As `--only` takes it."""
+        return self.folder.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can train: a control needs the run that it replays."""
+        return self.replayed is None or is_finished(self.replayed)
+
+    def write_config(self, base: Mapping[str, Any]) -> Path:
+        """Write what `axolotl train` gets, and return its path.
+
+        Raises:
+            ValueError: the folder belongs to another run.
+        """
+        block = self.arm.made(self.replayed and self.replayed / TRACE_FILE)
+        block = {key: value for key, value in block.items() if key != "seed"}  # the stream follows that of the run
+        config = {
+            **{key: value for key, value in base.items() if key not in _NOT_OF_A_TRIAL},
+            "hbo": block,
+            "seed": self.seed,
+            "output_dir": str(self.folder),
+            "auto_resume_from_checkpoints": True,
+        }
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        path = self.folder / CONFIG_FILE
+        found = path.read_text(encoding="utf-8") if path.exists() else None
+        if found not in {None, text} or (found is None and (self.folder / TRACE_FILE).exists()):
+            msg = (
+                f"`{self.folder}` holds a run with another configuration; give another `--out`, or remove the folder to make "
+                f"the run again."
+            )
+            raise ValueError(msg)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def planned(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[PlannedRun]:
+    """Return all runs, seed by seed, so that the first seeds can be compared before the last are there."""
+    folders = {arm.name: arm.folder for arm in arms}
+    return [
+        PlannedRun(
+            arm, seed, out / f"{arm.folder}.{seed}", out / f"{folders[arm.replays]}.{seed}" if arm.replays else None
+        )
+        for seed in seeds
+        for arm in arms
+    ]
+
+
+def history(folder: Path) -> History | None:
+    """Return what the run of a folder has come to; None where it has not begun."""
+    trace = Trace(folder / TRACE_FILE)
+    return trace.history() if next(iter(trace.records()), None) else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run of a folder has ended."""
+    found = history(folder)
+    return found is not None and found.ended
+
+
+def seconds(folder: Path) -> float | None:
+    """Return how long the training took, of all calls that saw its end; None where none did."""
+    path = folder / _SECONDS_FILE
+    return sum(map(float, path.read_text(encoding="utf-8").split())) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How runs are started.
+
+    Attributes:
+        launcher: as `axolotl train --launcher` takes it.
+        arguments: of the launcher.
+        environment: of the processes.
+        keep_models: whether trained weights stay when a run has ended.
+    """
+
+    launcher: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    keep_models: bool
+
+    def train(self, run: PlannedRun, config: Path, card: str | None) -> bool | None:
+        """Train a run, or go on with it, and return whether it ended well; None where another process is at it.
+
+        Args:
+            run: its folder is there.
+            config: its file.
+            card: the number of the only GPU that it may see; None leaves all to it.
+        """
+        command = [sys.executable, "-m", "axolotl.cli.main", "train", str(config), "--launcher", self.launcher]
+        command += ["--", *self.arguments] if self.arguments else []
+        visible = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
+        # Axolotl looks for the launcher there, also where its environment is not activated.
+        path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), self.environment.get("PATH")]))
+        with _locked(run.folder / _LOCK_FILE) as lock:
+            if lock is None:
+                return None
+            begun = time.monotonic()
+            with (run.folder / LOG_FILE).open("ab") as log:
+                # The lock goes to the run too, which may outlive this process.
+                ended = subprocess.run(  # noqa: S603 the words of the command are the user's own
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**self.environment, "PATH": path, **visible},
+                    pass_fds=[lock],
+                    check=False,
+                )
+            with (run.folder / _SECONDS_FILE).open("a", encoding="utf-8") as file:
+                file.write(f"{time.monotonic() - begun:.1f}\n")
+            finished = ended.returncode == 0 and is_finished(run.folder)
+            if finished and not self.keep_models:
+                _remove_weights(run.folder)
+            return finished
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int | None]:
+    """The descriptor of a lock, which the system lets go when the last process that has it ends; None where it is taken."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield file.fileno()
+
+
+def _remove_weights(folder: Path) -> None:
+    for pattern in _WEIGHTS:
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
