@@ -39,14 +39,15 @@ def shortened(
 
 
 def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> None:
-    """Prepare the data and look at one run of each arm, so that none is refused after hours of others.
+    """Look at one run of each arm that has none yet, so that no arm is refused after hours of others; this prepares the data.
 
     Raises:
         ValueError: what training would refuse.
     """
     from hbo_plugin.check.look import look
 
-    firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None}
+    begun = {run.arm.name for run in runs if at.history(run.folder)}
+    firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None and run.arm.name not in begun}
     refused = [
         f"the arm `{name}`: {refusal}"
         for name, run in firsts.items()

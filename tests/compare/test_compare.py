@@ -37,6 +37,7 @@ def written(folder: Path, config: Config) -> Path:
     return path
 
 
+@pytest.mark.timeout(1500)  # six starts of Axolotl
 def test_a_killed_comparison_goes_on_and_its_numbers_are_those_of_the_traces(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
