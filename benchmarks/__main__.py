@@ -1,8 +1,9 @@
-"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, how soon it starts, and how fast it scores."""
+"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, how soon it starts, how fast it scores; and all on a GPU."""
 
 import click
 
 from benchmarks.comparison import compare
+from benchmarks.gpu.command import gpu
 from benchmarks.memory import memory
 from benchmarks.packing import packing
 from benchmarks.scoring import scoring
@@ -26,6 +27,7 @@ main.add_command(scoring)
 main.add_command(signals)
 main.add_command(targets)
 main.add_command(memory)
+main.add_command(gpu)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -45,7 +45,7 @@ def memory(*, tokens: int, vocabulary: int, json_to: Path | None) -> None:
 
     A minute, and 5 GB at the default sizes. A training step in mixed precision holds its logits three or four times.
     """
-    found = {name: value / (ROWS * tokens * vocabulary) for name, value in _peaks(tokens, vocabulary).items()}
+    found = {name: value / (ROWS * tokens * vocabulary) for name, value in peaks(tokens, vocabulary).items()}
     if json_to != STDOUT:
         table = Table(title="Bytes a logit", title_justify="left", title_style="bold")
         table.add_column("")
@@ -58,7 +58,13 @@ def memory(*, tokens: int, vocabulary: int, json_to: Path | None) -> None:
         write_json(json_to, {**found, "settings": settings, "environment": environment()})
 
 
-def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
+def peaks(tokens: int, vocabulary: int, device: str = "cpu") -> dict[str, int]:
+    """Bytes that each of the ways in `WHAT` holds at its highest, beside the model, on a device of this type."""
+    return {name: _peak(way, device) for name, way in ways(tokens, vocabulary, device).items()}
+
+
+def ways(tokens: int, vocabulary: int, device: str = "cpu") -> dict[str, Callable[[], None]]:
+    """Each of the ways in `WHAT`, to be called."""
     import torch
     from accelerate import Accelerator
     from datasets import Dataset
@@ -78,11 +84,12 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
         "num_attention_heads": 1,
     }
     bare: Any = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **shape))
-    model = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(bare.to(torch.bfloat16))
-    ids = torch.randint(0, vocabulary, (ROWS, tokens))
+    model = Accelerator(mixed_precision="bf16", cpu=device == "cpu").prepare_model(bare.to(torch.bfloat16))
+    ids = torch.randint(0, vocabulary, (ROWS, tokens), device=device)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
     context = _context(model, tokens)
     whose = np.repeat(np.arange(ROWS), tokens).reshape(ROWS, tokens)
+    rows = Dataset.from_dict({name: values.tolist() for name, values in batch.items()})
     names = ("loss", "entropy")
     source = Reuse(("gradient_norm", "perplexity_ratio"), context)
 
@@ -121,10 +128,9 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
             answer_loss(bare.eval(), batch)
 
     def probe() -> None:
-        rows = Dataset.from_dict({name: values.tolist() for name, values in batch.items()})
         pass_over(context, rows, np.arange(ROWS), context.cells.lengths, names)
 
-    ways = {
+    return {
         "plain": step,
         "observed": observed,
         "fused": fused,
@@ -132,7 +138,6 @@ def _peaks(tokens: int, vocabulary: int) -> dict[str, int]:
         "gradient_probe": gradient,
         "scoring": scoring,
     }
-    return {name: _peak(way) for name, way in ways.items()}
 
 
 def _context(model: Any, tokens: int) -> Context:
@@ -150,11 +155,17 @@ def _context(model: Any, tokens: int) -> Context:
     return Context(trainer, Cells(("a",), np.array([[ROWS]]), lengths, lengths - 1, ()))
 
 
-def _peak(way: Callable[[], None]) -> int:
+def _peak(way: Callable[[], None], device: str) -> int:
     """Bytes that something holds at its highest, above what was there."""
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
     way()  # what is made once
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        way()
+        return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         way()
     events = found.profiler.kineto_results.events()

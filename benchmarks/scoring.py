@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from benchmarks.made_files import FIRST_WORD, save_model
 from hbo_plugin.bench.measure import Row
 from hbo_plugin.bench.report import publish
 from hbo_plugin.outputs import json_option
@@ -36,36 +37,53 @@ SHAPES = {
 """Models, at random: what is measured does not depend on their weights."""
 
 
-def _measured(case: str, shape: dict[str, Any], folder: Path, count: int, repeats: int) -> Iterator[Row]:
-    """One row for each of the two."""
+def _made(shape: dict[str, Any]) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+def measured(case: str, model: Any, folder: Path, count: int, repeats: int, *, longest: int = LAST) -> Iterator[Row]:
+    """One row for each of the two, on the card where there is one.
+
+    Args:
+        case: its name.
+        model: that scores.
+        folder: for all that is read and written.
+        count: rows that are scored.
+        repeats: passes of each kind that are timed.
+        longest: tokens of a row at most; half of each is its prompt.
+    """
     import torch
     from axolotl.utils.dict import DictDefault
     from datasets import Dataset
-    from tokenizers import Tokenizer, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
 
     from hbo_plugin.data import rows as tokenised
     from hbo_plugin.data.difficulty import Scorer
     from hbo_plugin.data.files import FileDigests
     from hbo_plugin.data.prepared import Prepared
+    from hbo_plugin.devices import settle
     from hbo_plugin.signals.padding import by_length, fetch, pad
 
-    folder.mkdir()
-    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(shape["vocab_size"])}, unk_token="w3"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w0", eos_token="w1", unk_token="w3")
-    LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder / "model")
+    folder.mkdir(parents=True)
+    save_model(folder / "model", model)
+    vocabulary = model.config.vocab_size
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     rng = np.random.default_rng(0)
-    ids = [rng.integers(4, shape["vocab_size"], length).tolist() for length in rng.integers(LAST // 4, LAST, count)]
+    ids = [rng.integers(FIRST_WORD, vocabulary, n).tolist() for n in rng.integers(longest // 4, longest, count)]
     labels = [[-100] * (len(row) // 2) + row[len(row) // 2 :] for row in ids]
     data = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids], "labels": labels})
     data.save_to_disk(folder / "rows")
     files = tuple((folder / "rows").glob("*.arrow"))
     part = Prepared(files, tokenised.lengths(data), tokenised.trained(data), tokenised.digest(data), count)
-    settings = {"base_model": str(folder / "model"), "micro_batch_size": 4, "sequence_len": LAST}
+    card = torch.cuda.is_available()
+    settings = {"base_model": str(folder / "model"), "micro_batch_size": 4, "sequence_len": longest, "bf16": card}
     cache = folder / "scores"
     scorer = Scorer("loss", DictDefault(settings), tokenizer, FileDigests(folder / "digests.json"), cache)
-    decoder = LlamaForCausalLM.from_pretrained(folder / "model").eval().model
-    batches = [pad(fetch(part.rows, batch)) for batch in by_length(part.lengths, 4 * LAST)]
+    device, dtype = ("cuda", torch.bfloat16) if card else ("cpu", torch.float32)
+    decoder = model.to(device, dtype).eval().get_decoder()
+    batches = [pad(fetch(part.rows, batch)) for batch in by_length(part.lengths, 4 * longest)]
 
     def score() -> None:
         for file in cache.glob("*.npy"):
@@ -75,7 +93,9 @@ def _measured(case: str, shape: dict[str, Any], folder: Path, count: int, repeat
     @torch.no_grad()
     def decode() -> None:
         for batch in batches:
-            decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+            ids, mask = (batch[name].to(device) for name in ("input_ids", "attention_mask"))
+            decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+        settle()
 
     tasks = {DECODER: decode, SCORING: score}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
@@ -112,7 +132,7 @@ def scoring(*, rows: int, repeats: int, json_to: Path | None) -> None:
         found = [
             row
             for number, (case, shape) in enumerate(SHAPES.items())
-            for row in _measured(case, shape, Path(folder) / str(number), rows, repeats)
+            for row in measured(case, _made(shape), Path(folder) / str(number), rows, repeats)
         ]
     # By time of the processor, which other work on the machine does not lengthen much.
     pairs = zip(found[::2], found[1::2], strict=True)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
+from benchmarks.made_files import FIRST_WORD, save_model, save_rows
 from hbo_plugin.bench.measure import Row
 from hbo_plugin.bench.report import publish
 from hbo_plugin.outputs import json_option
@@ -27,27 +26,6 @@ OFF, ON = "Axolotl alone", "hbo"
 VOCABULARY = 600
 FULL = {"1e6 rows in 3 datasets": (600_000, 300_000, 100_000), "1,000 datasets of 100 rows": (100,) * 1000}
 QUICK = {"1e5 rows in 3 datasets": (60_000, 30_000, 10_000), "100 datasets of 100 rows": (100,) * 100}
-
-
-def _save_model(folder: Path) -> None:
-    """The tiny model, and a tokenizer that nothing has to be tokenised with."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    from benchmarks.training_run import MODELS
-
-    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(VOCABULARY)}, unk_token="w3"))
-    special = {"bos_token": "w0", "eos_token": "w1", "pad_token": "w2", "unk_token": "w3"}
-    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
-    MODELS["tiny"]().save_pretrained(folder)
-
-
-def _save_rows(path: Path, rows: int, rng: np.random.Generator) -> None:
-    """Tokenised rows of 10 to 59 tokens."""
-    ends = np.concatenate([[0], np.cumsum(rng.integers(10, 60, rows))]).astype(np.int32)
-    ids = rng.integers(4, VOCABULARY, ends[-1])
-    columns = {"input_ids": ids.astype(np.int32), "attention_mask": np.ones(len(ids), np.int8), "labels": ids}
-    pq.write_table(pa.table({name: pa.ListArray.from_arrays(ends, values) for name, values in columns.items()}), path)
 
 
 def _config(folder: Path, datasets: int, *, on: bool) -> Path:
@@ -97,9 +75,10 @@ def _start(config: Path) -> tuple[float, float]:
 def _measured(case: str, sizes: Sequence[int], folder: Path, repeats: int) -> Iterator[Row]:
     """One row for each of the two."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
+    rng, words = np.random.default_rng(0), range(FIRST_WORD, VOCABULARY)
     for number, rows in enumerate(sizes):
-        _save_rows(folder / f"set{number}.parquet", rows, rng)
+        # Of 10 to 59 tokens.
+        save_rows(folder / f"set{number}.parquet", rng.integers(10, 60, rows), words, rng)
     configs = {name: _config(folder, len(sizes), on=name == ON) for name in (OFF, ON)}
     first = {name: _start(config)[0] for name, config in configs.items()}
     before = _files(folder / "prepared")
@@ -131,10 +110,12 @@ def start(*, quick: bool, repeats: int, json_to: Path | None) -> None:
     """Measure how long a run takes to its first batch when its rows are prepared."""
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "AXOLOTL_DO_NOT_TRACK")
     os.environ.update(dict.fromkeys(offline, "1"), AXOLOTL_DATASET_NUM_PROC="0")
+    from benchmarks.training_run import MODELS
+
     # stdout is for the result.
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         root = Path(folder)
-        _save_model(root / "model")
+        save_model(root / "model", MODELS["tiny"]())
         cases = QUICK if quick else FULL
         rows = [row for case, sizes in cases.items() for row in _measured(case, sizes, root / str(len(sizes)), repeats)]
     # By time of the processor, which other work on the machine does not lengthen much.

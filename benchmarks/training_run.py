@@ -58,6 +58,20 @@ def _smollm2() -> Any:
     )
 
 
+def _llama_1b() -> Any:
+    """The shape of Llama 3.2 1B, at random, in bfloat16."""
+    model = _model(
+        vocab_size=128_256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        tie_word_embeddings=True,
+    )
+    return model.to(torch.bfloat16)
+
+
 def small_model(vocabulary: int) -> Any:
     """Three layers of width 96, at random."""
     return _model(
@@ -77,7 +91,7 @@ def _model(**shape: Any) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
-MODELS = {"tiny": _tiny, "smollm2": _smollm2}
+MODELS = {"tiny": _tiny, "smollm2": _smollm2, "llama-1b": _llama_1b}
 
 
 Rows = list[dict[str, Any]]
@@ -148,6 +162,7 @@ class Training:
         seed: int = 0,
         names: Sequence[str] | None = None,
         recipe: Recipe = _PLAIN,
+        device: str = "cpu",
     ) -> Training:
         """Make one.
 
@@ -162,6 +177,7 @@ class Training:
             seed: of the stream.
             names: of the datasets.
             recipe: for the optimizer.
+            device: `cpu` or `cuda`.
         """
         names = names or [f"set{number}" for number in range(len(datasets))]
         sets = dict(held_out) if isinstance(held_out, Mapping) else dict(zip(names, held_out, strict=True))
@@ -171,7 +187,7 @@ class Training:
             max_steps=steps,
             report_to=[],
             max_grad_norm=recipe.clip,
-            use_cpu=True,
+            use_cpu=device == "cpu",
             disable_tqdm=True,
         )
         args.sample_packing = False  # type: ignore[attr-defined]  # one of Axolotl's
