@@ -81,7 +81,7 @@ class LayerInfluence:
         """
         device = next(self._model.parameters()).device
         self._of_tokens = torch.zeros(owners.size, dtype=torch.float64, device=device)
-        self._places = torch.as_tensor(places_of(owners.ravel(), rows), device=device)
+        self._places = torch.as_tensor(places_of(owners.ravel(), rows)).to(device, non_blocking=True)
 
     @property
     def influence(self) -> torch.Tensor:

@@ -67,7 +67,7 @@ class LayerGradients:
             device: of the model.
         """
         self._tokens = owners.size
-        self._places = torch.as_tensor(places_of(owners.ravel(), rows), device=device)
+        self._places = torch.as_tensor(places_of(owners.ravel(), rows)).to(device, non_blocking=True)
         self.sketches = torch.zeros((rows, SKETCH), device=device)
 
     def _forward(self, number: int, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

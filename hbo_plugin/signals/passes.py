@@ -29,7 +29,7 @@ def forward(model: Any, batch: dict[str, torch.Tensor], look: Callable[[Head, to
     """
     head, device = Head(model), next(model.parameters()).device
     # Without labels: the loss would be of the batch as a whole.
-    inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
+    inputs = {name: batch[name].to(device, non_blocking=True) for name in ("input_ids", "attention_mask")}
     with head.watching(partial(look, head)):
         model(**inputs, use_cache=False, **head.options)
 
@@ -53,7 +53,7 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
         def losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
             return functional.cross_entropy(logits.at(part).float(), wanted, reduction="none")
 
-        there, tokens = at.to(states.device), targets.to(states.device)
+        there, tokens = (part.to(states.device, non_blocking=True) for part in (at, targets))
         parts = zip(logits.parts(there), logits.parts(tokens), strict=True)
         # A backward pass computes the logits of one part after the other again, which it could not hold all at once.
         each = [checkpoint(losses, *part, use_reentrant=False) for part in parts]
@@ -61,7 +61,7 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tenso
         found.append(line.index_copy(0, there, torch.cat([line[:0], *each])).view(labels.shape).sum(1))
 
     forward(model, batch, look)
-    return found[0], (labels[:, 1:] != IGNORED).sum(1).to(found[0].device)
+    return found[0], (labels[:, 1:] != IGNORED).sum(1).to(found[0].device, non_blocking=True)
 
 
 def _alone(labels: torch.Tensor) -> NDArray[np.int64]:

@@ -53,7 +53,9 @@ class PretendedDevice(TorchDispatchMode):
         asked = kwargs.get("device")
         stays = any(here) if asked is None else torch.device(asked).type == DEVICE.type
         if name in _MOVING:
-            self.waits[name] += here[-1] and not (stays if name == "_to_copy" else here[0])
+            arrives = stays if name == "_to_copy" else here[0]
+            goes_on = arrives and (kwargs.get("non_blocking") or True in args[2:])
+            self.waits[name] += here[-1] != arrives and not goes_on
         elif any(here):
             # A number of the host without dimensions goes along.
             if any(not there and tensor.dim() for there, tensor in zip(here, tensors, strict=True)):
