@@ -30,13 +30,7 @@ def save_model(folder: Path, model: Any) -> None:
 
 
 def save_rows(
-    path: Path,
-    lengths: NDArray[np.int64],
-    words: range,
-    rng: np.random.Generator,
-    *,
-    prompt: float = 0.0,
-    **columns: NDArray[np.float64],
+    path: Path, lengths: NDArray[np.int64], words: range, rng: np.random.Generator, *, prompt: float = 0.0
 ) -> None:
     """Tokenised rows of some lengths, at random, as a Parquet file.
 
@@ -46,12 +40,10 @@ def save_rows(
         words: the tokens to choose from.
         rng: for the tokens.
         prompt: share of a row's tokens that are not learned.
-        columns: others, by name; a number for each row.
     """
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     ids = rng.integers(words.start, words.stop, ends[-1])
     place = np.arange(len(ids)) - np.repeat(ends[:-1], lengths)
     labels = np.where(place < np.repeat((lengths * prompt).astype(np.int64), lengths), -100, ids)
-    tokens = {"input_ids": ids.astype(np.int32), "attention_mask": np.ones(len(ids), np.int8), "labels": labels}
-    lists = {name: pa.ListArray.from_arrays(ends, values) for name, values in tokens.items()}
-    pq.write_table(pa.table({**lists, **columns}), path)
+    columns = {"input_ids": ids.astype(np.int32), "attention_mask": np.ones(len(ids), np.int8), "labels": labels}
+    pq.write_table(pa.table({name: pa.ListArray.from_arrays(ends, values) for name, values in columns.items()}), path)

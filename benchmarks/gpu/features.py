@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from benchmarks.gpu.runs import LORA, Measured, configured, numbers, started_afresh, train
 from hbo_plugin.trace import ROWS_FILE
@@ -39,7 +40,10 @@ def run(case: Case) -> None:
 def _try(case: Case, name: str, block: dict[str, Any]) -> None:
     folder = name.replace(" ", "-")
     keys: dict[str, Any] = {**LORA, "max_steps": STEPS, "save_strategy": "steps", "save_steps": SAVED}
-    whole = train(started_afresh(configured(case, folder, "smollm2", block, **keys)))
+    config = configured(case, folder, "smollm2", block, **keys)
+    if "column" in block.get("row_weights", {}):
+        _rate(config)
+    whole = train(started_afresh(config))
     found = np.array(_measured(whole))
     case.expect(
         f"{name}: trains, and measures something finite",
@@ -55,6 +59,14 @@ def _try(case: Case, name: str, block: dict[str, Any]) -> None:
     resumed = train({**config, "resume_from_checkpoint": str(checkpoint)})
     rows = [(run.folder / ROWS_FILE).read_text().splitlines()[SAVED - STEPS :] for run in (whole, resumed)]
     case.expect(f"{name}: a resumed run draws the same rows", holds=rows[0] == rows[1])
+
+
+def _rate(config: dict[str, Any]) -> None:
+    """Give each row of the data a number from 0 to 2."""
+    rng = np.random.default_rng(0)
+    for entry in config["datasets"]:
+        table = pq.read_table(entry["path"])
+        pq.write_table(table.append_column("quality", [rng.uniform(0, 2, len(table))]), entry["path"])
 
 
 def _measured(run: Measured) -> list[float]:

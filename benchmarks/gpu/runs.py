@@ -224,7 +224,6 @@ def _saved_rows(case: Case, vocabulary: int) -> list[Path]:
         for number, rows in enumerate(sizes):
             lengths = np.clip(rng.lognormal(np.log(middle), 0.6, rows), 8, longest).astype(np.int64)
             words = range(FIRST_WORD + number * KNOWN, FIRST_WORD + (number + 1) * KNOWN)
-            path = draft / f"set{number}.parquet"
-            save_rows(path, lengths, words, rng, prompt=0.25, quality=rng.uniform(0, 2, rows))
+            save_rows(draft / f"set{number}.parquet", lengths, words, rng, prompt=0.25)
         draft.rename(folder)
     return [folder / f"set{number}.parquet" for number in range(len(sizes))]
