@@ -92,6 +92,10 @@ demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO bala
 bench: $(EXTENSION) ## Measure the sampler against named baselines
 	$(BIN)/python -m hbo_plugin bench
 
+.PHONY: gpu
+gpu: $(EXTENSION) ## Try hbo on this machine's NVIDIA card: 20 minutes at most; writes gpu.json
+	$(BIN)/python -m benchmarks gpu --json gpu.json
+
 # The wheel is not built from the sdist (`maturin build --sdist`): its files are dated 2006, so cargo would take for new
 # what it has compiled before.
 .PHONY: dist
@@ -109,7 +113,7 @@ check-dist: .venv-dist/installed ## Install the wheel of dist/ in a fresh enviro
 
 .PHONY: clean
 clean: ## Remove all that these commands made, environments and demo included
-	rm -rf .venv .venv-compat .venv-dist target hbo_sampler_rs/fuzz/*/ dist demo $(EXTENSION) .hypothesis .*_cache
+	rm -rf .venv .venv-compat .venv-dist target hbo_sampler_rs/fuzz/*/ dist demo gpu.json $(EXTENSION) .hypothesis .*_cache
 	find hbo_plugin benchmarks tests axolotl_configs -name __pycache__ -exec rm -rf {} +
 
 # uv because it installs Axolotl's 270 packages seven times as fast as pip.

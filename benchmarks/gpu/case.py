@@ -39,7 +39,7 @@ class Finding:
 
     def __str__(self) -> str:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
-        return "; ".join(filter(None, [f"{self.outcome:8}{self.what}", numbers, self.why]))
+        return "; ".join(filter(None, [f"  {self.outcome:8}{self.case}: {self.what}", numbers, self.why]))
 
 
 @dataclass(frozen=True)

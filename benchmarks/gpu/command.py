@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +26,7 @@ from hbo_plugin.bench.report import environment
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -33,6 +35,8 @@ PACKAGES = (
 )  # fmt: skip
 TOLD = 40
 """Last lines of what a case printed that did not come to its end."""
+AT_ONCE = 2
+"""Cases of the small form, most of which is a start on one core."""
 SLOW = 4
 """Times as long as on a card may a case of the small form take on a busy CPU."""
 
@@ -53,19 +57,14 @@ def gpu(*, part: int | None, only: Sequence[str], small: bool, out: Path | None,
     """
     card = _card(small=small)
     names = [name for name, entry in CASES.items() if (not part or entry.part == part) and (not only or name in only)]
-    earlier = _earlier(json_to, card)
+    earlier = [finding for finding in _earlier(json_to, card) if finding.case not in names]
     found: list[Finding] = []
-    with ExitStack() as stack:
-        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            click.echo(f"{name}: {CASES[name].what}", err=True)
-            mine = _run(name, folder.absolute(), small=small)
-            click.echo("\n".join(f"  {finding}" for finding in mine), err=True)
+    with _results(names, out, small=small) as results:
+        for mine in results:
+            click.echo("\n".join(map(str, mine)), err=True)
             found += mine
-            kept = [finding for finding in earlier if finding.case not in {each.case for each in found}]
             if json_to not in (None, STDOUT):
-                _write(json_to, kept + found, card)
+                _write(json_to, earlier + found, card)
     if json_to == STDOUT:
         _write(json_to, found, card)
     counts = Counter(finding.outcome for finding in found)
@@ -97,14 +96,39 @@ def _earlier(path: Path | None, card: str) -> list[Finding]:
     return [Finding(**finding) for finding in content["findings"]] if content["card"]["name"] == card else []
 
 
-def _run(name: str, folder: Path, *, small: bool) -> list[Finding]:
-    """Run a case in its own process, and stop it after its time."""
-    entry, file, log = CASES[name], folder / f"{name}.jsonl", folder / f"{name}.log"
-    file.unlink(missing_ok=True)
+@contextmanager
+def _results(names: Sequence[str], out: Path | None, *, small: bool) -> Iterator[Iterator[list[Finding]]]:
+    """Run the cases in their order, on a card one at a time; nothing of them goes on when this is closed."""
+    running: set[subprocess.Popen[bytes]] = set()
+    pool = ThreadPoolExecutor(AT_ONCE if small else 1)
+    try:
+        yield pool.map(lambda name: _run(name, out, running, small=small), names)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in [*running]:
+            _end(process)
+
+
+def _run(name: str, out: Path | None, running: set[subprocess.Popen[bytes]], *, small: bool) -> list[Finding]:
+    """Run a case in its own process and folder, and stop it after its time."""
+    with ExitStack() as stack:
+        if out is None:
+            # It holds gigabytes of models, and so goes with its case.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder = out.absolute() / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        return _run_in(folder, name, running, small=small)
+
+
+def _run_in(folder: Path, name: str, running: set[subprocess.Popen[bytes]], *, small: bool) -> list[Finding]:
+    entry, file, log = CASES[name], folder / "findings.jsonl", folder / "output.log"
     launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2" if small else "1", "-m"]
     module = [*(launcher if entry.launched else []), "benchmarks.gpu.one_case"]
     command = [sys.executable, "-m", *module, name, str(folder), str(file), *(["--small"] if small else [])]
     limit, begun, why = entry.seconds * (SLOW if small else 1), time.monotonic(), ""
+    click.echo(f"{name}: {entry.what}", err=True)
     with log.open("w") as output:
         # In a group of its own, so that whatever it starts ends with it.
         process = subprocess.Popen(  # noqa: S603 our own command
@@ -115,15 +139,14 @@ def _run(name: str, folder: Path, *, small: bool) -> list[Finding]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        running.add(process)
         try:
             code = process.wait(limit)
             why = f"its process ended with {code}" if code else ""
         except subprocess.TimeoutExpired:
             why = f"it was stopped after {limit} s"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _end(process)
+        running.discard(process)
     found = findings(file)
     if why or not found:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-TOLD:])
@@ -131,7 +154,16 @@ def _run(name: str, folder: Path, *, small: bool) -> list[Finding]:
     return [*found, Finding(name, "the case as a whole", "shown", {"seconds": time.monotonic() - begun})]
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def _environment(*, small: bool) -> dict[str, str]:
+    # One card: of several, the Trainer would use all.
+    card = "" if small else os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "AXOLOTL_DO_NOT_TRACK", "DO_NOT_TRACK")
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
@@ -141,7 +173,8 @@ def _environment(*, small: bool) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "AXOLOTL_DATASET_NUM_PROC": "0",
         "PYTHONPATH": paths,
-        **({"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} if small else {}),
+        "CUDA_VISIBLE_DEVICES": card,
+        **({"OMP_NUM_THREADS": "1"} if small else {}),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.gpu.runs import LORA, Measured, configured, numbers, started_afresh, train
+from benchmarks.gpu.runs import LORA, Measured, configured, numbers, train
 from hbo_plugin.trace import ROWS_FILE
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _try(case: Case, name: str, block: dict[str, Any]) -> None:
     config = configured(case, folder, "smollm2", block, **keys)
     if "column" in block.get("row_weights", {}):
         _rate(config)
-    whole = train(started_afresh(config))
+    whole = train(config)
     found = np.array(_measured(whole))
     case.expect(
         f"{name}: trains, and measures something finite",
@@ -52,7 +52,7 @@ def _try(case: Case, name: str, block: dict[str, Any]) -> None:
         step_ms=float(np.median(whole.seconds)) * 1e3,
         peak_GB=whole.peak / 1e9,
     )
-    config = started_afresh(configured(case, f"{folder}-resumed", "smollm2", block, **keys))
+    config = configured(case, f"{folder}-resumed", "smollm2", block, **keys)
     # As it was when the run was at this step.
     checkpoint = case.folder / "runs" / f"{folder}-resumed" / f"checkpoint-{SAVED}"
     shutil.copytree(whole.folder / checkpoint.name, checkpoint)

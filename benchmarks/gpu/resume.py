@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.meter import KILLED_AFTER
-from benchmarks.gpu.runs import LORA, configured, saved, started_afresh, train
+from benchmarks.gpu.runs import LORA, configured, saved, train
 from hbo_plugin.trace import ROWS_FILE
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def run(case: Case) -> None:
 
 
 def _killed(case: Case) -> None:
-    whole = train(started_afresh(configured(case, "whole", "smollm2", ADAPTS, **SAVES)))
+    whole = train(configured(case, "whole", "smollm2", ADAPTS, **SAVES))
     plugin = {"plugins": ["benchmarks.gpu.meter.KillPlugin"]}
     config = configured(case, "killed", "smollm2", ADAPTS, auto_resume_from_checkpoints=True, **SAVES)
     dies = configured(case, "killed", "smollm2", ADAPTS, **SAVES, **plugin)
-    command = [sys.executable, "-m", "axolotl.cli.main", "train", str(saved(started_afresh(dies)))]
+    command = [sys.executable, "-m", "axolotl.cli.main", "train", str(saved(dies))]
     environment = {**os.environ, KILLED_AFTER: str(KILLED)}
     done = subprocess.run([*command, "--launcher", "python"], env=environment, check=False)  # noqa: S603 our own
     case.expect("the process is killed", holds=done.returncode == -signal.SIGKILL, code=done.returncode)
@@ -52,9 +52,7 @@ def _unchanged(case: Case) -> None:
     still = {**ADAPTS, "floor": 1.0, "signals": "probe", "max_epochs": None}
     adapter = {**LORA, "lora_dropout": 0.3, "max_steps": STEPS}
     never, often = (
-        train(
-            started_afresh(configured(case, f"every-{every}", "smollm2", {**still, "update_every": every}, **adapter))
-        )
+        train(configured(case, f"every-{every}", "smollm2", {**still, "update_every": every}, **adapter))
         for every in (1000, 3)
     )
     worst = max(abs(one - other) for one, other in zip(never.losses, often.losses, strict=True))

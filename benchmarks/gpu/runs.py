@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,12 +169,6 @@ def saved(config: Config) -> Path:
     return path
 
 
-def started_afresh(config: Config) -> Config:
-    """The configuration, whose output folder is empty now."""
-    shutil.rmtree(config["output_dir"], ignore_errors=True)
-    return config
-
-
 @contextmanager
 def _apart() -> Iterator[None]:
     """Leave nothing of a run to the next one: Axolotl keeps plugins and sets variables, and accelerate keeps the precision."""
@@ -207,9 +200,7 @@ def _saved_model(case: Case, name: str) -> tuple[Path, int]:
     if not folder.exists():
         with torch.device(case.device):
             model = MODELS[name]()
-        draft = folder.with_suffix(".draft")  # a case may be killed
-        save_model(draft, model)
-        draft.rename(folder)
+        save_model(folder, model)
     return folder, json.loads((folder / "config.json").read_text())["vocab_size"]
 
 
@@ -219,11 +210,9 @@ def _saved_rows(case: Case, vocabulary: int) -> list[Path]:
     middle, longest = (20, 100) if case.small else (300, 2000)
     sizes, folder = SMALL_SIZES if case.small else SIZES, case.folder / f"rows-{vocabulary}"
     if not folder.exists():
-        draft = folder.with_suffix(".draft")
-        draft.mkdir(exist_ok=True)
+        folder.mkdir()
         for number, rows in enumerate(sizes):
             lengths = np.clip(rng.lognormal(np.log(middle), 0.6, rows), 8, longest).astype(np.int64)
             words = range(FIRST_WORD + number * KNOWN, FIRST_WORD + (number + 1) * KNOWN)
-            save_rows(draft / f"set{number}.parquet", lengths, words, rng, prompt=0.25)
-        draft.rename(folder)
+            save_rows(folder / f"set{number}.parquet", lengths, words, rng, prompt=0.25)
     return [folder / f"set{number}.parquet" for number in range(len(sizes))]

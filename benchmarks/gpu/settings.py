@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.gpu.runs import LORA, configured, started_afresh, train
+from benchmarks.gpu.runs import LORA, configured, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def _run(case: Case, name: str, setting: Setting) -> None:
     block = {"update_every": EVERY, "levels": 2, "gradient_rows": 8, "forward_rows": 4, **setting.hbo}
     folder = f"{case.name}-{''.join(letter if letter.isalnum() else '-' for letter in name)}"
     config = configured(case, folder, "smollm2", block, max_steps=STEPS, **setting.changes)
-    run = train(started_afresh(config))
+    run = train(config)
     values, updates = np.array(run.signals()), sum("signals" in record for record in run.trace())
     known = np.isfinite(values)
     case.expect(

@@ -1,0 +1,81 @@
+"""The acceptance run on a card, in its small form: every case on a CPU, without bounds on time or memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.gpu.case import Case, Finding, findings
+from benchmarks.gpu.cases import CASES
+from benchmarks.gpu.command import gpu
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.timeout(1500)  # it starts a dozen processes
+def test_every_case_passes_on_a_cpu(tmp_path: Path) -> None:
+    pytest.importorskip("axolotl")
+    file = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--small", "--json", str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [Finding(**each) for each in json.loads(file.read_text())["findings"]]
+    assert {each.case for each in found} == {*CASES}
+    assert not [each for each in found if each.outcome == "fails"]
+    # Whatever this machine lacks has a name and a reason.
+    assert all(each.why for each in found if each.outcome == "skipped")
+    assert {each.case for each in found if each.outcome == "holds"} == {*CASES} - {"full", "lora", "kernels", "scoring"}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, entry in CASES.items():
+        monkeypatch.setitem(CASES, name, replace(entry, seconds=0))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_case_that_hangs_is_stopped_and_hides_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    earlier = Finding("settings", "something", "holds")
+    card = {"name": "none"}
+    file.write_text(json.dumps({"findings": [asdict(earlier), asdict(replace(earlier, case="memory"))], "card": card}))
+    with pytest.raises(SystemExit):
+        main(["gpu", "--small", "--only", "memory", "--only", "scoring", "--json", str(file)], standalone_mode=False)
+    found = [Finding(**each) for each in json.loads(file.read_text())["findings"]]
+    assert found[0] == earlier
+    fails = {each.case: each.why for each in found if each.outcome == "fails"}
+    assert [*fails] == ["memory", "scoring"]
+    assert all(why.startswith("it was stopped after 0 s") for why in fails.values())
+
+
+def test_each_part_takes_less_than_ten_minutes() -> None:
+    for part in (1, 2):
+        assert sum(entry.seconds for entry in CASES.values() if entry.part == part) < 600
+
+
+def test_a_machine_without_a_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(click.ClickException, match="no NVIDIA card was found") as caught:
+        gpu(["--only", "memory"], standalone_mode=False)
+    assert "give `--small`" in caught.value.message
+
+
+@pytest.mark.parametrize(("small", "outcome"), [(True, "shown"), (False, "fails")])
+def test_the_small_form_leaves_out_bounds_on_time_and_memory(tmp_path: Path, outcome: Any, *, small: bool) -> None:
+    case = Case("a", tmp_path, small, tmp_path / "found.jsonl")
+    case.expect("fast", holds=False, resources=True, seconds=3.0)
+    case.expect("right", holds=False)
+    with case.attempt("anything"):
+        _ = int("broken")
+    fast, right, broken = findings(case.file)
+    assert fast == Finding("a", "fast", outcome, {"seconds": 3.0})
+    assert right.outcome == broken.outcome == "fails"
+    assert broken.why.endswith("ValueError: invalid literal for int() with base 10: 'broken'\n")
