@@ -85,8 +85,9 @@ def ways(tokens: int, vocabulary: int, device: str = "cpu") -> dict[str, Callabl
     }
     bare: Any = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **shape))
     model = Accelerator(mixed_precision="bf16", cpu=device == "cpu").prepare_model(bare.to(torch.bfloat16))
-    ids = torch.randint(0, vocabulary, (ROWS, tokens), device=device)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    made = torch.randint(0, vocabulary, (ROWS, tokens))
+    batch = {"input_ids": made, "attention_mask": torch.ones_like(made), "labels": made}
+    ids = made.to(device)  # as the training hands them to the model, while a pass of hbo's own brings its batch there
     context = _context(model, tokens)
     whose = np.repeat(np.arange(ROWS), tokens).reshape(ROWS, tokens)
     rows = Dataset.from_dict({name: values.tolist() for name, values in batch.items()})

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +46,13 @@ def _tiny() -> Any:
     return _model(vocab_size=600, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2)
 
 
-def _smollm2() -> Any:
+def _smollm2(layers: int = 30) -> Any:
     """The shape of SmolLM2-135M, at random: what is measured does not depend on the weights."""
     return _model(
         vocab_size=49152,
         hidden_size=576,
         intermediate_size=1536,
-        num_hidden_layers=30,
+        num_hidden_layers=layers,
         num_attention_heads=9,
         num_key_value_heads=3,
         tie_word_embeddings=True,
@@ -91,7 +92,8 @@ def _model(**shape: Any) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
-MODELS = {"tiny": _tiny, "smollm2": _smollm2, "llama-1b": _llama_1b}
+MODELS = {"tiny": _tiny, "smollm2": _smollm2, "smollm2-4": partial(_smollm2, 4), "llama-1b": _llama_1b}
+"""Models by name; `smollm2-4` has four of the layers."""
 
 
 Rows = list[dict[str, Any]]

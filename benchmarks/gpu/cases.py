@@ -43,9 +43,9 @@ CASES: Mapping[str, Entry] = {
     "full": Entry("what a step of SmolLM2-135M costs, all of it trained", 1, 190, "overhead:full"),
     "lora": Entry("what a step of Llama 1B costs, with LoRA", 1, 190, "overhead:lora"),
     "collectives": Entry("what ranks tell each other", 1, 50, "collectives:run", launched=True),
-    "settings": Entry("settings that people train with", 2, 140, "settings:usual"),
+    "settings": Entry("settings that people train with", 2, 130, "settings:usual"),
     "kernels": Entry("fused losses, attention and layers", 2, 150, "settings:kernels"),
-    "scoring": Entry("how fast rows are scored", 2, 80, "scoring:run"),
-    "resume": Entry("killed and resumed; measuring leaves no trace", 2, 100, "resume:run"),
-    "features": Entry("row weights, tandem, scalebio, branches", 2, 120, "features:run"),
+    "scoring": Entry("how fast rows are scored", 2, 70, "scoring:run"),
+    "resume": Entry("killed and resumed; measuring leaves no trace", 2, 130, "resume:run"),
+    "features": Entry("row weights, tandem, scalebio, branches", 2, 110, "features:run"),
 }

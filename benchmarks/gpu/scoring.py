@@ -27,7 +27,7 @@ def run(case: Case) -> None:
                 model = MODELS[name]()
             head = model.get_output_embeddings().weight.numel()
             layers = sum(part.numel() for part in model.get_decoder().layers.parameters())
-            count, longest = (8, 64) if case.small else (512, 1024)
+            count, longest = (8, 64) if case.small else (192, 1024)
             alone, ours = measured(name, model, case.folder / name, count, 3, longest=longest)
             share, possible = _value(alone) / _value(ours), layers / (layers + ANSWER * head)
             case.expect(

@@ -67,15 +67,15 @@ KERNELS = {
 
 def usual(case: Case) -> None:
     """Adapters, checkpointing and batches."""
-    _try(case, USUAL)
+    _try(case, USUAL, "smollm2")
 
 
 def kernels(case: Case) -> None:
     """Losses, attention and layers that are written for cards, and compiled models."""
-    _try(case, KERNELS)
+    _try(case, KERNELS, "smollm2-4")  # to compile more layers takes minutes
 
 
-def _try(case: Case, settings: Mapping[str, Setting]) -> None:
+def _try(case: Case, settings: Mapping[str, Setting], model: str) -> None:
     for name, setting in settings.items():
         missing = [package for package in setting.packages if find_spec(package) is None]
         if missing:
@@ -84,13 +84,17 @@ def _try(case: Case, settings: Mapping[str, Setting]) -> None:
             case.skip(name, "needs a card")
         else:
             with case.attempt(name):
-                _run(case, name, setting)
+                _run(case, name, configured_by(case, name, setting, model))
 
 
-def _run(case: Case, name: str, setting: Setting) -> None:
+def configured_by(case: Case, name: str, setting: Setting, model: str) -> dict[str, Any]:
+    """The configuration of a run of a model under a setting of this name."""
     block = {"update_every": EVERY, "levels": 2, "gradient_rows": 8, "forward_rows": 4, **setting.hbo}
     folder = f"{case.name}-{''.join(letter if letter.isalnum() else '-' for letter in name)}"
-    config = configured(case, folder, "smollm2", block, max_steps=STEPS, **setting.changes)
+    return configured(case, folder, model, block, max_steps=STEPS, **setting.changes)
+
+
+def _run(case: Case, name: str, config: dict[str, Any]) -> None:
     run = train(config)
     values, updates = np.array(run.signals()), sum("signals" in record for record in run.trace())
     known = np.isfinite(values)

@@ -11,18 +11,19 @@ from typing import Any
 
 import click
 import pytest
+import torch
 
 from benchmarks.__main__ import main
+from benchmarks.gpu import runs, settings
 from benchmarks.gpu.case import Case, Finding, findings
 from benchmarks.gpu.cases import CASES
 from benchmarks.gpu.command import gpu
-
-torch = pytest.importorskip("torch")
+from hbo_plugin.args import HBOConfig
+from hbo_plugin.signals.sources import choose
 
 
 @pytest.mark.timeout(1500)  # it starts a dozen processes
 def test_every_case_passes_on_a_cpu(tmp_path: Path) -> None:
-    pytest.importorskip("axolotl")
     file = tmp_path / "found.json"
     command = [sys.executable, "-m", "benchmarks", "gpu", "--small", "--json", str(file)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, capture_output=True, text=True)
@@ -66,6 +67,30 @@ def test_a_machine_without_a_card_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(click.ClickException, match="no NVIDIA card was found") as caught:
         gpu(["--only", "memory"], standalone_mode=False)
     assert "give `--small`" in caught.value.message
+
+
+@pytest.mark.axolotl
+@pytest.mark.parametrize("name", [*settings.USUAL, *settings.KERNELS])
+def test_axolotl_and_hbo_accept_what_a_card_is_tried_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, name: str
+) -> None:
+    """As far as a machine without a card can tell."""
+    from axolotl.utils.config import prepare_plugins, validate_config
+    from axolotl.utils.dict import DictDefault
+
+    setting = {**settings.USUAL, **settings.KERNELS}[name]
+    monkeypatch.setattr(runs, "_saved_model", lambda *_: (tiny_model, 600))
+    monkeypatch.setattr(runs, "_saved_rows", lambda *_: [tmp_path / "set0.parquet"])
+    case = Case("a", tmp_path, small=False, file=tmp_path / "found.jsonl")
+    written = settings.configured_by(case, name, setting, "smollm2")
+    cfg = DictDefault(written)
+    prepare_plugins(cfg)
+    capabilities = {"bf16": True, "fp8": False, "n_gpu": 1, "n_node": 1, "compute_capability": "sm_90"}
+    checked = validate_config(cfg, capabilities=capabilities, env_capabilities={"torch_version": "2.13.0"})
+    assert set(written) <= set(checked)
+    config = HBOConfig.model_validate(checked.hbo.to_dict())
+    chosen = choose(checked, config, ("gradient_norm", "perplexity_ratio"), held_out=False, tied=False)
+    assert chosen.adapts
 
 
 @pytest.mark.parametrize(("small", "outcome"), [(True, "shown"), (False, "fails")])
