@@ -92,7 +92,12 @@ def _model(**shape: Any) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
-MODELS = {"tiny": _tiny, "smollm2": _smollm2, "smollm2-4": partial(_smollm2, 4), "llama-1b": _llama_1b}
+MODELS: dict[str, Callable[[], Any]] = {
+    "tiny": _tiny,
+    "smollm2": _smollm2,
+    "smollm2-4": partial(_smollm2, 4),
+    "llama-1b": _llama_1b,
+}
 """Models by name; `smollm2-4` has four of the layers."""
 
 

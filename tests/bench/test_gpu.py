@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.gpu import runs, settings
+from benchmarks.gpu import runs, settings, signals
 from benchmarks.gpu.case import Case, Finding, findings
 from benchmarks.gpu.cases import CASES
 from benchmarks.gpu.command import gpu
@@ -55,6 +55,21 @@ def test_a_case_that_hangs_is_stopped_and_hides_no_other(tmp_path: Path) -> None
     fails = {each.case: each.why for each in found if each.outcome == "fails"}
     assert [*fails] == ["memory", "scoring"]
     assert all(why.startswith("it was stopped after 0 s") for why in fails.values())
+
+
+def test_signals_that_differ_or_are_not_there_are_seen() -> None:
+    nan, inf = float("nan"), float("inf")
+    here = {"loss": [2.0, nan, 4.0], "entropy": [1.0]}
+    assert signals._apart(here, {**here, "loss": [2.04, nan, 4.0]}) == pytest.approx(0.01)
+    for other in ({"loss": here["loss"]}, {**here, "loss": [2.0, 3.0, 4.0]}, {**here, "loss": [2.0, nan]}):
+        assert signals._apart(here, other) == inf
+    assert signals._apart({}, {}) == signals._apart({"loss": [nan]}, {"loss": [nan]}) == inf
+
+
+def test_a_step_is_timed_over_the_fastest_stretch_after_the_first(tmp_path: Path) -> None:
+    seconds = [9.0, 9.0, 1.0, 2.0, 1.0, 5.0, 0.1]  # stretches of 2; what is left of the last does not count
+    run = runs.Measured(tmp_path, seconds, hbo=[1.0, 2.0, 2.25, 2.5, 3.0, 4.0, 4.0], losses=[], peak=0)
+    assert run.stretch(2) == (1.5, 0.25)
 
 
 def test_each_part_takes_less_than_ten_minutes() -> None:
