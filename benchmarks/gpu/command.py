@@ -100,6 +100,7 @@ def _earlier(path: Path | None, card: str) -> list[Finding]:
 def _results(names: Sequence[str], out: Path | None, *, small: bool) -> Iterator[Iterator[list[Finding]]]:
     """Run the cases in their order, on a card one at a time; nothing of them goes on when this is closed."""
     running: set[subprocess.Popen[bytes]] = set()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     pool = ThreadPoolExecutor(AT_ONCE if small else 1)
     try:
         yield pool.map(lambda name: _run(name, out, running, small=small), names)
@@ -107,6 +108,7 @@ def _results(names: Sequence[str], out: Path | None, *, small: bool) -> Iterator
         pool.shutdown(wait=False, cancel_futures=True)
         for process in [*running]:
             _end(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(name: str, out: Path | None, running: set[subprocess.Popen[bytes]], *, small: bool) -> list[Finding]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,23 @@ def test_a_case_that_hangs_is_stopped_and_hides_no_other(tmp_path: Path) -> None
     fails = {each.case: each.why for each in found if each.outcome == "fails"}
     assert [*fails] == ["memory", "scoring"]
     assert all(why.startswith("it was stopped after 0 s") for why in fails.values())
+
+
+def test_nothing_goes_on_when_the_command_is_terminated(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--small", "--only", "resume", "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
+        while not (tmp_path / "resume" / "output.log").exists() or not children(process.pid):
+            time.sleep(0.1)
+        (case,) = children(process.pid)
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(case, 0)
+
+
+def children(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def test_signals_that_differ_or_are_not_there_are_seen() -> None:
