@@ -161,7 +161,7 @@ def _train(
             for group in training.optimizer.param_groups:
                 group["lr"] = RATE * min(1, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / steps))
             training.step(step)
-        cost = training.run.journal.scalars()["hbo/overhead/share"]
+        cost = training.run.journal.scalars({})["hbo/overhead/share"]
         return [*held_out_losses(training.run.context, training.run.data.judging).values()], cost
 
 

@@ -222,7 +222,7 @@ def _tried(name: str, steps: int, root: Path) -> tuple[str, str, str]:
     for number in range(1, steps + 1):
         made.step(number)
     run.end(steps)
-    share = run.journal.scalars()["hbo/overhead/share"]
+    share = run.journal.scalars({})["hbo/overhead/share"]
     losses = run.held_out_losses(steps)
     weights = run.balancer.weights().sum(axis=1)
     return (

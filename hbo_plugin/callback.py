@@ -58,7 +58,6 @@ class HBOCallback(TrainerCallback):
 
 def _banner(run: Run, *, step: int, steps: int) -> Banner:
     cells, config, bins = run.data.cells, run.config, run.shape.bins
-    weighing = run.watching.weighing
     datasets = []
     weighed = zip(cells.names, run.balancer.method.weights(), run.balancer.weights(), strict=True)
     for index, (name, asked, weights) in enumerate(weighed):
@@ -87,13 +86,7 @@ def _banner(run: Run, *, step: int, steps: int) -> Banner:
         steps=steps,
         row_weights=told(config.row_weights) if config.row_weights else "",
         batch=batch,
-        notes=(
-            *run.data.notes,
-            *run.choice.notes,
-            *([weighing.measured] if weighing and weighing.measured else []),
-            *config.notes_on_cap(run.balancer.average_epochs),
-            *(stop.told(dataset) for dataset, stop in run.overfitting.stopped.items()),
-        ),
+        notes=run.notes,
     )
 
 

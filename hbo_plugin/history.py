@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import pairwise
 from math import fsum
 from operator import mul
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+
+_Part = TypeVar("_Part")
 
 LOWEST = 100
 """Rows that row weights tell of by their number, those of the lowest weights."""
@@ -29,6 +31,8 @@ class State:
         tokens: tokens trained on so far.
         trained_tokens: those of these that the model learned to predict.
         capped: whether `max_epochs` lowers a weight.
+        efficiency: how full the packed batches were so far; None without packing, before the first, and in older traces.
+        delay_rows: rows that were drawn and not trained on when these weights took force; None where none did.
     """
 
     step: int
@@ -39,10 +43,41 @@ class State:
     tokens: dict[str, list[int]]
     trained_tokens: dict[str, list[int]]
     capped: dict[str, list[bool]]
+    efficiency: float | None = None
+    delay_rows: int | None = None
 
     def weight(self, dataset: str) -> float:
         """Return the weight of a dataset, all its levels together."""
         return sum(self.weights[dataset])
+
+
+@dataclass(frozen=True)
+class About:
+    """What the first line of a trace says of its run; older traces say nothing of it.
+
+    Attributes:
+        steps: of the whole run; 0 where it is not said.
+        prior: the weights that the method asked for at the start, by dataset.
+        max_epochs: the cap of each dataset; None without one.
+        config: every key of the `hbo:` block with its value, as YAML has them.
+        notes: what the user should know, a sentence each.
+        versions: of hbo, Python and packages.
+    """
+
+    steps: int = 0
+    prior: dict[str, float] = field(default_factory=dict)
+    max_epochs: dict[str, float | None] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingLoss:
+    """Mean training loss a token of each dataset that was trained on since it was told before, in nats."""
+
+    step: int
+    losses: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -120,6 +155,8 @@ class History:
         evaluations: in their order.
         measured: what was measured at each update.
         weighed: what row weights came to, at each time that they were told.
+        training: training losses, at each evaluation, or at each update of a run without evaluations.
+        about: what the run is.
         stopped: the datasets that `max_epochs: auto` stopped.
         ended: whether the run ended; one that trains still or was killed has not.
     """
@@ -129,6 +166,8 @@ class History:
     evaluations: tuple[Evaluation, ...]
     measured: tuple[Measured, ...]
     weighed: tuple[Weighed, ...]
+    training: tuple[TrainingLoss, ...]
+    about: About
     stopped: dict[str, Stop]
     ended: bool
 
@@ -136,22 +175,37 @@ class History:
     def of(cls, records: Iterable[dict[str, Any]]) -> History:
         """Build it from the records of a trace; a KeyError where one lacks a key."""
         entries: dict[str, dict[str, Any]] = {}
-        states, evaluations, measured, weighed = [], [], [], []
+        states, evaluations, measured, weighed, training = [], [], [], [], []
+        about = About()
         stopped: dict[str, Stop] = {}
         ended = False
         for record in records:
+            if losses := record.get("training_loss"):
+                training.append(TrainingLoss(record["step"], losses))
             if record["event"] == "evaluate":
                 evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
             elif record["event"] == "row_weights":
-                weighed.append(Weighed(**{field.name: record[field.name] for field in fields(Weighed)}))
+                weighed.append(_read(Weighed, record))
             else:
                 entries |= record.get("entries", {})
                 stopped |= {name: Stop(**stop) for name, stop in record.get("stopped", {}).items()}
-                states.append(State(**{field.name: record[field.name] for field in fields(State)}))
+                states.append(_read(State, record))
+                about = _read(About, record) if record["event"] == "start" else about
+                about = replace(about, config=record.get("config", about.config))  # a resumed run may have another
                 ended = record["event"] == "end"
                 if "signals" in record:
                     measured.append(Measured(record["step"], record["signals"]))
-        return cls(entries, tuple(states), tuple(evaluations), tuple(measured), tuple(weighed), stopped, ended)
+        return cls(
+            entries=entries,
+            states=tuple(states),
+            evaluations=tuple(evaluations),
+            measured=tuple(measured),
+            weighed=tuple(weighed),
+            training=tuple(training),
+            about=about,
+            stopped=stopped,
+            ended=ended,
+        )
 
     def mean_weights(self, since: float = 0.0) -> dict[str, list[float]]:
         """Return the mean over the steps after `since` of each dataset's weights, a value a level; the last ones if there is none."""
@@ -168,3 +222,9 @@ class History:
     def datasets(self) -> tuple[str, ...]:
         """Names, in the order of the configuration."""
         return tuple(self.states[0].weights)
+
+
+def _read(part: type[_Part], record: dict[str, Any]) -> _Part:
+    """Take the fields of a part from a record; those with a default may be missing, as in traces of earlier versions."""
+    needed = {each.name: each.default is MISSING and each.default_factory is MISSING for each in fields(part)}  # type: ignore[arg-type]
+    return part(**{name: record[name] for name, must in needed.items() if must or name in record})

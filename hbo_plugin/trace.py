@@ -1,4 +1,4 @@
-"""The files of JSON lines that a run writes: its trace, and the rows that were drawn."""
+"""The files of JSON lines that a run writes: its trace, its costs, and the rows that were drawn."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ TRACE_FILE = "hbo_trace.jsonl"
 
 ROWS_FILE = "hbo_rows.jsonl"
 """In the output folder with `record_rows: true`: a line for each step, with its rows. `drawn_rows` reads them."""
+
+
+COSTS_FILE = "hbo_costs.jsonl"
+"""In the output folder: a line for each of the trace, with the seconds that hbo took so far."""
 
 
 class JsonLines:

@@ -15,7 +15,7 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.clock import Clock
 from hbo_plugin.ranks import Ranks
-from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.context import Context, HeldOutRows
 from hbo_plugin.signals.reuse import Reuse
 from hbo_plugin.signals.table import SIGNALS
 from hbo_plugin.trace import TRACE_FILE
@@ -106,7 +106,12 @@ class PlayedRun:
             cells, config, method, seed=0, steps=steps, capacity=self.shape.capacity, window=self.shape.window
         )
         data: Any = SimpleNamespace(
-            metric_names={name: name for name in cells.names}, target={}, tied={}, entries={}, origins=None
+            metric_names={name: name for name in cells.names},
+            target={},
+            tied={},
+            entries={},
+            origins=None,
+            judging=HeldOutRows(),
         )
         self.journal = Journal(folder, self.balancer, self.shape, self.clock, data, writes=True)
         connected = Ranks(0, ranks, self.wire)

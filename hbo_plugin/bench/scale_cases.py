@@ -113,7 +113,7 @@ def _changes(place: Place, plan: Plan, folder: Path) -> Iterator[Figure]:
     yield Figure.of(
         "received by a rank", "sums of a step that `reuse` looks at", place, "B", [run.wire.received - before]
     )
-    yield Figure.of("a log", "a line of scalars", place, "s", _timed(run.journal.scalars, 3))
+    yield Figure.of("a log", "a line of scalars", place, "s", _timed(lambda: run.journal.scalars({}), 3))
     yield Figure.of("a log", "an update in the trace", place, "B", [run.record()])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from hbo_plugin.data.held_out import TARGET, mean_loss
 from hbo_plugin.methods.reading import SIGNALS
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 from hbo_plugin.training import console
+from hbo_plugin.training.costs import Costs
+from hbo_plugin.training.losses import Losses
 from hbo_plugin.training.scalars import Scalars
 from hbo_plugin.training.warnings import warn_of_nothing_left
 
@@ -47,7 +48,7 @@ class Journal:
 
         Args:
             folder: output folder of the run.
-            balancer: of the run; it is read and never changed.
+            balancer: of the run; it is only read.
             shape: of an optimizer step.
             clock: what hbo costs.
             data: of the run.
@@ -60,24 +61,24 @@ class Journal:
         self._balancer = balancer
         self._cells = balancer.cells
         self._shape = shape
-        self._clock = clock
+        self.costs = Costs(folder, clock, writes=writes)
         self._data = data
         self._scalars = Scalars(balancer.cells, data.metric_names, data.target, log_levels=log_levels)
         self._writes, self._records_rows = writes, writes and record_rows
-        self._step = 0
-        self._told_used_up = False
+        self._step, self._told_used_up = 0, False
         self._signals: dict[str, float] = {}
         """Scalars of the last measurement."""
         self._weighed: dict[str, float] = {}
         """Scalars of the row weights when they were last told."""
         self._delay: dict[str, float] = {}
         """How much was still to be trained on under the old weights when the last new ones came."""
-        self._elapsed = 0.0
-        self._started = time.perf_counter()
+        self._losses = Losses()
+        """That the trace does not have yet."""
 
-    def begin(self, step: int) -> None:
-        """The training begins at a step: 0, or that of the checkpoint."""
-        self._step, self._started = step, time.perf_counter()
+    def begin(self, step: int, about: Mapping[str, Any]) -> None:
+        """The training begins at a step: 0, or that of the checkpoint. A new trace begins with what `about` says."""
+        self._step = step
+        self.costs.begin(step)
         if not self._writes:
             return
         self.trace.begin(step)
@@ -87,7 +88,7 @@ class Journal:
             self._rows.clear()
         if step == 0:
             console.tell_capped(0, self._balancer, np.zeros_like(self._balancer.capped))
-            self._write({"step": 0, "event": "start", "entries": self._data.entries})
+            self._write({"step": 0, "event": "start", "entries": self._data.entries, **about})
 
     def rows(self, step: int, rows: NDArray[np.int64]) -> None:
         """A step was made on these rows, int64[rows]."""
@@ -104,13 +105,10 @@ class Journal:
         """Row weights came to this since they were last told; see `Tally.take`."""
         self._weighed = self._scalars.of_row_weights(told)
         if self._writes:
-            rows = [row for row, _ in told["lowest"]]
-            lowest = zip(
-                rows, self._raw_rows(np.array(rows, np.int64)), (weight for _, weight in told["lowest"]), strict=True
-            )
+            rows, weights = [row for row, _ in told["lowest"]], [weight for _, weight in told["lowest"]]
+            lowest = zip(rows, self._raw_rows(np.array(rows, np.int64)), weights, strict=True)
             means = {key: self._by_name(told[key]) for key in ("datasets", "cells")}
-            record = {**told, **means, "lowest": [*lowest]}
-            self.trace.append({"step": step, "event": "row_weights", **record})
+            self.trace.append({"step": step, "event": "row_weights", **told, **means, "lowest": [*lowest]})
 
     def update(
         self,
@@ -134,7 +132,9 @@ class Journal:
         self._delay = {"hbo/delay/rows": float(rows), "hbo/delay/steps": rows * step / self._balancer.trained}
         if self._writes:
             measured = {name: self._measured(name, values) for name, values in signals.items()}
-            self._tell(step, head, before, stopped, {"signals": measured, "delay_rows": rows})
+            # With evaluations, they are told beside the held-out losses.
+            losses = {} if self._data.judging.sets else {"training_loss": self._losses.take()}
+            self._tell(step, head, before, stopped, {"signals": measured, "delay_rows": rows, **losses})
 
     def change(
         self,
@@ -142,23 +142,24 @@ class Journal:
         head: int,
         before: tuple[NDArray[np.float64], NDArray[np.bool_]],
         stopped: Mapping[str, Stop],
+        record: Mapping[str, Any],
     ) -> None:
-        """Weights that the method did not change act from a position; the arguments are those of `update`."""
+        """Weights that the method did not change act from a position; the arguments are those of `update`, and more to record."""
         if self._writes:
-            self._tell(step, head, before, stopped, {})
+            self._tell(step, head, before, stopped, {**record})
 
     def evaluate(self, step: int, losses: Mapping[str, float]) -> dict[str, float]:
         """The losses of held-out sets were measured, in nats per token; return them and that of the target as metrics name them."""
         target = mean_loss(losses, self._data.target)
         if self._writes:
-            measured = {"held_out": dict(losses), "tied": self._data.tied, "target": target}
-            self.trace.append({"step": step, "event": "evaluate", **measured})
+            told = {"held_out": dict(losses), "tied": self._data.tied, "training_loss": self._losses.take()}
+            self._append({"step": step, "event": "evaluate", "target": target, **told})
         return {**{self._data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}
 
     def end(self, step: int) -> None:
         """The training ended."""
         if self._writes:
-            self._write({"step": step, "event": "end"})
+            self._write({"step": step, "event": "end", "training_loss": self._losses.take()})
 
     def _write(self, record: dict[str, Any]) -> None:
         """Add a record with the weights in force and what was trained on so far."""
@@ -171,8 +172,14 @@ class Journal:
             "rows": self._cells.sizes,
             "capped": balancer.capped.reshape(shape),
         }
+        if (efficiency := self._efficiency()) is not None:
+            record = {**record, "efficiency": efficiency}
         named = {key: self._by_name(values.tolist()) for key, values in cells.items()}
-        self.trace.append({**record, "position": balancer.trained, "unit": balancer.unit, **named})
+        self._append({**record, "position": balancer.trained, "unit": balancer.unit, **named})
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self.trace.append(record)
+        self.costs.tell(record["step"])
 
     def _measured(self, signal: str, values: NDArray[np.float64]) -> dict[str, Any]:
         """A signal by dataset: a number, a list of one a level, or one by held-out set."""
@@ -202,22 +209,20 @@ class Journal:
             record = {**record, "stopped": {name: asdict(stop) for name, stop in stopped.items()}}
         self._write({"step": step, "event": "update", "head": head, **record})
 
-    def scalars(self) -> dict[str, float]:
-        """What goes to the loggers and into `trainer_state.json`."""
+    def scalars(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """What goes to the loggers and into `trainer_state.json`, with these training losses, by dataset."""
         scalars = self._scalars.of_mixture(self._balancer)
-        scalars |= {**self._signals, **self._weighed, **self._delay, **self._efficiency()}
-        scalars["hbo/overhead/seconds"] = self._clock.total
-        scalars["hbo/overhead/share"] = self._clock.total / max(1e-9, self._total_seconds())
-        return scalars
+        scalars |= {**self._signals, **self._weighed, **self._delay, **self.costs.scalars()}
+        if (efficiency := self._efficiency()) is not None:
+            scalars["hbo/packing/efficiency"] = efficiency
+        self._losses.add(losses)
+        return scalars | {f"hbo/loss/{self._data.metric_names[name]}": loss for name, loss in losses.items()}
 
-    def _efficiency(self) -> dict[str, float]:
-        """How full the packed batches were that were trained on."""
+    def _efficiency(self) -> float | None:
+        """How full the packed batches were that were trained on; None where there was none."""
         if self._shape.bins is None or not self._step:
-            return {}
-        return {"hbo/packing/efficiency": float(self._balancer.tokens.sum()) / (self._step * self._shape.capacity)}
-
-    def _total_seconds(self) -> float:
-        return self._elapsed + time.perf_counter() - self._started
+            return None
+        return float(self._balancer.tokens.sum()) / (self._step * self._shape.capacity)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run logs on, as plain JSON values."""
@@ -225,16 +230,15 @@ class Journal:
             "signals": self._signals,
             "row_weights": self._weighed,
             "delay": self._delay,
-            "elapsed": self._total_seconds(),
-            "overhead": self._clock.seconds,
+            "losses": self._losses.sums,
+            **self.costs.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self._signals, self._weighed = state["signals"], state["row_weights"]
-        self._delay = state["delay"]
-        self._elapsed = state["elapsed"]
-        self._clock.seconds = state["overhead"]
+        self._delay, self._losses.sums = state["delay"], state["losses"]
+        self.costs.load_state_dict(state)
 
 
 def _json(values: NDArray[np.float64]) -> list[Any]:

@@ -13,6 +13,7 @@ from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
+from hbo_plugin.training.about import about
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import make_batcher
 from hbo_plugin.training.branching import Branching
@@ -145,22 +146,25 @@ class Run:
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun, self._first_step = True, step + 1
-        self.journal.begin(step)
+        told = about(self.balancer, self.config, steps=self.shape.steps, watched=self.data.watched, notes=self.notes)
+        self.journal.begin(step, told)
         self._measuring.begin()
         if self.balancer.changed:
             LOG.warning("hbo: new values of %s act from step %d on.", listed(self.balancer.changed), step)
         if self.balancer.advance(step) or self.balancer.changed:
-            self._reweigh(step)
+            self._reweigh(step, record={"config": self.config.effective()})
         if self.choice.adapts or self.data.watched:
             warn_of_rare_updates(self.moments, self.shape.steps)
         with self.clock("signals", settled=True):
             self.watching.begin(step)
 
-    def _reweigh(self, step: int, stopped: Mapping[str, Stop] | None = None) -> None:
-        """Let weights that the method did not change take force."""
+    def _reweigh(
+        self, step: int, stopped: Mapping[str, Stop] | None = None, record: Mapping[str, Any] | None = None
+    ) -> None:
+        """Let weights that the method did not change take force; `record` is what the trace says beside them."""
         before, head = (self.balancer.weights(), self.balancer.capped), self._active.head
         self.balancer.reweigh(head)
-        self.journal.change(step, head, before, stopped or {})
+        self.journal.change(step, head, before, stopped or {}, record or {})
 
     @property
     def _active(self) -> Batcher:
@@ -211,7 +215,19 @@ class Run:
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers with a training loss."""
         losses = {name: loss for source in self.sources.values() for name, loss in source.take_losses().items()}
-        return self.journal.scalars() | {f"hbo/loss/{self.data.metric_names[name]}": losses[name] for name in losses}
+        return self.journal.scalars(losses)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know, a sentence each."""
+        weighing = self.watching.weighing
+        return [
+            *self.data.notes,
+            *self.choice.notes,
+            *([weighing.measured] if weighing and weighing.measured else []),
+            *self.config.notes_on_cap(self.balancer.average_epochs),
+            *(stop.told(dataset) for dataset, stop in self.overfitting.stopped.items()),
+        ]
 
     def end(self, step: int) -> None:
         """The training ended at this step."""

@@ -55,6 +55,7 @@ class _State(BaseModel):
     row_weights: dict[str, float]
     weighing: dict[str, Any]
     delay: dict[str, float]
+    losses: dict[str, list[float]]
     elapsed: float
     overhead: dict[str, float]
     tensors: str | None

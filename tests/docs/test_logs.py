@@ -54,5 +54,6 @@ def test_the_page_lists_what_a_run_writes(make_config: Any) -> None:
     trace = [record for record in lines(folder / "hbo_trace.jsonl") if "step" in record]  # the first line is a version
     written = {key for record in trace for key in record}
     assert written | {"lost", "stopped"} == listed("key | in | unit | meaning")
+    assert {key for record in lines(folder / "hbo_costs.jsonl") for key in record} == listed("key | meaning")
     rows = {key for record in lines(folder / "hbo_rows.jsonl") for key in record}
     assert rows == listed("key | unit | meaning")
