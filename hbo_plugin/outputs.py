@@ -1,4 +1,4 @@
-"""Where a command writes: the options `--json` and `--plot`, whose paths are checked before any work is done."""
+"""Where a command writes: the options `--json`, `--plot` and `--html`, whose paths are checked before any work is done."""
 
 from __future__ import annotations
 
@@ -39,13 +39,26 @@ def _picture(context: click.Context, option: click.Parameter, path: Path | None)
     if path.suffix.lower() not in PICTURES:
         msg = f"`{option.opts[0]} {path}` was given, but a picture ends in {', '.join(PICTURES)}: choose one of these."
         raise click.ClickException(msg)
-    if find_spec("matplotlib") is None:
+    _require("matplotlib", option, path)
+    return _writable(context, option, path)
+
+
+def _page(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Look for what draws a page, as for a picture."""
+    if path is None:
+        return None
+    for package in ("plotly", "jinja2"):
+        _require(package, option, path)
+    return _writable(context, option, path)
+
+
+def _require(package: str, option: click.Parameter, path: Path) -> None:
+    if find_spec(package) is None:
         msg = (
-            f"`{option.opts[0]} {path}` was given, but matplotlib, which draws it, is not installed: "
+            f"`{option.opts[0]} {path}` was given, but {package}, which draws it, is not installed: "
             f"run `pip install 'axolotl-hbo[plot]'`."
         )
         raise click.ClickException(msg)
-    return _writable(context, option, path)
 
 
 json_option = click.option(
@@ -61,6 +74,13 @@ plot_option = click.option(
     type=click.Path(path_type=Path),
     callback=_picture,
     help="Draw a picture too; needs matplotlib.",
+)
+html_option = click.option(
+    "--html",
+    "html_to",
+    type=click.Path(path_type=Path),
+    callback=_page,
+    help="Write a page for a browser too; needs plotly.",
 )
 
 

@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hbo_plugin.history import LOWEST, History
 from hbo_plugin.messages import encodable, listed
-from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
-from hbo_plugin.report import terminal
+from hbo_plugin.outputs import STDOUT, html_option, json_option, plot_option, write_json
+from hbo_plugin.report import html, terminal
 from hbo_plugin.report.plot import plot
 from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows, lowest_rows
-from hbo_plugin.report.summary import summarise
 from hbo_plugin.report.weights import as_yaml
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
 @click.command()
-@output_dir_argument
+@click.argument(
+    "output_dirs",
+    metavar="OUTPUT_DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
 @click.option(
     "--weights", is_flag=True, help="Print the weights as YAML to paste, the mean of the last half of the run."
 )
@@ -34,31 +43,50 @@ output_dir_argument = click.argument("output_dir", type=click.Path(exists=True, 
 )
 @json_option
 @plot_option
+@html_option
 def report(
-    output_dir: Path, json_to: Path | None, plot_to: Path | None, lowest: int | None, *, weights: bool, last: bool
+    output_dirs: tuple[Path, ...],
+    json_to: Path | None,
+    plot_to: Path | None,
+    html_to: Path | None,
+    lowest: int | None,
+    *,
+    weights: bool,
+    last: bool,
 ) -> None:
-    """Show the mixture of a run, first against last.
+    """Show the mixture of a run, first against last; or of several runs, one after the other.
 
     OUTPUT_DIR is the `output_dir` of a run with `hbo:`, whether it has ended, was stopped or still trains.
     """
     if last and not weights:
         msg = "`--last` was given, but it says which weights `--weights` prints; give both, or neither."
         raise click.ClickException(msg)
+    _refuse_several(output_dirs, {"--weights": weights, "--lowest": lowest, "--plot": plot_to})
     try:
-        history = Trace(output_dir / TRACE_FILE).history()
+        runs = [html.read(folder) for folder in output_dirs]
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    found = summarise(history)
+    history = runs[0].history
     if json_to != STDOUT and weights:
         click.echo(encodable(as_yaml(history, last=last)))
     elif json_to != STDOUT and lowest:
         _show_lowest(history, lowest)
     elif json_to != STDOUT:
-        terminal.show(terminal.summary(found))
+        terminal.show(terminal.summaries({run.name: run.summary for run in runs}))
     if json_to is not None:
-        write_json(json_to, asdict(found))
+        several = {"runs": [{"output_dir": run.name, **asdict(run.summary)} for run in runs]}
+        write_json(json_to, several if len(runs) > 1 else asdict(runs[0].summary))
     if plot_to is not None:
         plot(history, plot_to)
+    if html_to is not None:
+        html.write(runs, html_to)
+
+
+def _refuse_several(folders: Sequence[Path], options: Mapping[str, object]) -> None:
+    given = [f"`{option}`" for option, value in options.items() if value]
+    if len(folders) > 1 and given:
+        msg = f"{given[0]} was given with {len(folders)} runs, but it shows one: name one run."
+        raise click.ClickException(msg)
 
 
 def _show_lowest(history: History, count: int) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from hbo_plugin.report.effects import Effect, effects
 
+_RISE = 1.01
+"""How many times its lowest value a held-out loss has to be to have risen."""
+
 if TYPE_CHECKING:
     from hbo_plugin.history import History, Stop
 
@@ -35,6 +38,7 @@ class DatasetSummary:
         capped: whether `max_epochs` lowers its weight.
         held_out_loss: mean a token of its held-out set, in nats; None without one.
         stopped: when and why `max_epochs: auto` stopped it; None where it did not.
+        overfits_since: the step since which it overfits, as `overfits_since` finds it; None where it does not.
     """
 
     name: str
@@ -47,6 +51,7 @@ class DatasetSummary:
     capped: bool
     held_out_loss: Change | None
     stopped: Stop | None
+    overfits_since: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ def summarise(history: History) -> Summary:
                 capped=any(last.capped[name]),
                 held_out_loss=Change(_finite(losses[0]), _finite(losses[-1])) if losses else None,
                 stopped=history.stopped.get(name),
+                overfits_since=overfits_since(history, name),
             )
         )
     targets = [each.target for each in history.evaluations]
@@ -138,6 +144,23 @@ def _row_weights(history: History) -> RowWeightSummary | None:
 def _shares(weights: list[float]) -> list[float]:
     total = sum(weights)
     return [weight / total if total else 0.0 for weight in weights]
+
+
+def overfits_since(history: History, dataset: str) -> int | None:
+    """The step of its lowest held-out loss, where the loss has risen since while that of the training fell.
+
+    All of at least two evaluations since must be higher, and the last by 1%. The training losses that are compared are those of
+    the time up to that step and of the last time; a trace without them says nothing.
+    """
+    found = [(each.step, loss) for each in history.evaluations if (loss := each.loss(dataset)) is not None]
+    if not found or not all(math.isfinite(loss) for _, loss in found):
+        return None
+    step, lowest = min(found, key=lambda each: each[1])
+    after = [loss for at, loss in found if at > step]
+    trained = [(each.step, each.losses[dataset]) for each in history.training if dataset in each.losses]
+    before, since = ([loss for at, loss in trained if (at <= step) == early] for early in (True, False))
+    rose = len(after) > 1 and min(after) > lowest and after[-1] > lowest * _RISE
+    return step if rose and before and since and since[-1] < before[-1] else None
 
 
 def _finite(value: float) -> float | None:

@@ -16,7 +16,7 @@ from hbo_plugin.messages import encodable, listed
 from hbo_plugin.report.effects import by_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from hbo_plugin.report.effects import Effect
     from hbo_plugin.report.rows import DrawnRow, WeighedRow
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 80
 
-_EFFECTS = {
+EFFECTS = {
     "branch_effect": "Loss of a held-out set after a branch with a dataset, less that as the run was, in nats",
     "transfer": "How much of a held-out set's drop each dataset shares: 1 all of it, 0 nothing, below 0 it loses",
 }
@@ -50,13 +50,29 @@ def title(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def table(headers: Iterable[str]) -> Table:
+def table(headers: Iterable[str], names: str = "dataset") -> Table:
     """Return an empty table: names in the first column, which gives way to the numbers in the others."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("dataset", overflow="fold", min_width=8)
+    made.add_column(names, overflow="fold", min_width=8)
     for header in headers:
         made.add_column(header, justify="right", no_wrap=True)
     return made
+
+
+def summaries(found: Mapping[str, Summary]) -> RenderableType:
+    """Render the mixture of a run; or of several by their names, one after the other, and what they came to."""
+    if len(found) == 1:
+        return summary(*found.values())
+    made = table(["steps", "rows", "held-out loss of the target"], "run")
+    for name, each in found.items():
+        target = _changed(each.target_loss, ".3f") if each.target_loss else ""
+        made.add_row(literal(name), f"{each.step:,}", f"{each.rows_trained:,}", target)
+    parts = [
+        part
+        for name, each in found.items()
+        for part in (Text.assemble(literal(name), style="bold"), summary(each), "", "")
+    ]
+    return Group(*parts, title("The runs together"), made)
 
 
 def summary(found: Summary) -> RenderableType:
@@ -71,8 +87,14 @@ def summary(found: Summary) -> RenderableType:
         parts += ["", literal(f"`max_epochs` lowers the weight of {listed(capped)}.")]
     if stopped := [dataset.stopped.told(dataset.name) for dataset in found.datasets if dataset.stopped]:
         parts += ["", *(literal(f"{told}.") for told in stopped)]
+    if overfitting := [
+        f"`{each.name}` since step {each.overfits_since:,}"
+        for each in found.datasets
+        if each.overfits_since is not None
+    ]:
+        parts += ["", literal(f"Held-out loss has risen while training loss fell: {', '.join(overfitting)}.")]
     if found.effects:
-        parts += ["", title(_EFFECTS[found.effects[-1].signal]), _effects(found.effects)]
+        parts += ["", title(EFFECTS[found.effects[-1].signal]), _effects(found.effects)]
     if found.row_weights:
         parts += ["", title("Row weights, when they were first told and last"), _row_weights(found.row_weights)]
     if any(len(dataset.levels) > 1 for dataset in found.datasets):

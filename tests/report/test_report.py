@@ -58,6 +58,7 @@ def test_json_goes_to_a_file_beside_the_table_or_to_stdout_alone(folder: Path, t
         "capped": False,
         "held_out_loss": {"first": 1.5, "last": 1.5},
         "stopped": None,
+        "overfits_since": None,
     }
     assert numbers["datasets"][1]["held_out_loss"] == {"first": None, "last": None}
 
