@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # What a command must not import, and what would print.
 BLOCKED = """
 import runpy, sys
-for name in ("torch", "axolotl", "transformers", "datasets", "numpy", "matplotlib"):
+for name in ("torch", "axolotl", "transformers", "datasets", "numpy", "matplotlib", "plotly", "jinja2"):
     sys.modules[name] = None
 sys.argv = ["hbo_plugin", *sys.argv[1:]]
 runpy.run_module("hbo_plugin", run_name="__main__")

@@ -54,9 +54,9 @@ def report(
     weights: bool,
     last: bool,
 ) -> None:
-    """Show the mixture of a run, first against last; or of several runs, one after the other.
+    """Show the mixture of a run, first against last.
 
-    OUTPUT_DIR is the `output_dir` of a run with `hbo:`, whether it has ended, was stopped or still trains.
+    Several runs are shown one after the other, and together. OUTPUT_DIR is the `output_dir` of a run with `hbo:`, whether it has ended, was stopped or still trains.
     """
     if last and not weights:
         msg = "`--last` was given, but it says which weights `--weights` prints; give both, or neither."
