@@ -87,6 +87,8 @@ demo: $(EXTENSION) ## Fine-tune a real language model on a mixture that HBO bala
 	else \
 		$(BIN)/axolotl train axolotl_configs/quickstart.yml --launcher python; \
 	fi
+	@$(BIN)/python -m hbo_plugin report demo/with_hbo --html demo/report.html --json - >/dev/null
+	@echo "All of this run, as a page for a browser: demo/report.html"
 
 .PHONY: bench
 bench: $(EXTENSION) ## Measure the sampler against named baselines

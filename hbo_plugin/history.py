@@ -219,6 +219,11 @@ class History:
         return means
 
     @property
+    def prior(self) -> dict[str, float]:
+        """By dataset; the first weights, where an older trace does not say it."""
+        return self.about.prior or {name: self.states[0].weight(name) for name in self.datasets}
+
+    @property
     def datasets(self) -> tuple[str, ...]:
         """Names, in the order of the configuration."""
         return tuple(self.states[0].weights)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PAGES = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
 SOURCES = {"hbo_plugin/_sampler.pyi", "hbo_plugin/py.typed", "hbo_plugin/plugin.py", "hbo_plugin/docs/index.md"}
+SOURCES |= {f"hbo_plugin/report/page.{ending}" for ending in ("html", "css", "js")}
 REPOSITORY_ONLY = ("tests/", "benchmarks/", "axolotl_configs/")
 
 

@@ -25,18 +25,32 @@ def plot(history: History, path: Path) -> None:
     ]
     axes.set(ylabel="weight", ylim=(0, 1))
     steps = [state.step for state in history.states]
+    axes.set_title(f"The mixture over {steps[-1]:,} steps")
     weights = [[state.weight(name) for state in history.states] for name in history.datasets]
     # A long name would leave no room, a `$` would begin a formula, and a legend leaves out what begins with `_`.
     wrapped = ("\n ".join(wrap(name, 32, max_lines=4, placeholder="…")) for name in history.datasets)
     names = [f" {name}".replace("$", r"\$") for name in wrapped]
     areas = axes.stackplot(steps, weights, step="post")
     colours = {name: area.get_facecolor()[0] for name, area in zip(history.datasets, areas, strict=True)}
+    _draw_prior(axes, history, colours)
     for lower, (signal, held_out) in zip(below, sets, strict=True):
         _draw(lower, {key[1]: measured[key] for key in measured if key[::2] == (signal, held_out)}, colours)
         lower.set_ylabel(f"{signal} on\n{held_out}".replace("$", r"\$"))
     (below or [axes])[-1].set_xlabel("optimizer step")
     figure.legend(areas, names, loc="outside right upper", reverse=True)
     figure.savefig(path)
+
+
+def _draw_prior(axes: Any, history: History, colours: dict[str, Any]) -> None:
+    """The prior as a bar, left of the first step; the first weights, where an older trace does not say it."""
+    length, below = max(1, history.states[-1].step), 0.0
+    for name, share in history.prior.items():
+        axes.bar(-0.05 * length, share, width=0.04 * length, bottom=below, color=colours[name])
+        below += share
+    axes.annotate(
+        "prior", (-0.05 * length, 1), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize="small"
+    )
+    axes.set_xlim(-0.08 * length, length)
 
 
 def _draw(axes: Any, by_dataset: dict[str, Any], colours: dict[str, Any]) -> None:

@@ -60,10 +60,8 @@ class Shown:
         return cls(history, names, looks | of_others(len(others(history, names))))
 
     def prior(self) -> dict[str, float]:
-        """The prior of each line; the first weights, where an older trace does not say it."""
-        history = self.history
-        prior = history.about.prior or {name: history.states[0].weight(name) for name in history.datasets}
-        rest = others(history, self.names)
+        """The prior of each line."""
+        prior, rest = self.history.prior, others(self.history, self.names)
         found = {name: prior[name] for name in self.names}
         return found | {f"{len(rest)} others": fsum(prior[name] for name in rest)} if rest else found
 
