@@ -1,5 +1,6 @@
 // What moves in a page: figures are drawn when they come into view, tables are searched and sorted.
 (async () => {
+  document.getElementById("old").hidden = "DecompressionStream" in window;
   const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (each) => each.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const library = document.createElement("script");

@@ -6,8 +6,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.report.effects import by_pair, effects
+from hbo_plugin.report.style import COLOURS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from hbo_plugin.history import History
@@ -30,9 +32,11 @@ def plot(history: History, path: Path) -> None:
     # A long name would leave no room, a `$` would begin a formula, and a legend leaves out what begins with `_`.
     wrapped = ("\n ".join(wrap(name, 32, max_lines=4, placeholder="…")) for name in history.datasets)
     names = [f" {name}".replace("$", r"\$") for name in wrapped]
-    areas = axes.stackplot(steps, weights, step="post")
+    areas = axes.stackplot(steps, weights, step="post", colors=COLOURS)
+    for area in areas[len(COLOURS) :]:
+        area.set(hatch="//", edgecolor="white", linewidth=0)
     colours = {name: area.get_facecolor()[0] for name, area in zip(history.datasets, areas, strict=True)}
-    _draw_prior(axes, history, colours)
+    _draw_prior(axes, history, areas)
     for lower, (signal, held_out) in zip(below, sets, strict=True):
         _draw(lower, {key[1]: measured[key] for key in measured if key[::2] == (signal, held_out)}, colours)
         lower.set_ylabel(f"{signal} on\n{held_out}".replace("$", r"\$"))
@@ -41,11 +45,12 @@ def plot(history: History, path: Path) -> None:
     figure.savefig(path)
 
 
-def _draw_prior(axes: Any, history: History, colours: dict[str, Any]) -> None:
-    """The prior as a bar, left of the first step; the first weights, where an older trace does not say it."""
+def _draw_prior(axes: Any, history: History, areas: Sequence[Any]) -> None:
+    """The prior as a bar, left of the first step, that looks as the areas do."""
     length, below = max(1, history.states[-1].step), 0.0
-    for name, share in history.prior.items():
-        axes.bar(-0.05 * length, share, width=0.04 * length, bottom=below, color=colours[name])
+    for name, area in zip(history.datasets, areas, strict=True):
+        share, look = history.prior[name], {"facecolor": area.get_facecolor()[0], "hatch": area.get_hatch()}
+        axes.bar(-0.05 * length, share, width=0.04 * length, bottom=below, edgecolor="white", linewidth=0, **look)
         below += share
     axes.annotate(
         "prior", (-0.05 * length, 1), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize="small"

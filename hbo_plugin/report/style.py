@@ -38,7 +38,7 @@ class Key:
     @property
     def label(self) -> str:
         """The name in a figure, which reads tags of HTML; a long one is cut, and the tables have it whole."""
-        return escape(self.name if len(self.name) <= 28 else f"{self.name[:27]}…")
+        return escape(self.name if len(self.name) <= 28 else f"{self.name[:27]}…", quote=False)
 
 
 @dataclass(frozen=True)

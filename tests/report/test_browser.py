@@ -96,6 +96,7 @@ def test_a_page_draws_all_of_itself(chromium: Any, paths: dict[str, Path], run: 
     assert page.evaluate("document.documentElement.scrollWidth") == SCREENS[screen]
     spilled = "(all) => all.filter((each) => each.scrollWidth > each.parentElement.clientWidth).length"
     assert page.eval_on_selector_all(".figure .main-svg", spilled) == 0
+    assert not page.locator("#old").is_visible()
     assert reader.faults == []
     page.close()
 

@@ -225,6 +225,8 @@ def test_a_picture_shows_every_dataset(tmp_path: Path) -> None:
     assert json.loads(done.stdout)
     assert not done.stderr
     drawn = (tmp_path / "mixture.svg").read_text()
+    assert "<!-- The mixture over 12 steps -->" in drawn
+    assert "<!-- prior -->" in drawn
     for name in ("sums", "_words", "costs $1 or $2"):
         assert f"<!--  {name} -->" in drawn
 

@@ -7,6 +7,7 @@ import pytest
 from runs import lines, read_trace, train
 
 from hbo_plugin.args import HBOConfig
+from hbo_plugin.trace import TRACE_FILE, Trace
 from hbo_plugin.training.changes import ON_RESUME, compare
 
 BEFORE = HBOConfig().effective()
@@ -100,7 +101,9 @@ def test_a_lower_cap_acts_under_a_fixed_mixture(make_config: Any) -> None:
     config = make_config(
         hbo={**hbo, "max_epochs": {"tales": 0.5}}, max_steps=12, resume_from_checkpoint=str(checkpoint)
     )
-    last = read_trace(train(config))[-1]
+    folder = train(config)
+    last = read_trace(folder)[-1]
+    assert Trace(folder / TRACE_FILE).history().about.config["max_epochs"] == "{tales: 0.5}"
     before = json.loads((checkpoint / "hbo_state.json").read_text())["rows_trained"][2]
     assert last["rows_trained"]["tales"] == [max(before, 8)]
     assert last["capped"]["tales"] == [True]
