@@ -33,6 +33,7 @@ def shares(run: Shown, found: Summary) -> Drawn:
             y=[*range(len(labels))],
             name=name,
             mode="markers",
+            cliponaxis=False,
             marker={"symbol": symbol, "color": colour, "size": 11, "line": {"width": 2, "color": colour}},
             hovertemplate="%{x:.2%}",
         )
@@ -68,7 +69,7 @@ def epochs(run: Shown, found: Summary) -> Drawn:
     )
     figure = _rows([bars, caps], labels, x="epochs", hovermode="y unified", bargap=0.35)
     figure.update_xaxes(rangemode="tozero")
-    return Drawn(figure, [Key("cap, `max_epochs`", INK, "line-ns-open")] if any(caps.x) else [])
+    return Drawn(figure, [Key("cap by max_epochs", INK, "line-ns-open")] if any(caps.x) else [])
 
 
 def capped(run: Shown) -> Drawn | None:

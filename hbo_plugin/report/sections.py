@@ -102,7 +102,7 @@ class RunPage:
         if any(len(each.levels) > 1 for each in found.datasets):
             of = [Section(name, figures=[figures.levels(run, name)]) for name in run.names]
             text = "Levels are slices by difficulty, level 0 the easiest. Shares are of the weight of the dataset."
-            yield Section("Levels", text, folded=[*of, Section("All levels as a table", table=tables.levels(found))])
+            yield Section("Levels", text, folded=[*of, Section("As a table", table=tables.levels(found))], wide=True)
         yield Section(
             "Shares",
             "What each dataset was asked for, and what it had of all that was trained on.",

@@ -33,7 +33,7 @@ class Key:
     @property
     def css(self) -> str:
         """The colour, as the page has it."""
-        return "currentColor" if self.colour == INK else self.colour
+        return "var(--ink)" if self.colour == INK else self.colour
 
     @property
     def label(self) -> str:
@@ -90,6 +90,7 @@ def new(traces: Iterable[Any], *, height: int = 300, x: str = "optimizer step", 
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=False,
         hovermode="x unified",
+        hoverlabel={"bgcolor": "white"},  # the page has another in the dark, but would see through none at all
         dragmode=False,
     )
     axis = {
