@@ -69,6 +69,8 @@ TASKS = {
     "caesar_cipher": Task(40, chat, ranges("words", (2, 2), (3, 3), (4, 5), (6, 7))),
 }
 
+NOISY = Task(600, chat, ranges("words_in_sentence", (4, 6), (7, 9), (10, 12)))
+
 
 def rows_of(name: str, task: Task) -> Iterator[Row]:
     """All rows of a task, test and train, no question twice; `difficulty` is the index of the setting.
@@ -100,19 +102,20 @@ def make_data(name: str, task: Task) -> None:
 
 
 def make_noisy() -> None:
-    """Write `spell_backward_noisy.jsonl` twice: for training, with another row's answer in every third; for testing, clean.
+    """Write `sentence_reordering_noisy.jsonl` twice: for training, with another row's answer in every third; for testing, clean.
 
-    `quality` is 1 where the answer is right and 0 where it is another's.
+    `quality` is 1 where the answer is right and 0 where it is another's. The model half knows this task: it predicts right
+    answers better than wrong ones before any training.
     """
-    given = (DEMO / "data" / "train" / "spell_backward.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) | {"quality": 1.0} for line in given]
+    rows: list[Row] = [row | {"quality": 1.0} for row in rows_of("sentence_reordering", NOISY)]
+    random.Random(SEED).shuffle(rows)  # noqa: S311 - a reproducible order, no secret
     test, train = rows[:NOISY_TEST_ROWS], rows[NOISY_TEST_ROWS:]
     wrong = train[::3]
     answers = [row["messages"][1] for row in wrong]
     for row, answer in zip(wrong, [*answers[1:], answers[0]], strict=True):
         row |= {"messages": [row["messages"][0], answer], "quality": 0.0}
     for split, part in (("test", test), ("train", train)):
-        path = DEMO / "data" / split / "spell_backward_noisy.jsonl"
+        path = DEMO / "data" / split / "sentence_reordering_noisy.jsonl"
         write_whole(path, "".join(json.dumps(row) + "\n" for row in part))
 
 
@@ -177,8 +180,8 @@ def missing() -> Iterator[tuple[str, Callable[[], None]]]:
         # The test half is written first, so the training half stands for both.
         if not (DEMO / "data" / "train" / f"{name}.jsonl").exists():
             yield f"making {name}", partial(make_data, name, task)
-    if not (DEMO / "data" / "train" / "spell_backward_noisy.jsonl").exists():
-        yield "making spell_backward_noisy", make_noisy
+    if not (DEMO / "data" / "train" / "sentence_reordering_noisy.jsonl").exists():
+        yield "making sentence_reordering_noisy", make_noisy
 
 
 def main() -> None:
