@@ -35,7 +35,7 @@ class RunResult:
         losses: of each held-out set, the same.
         tokens: that it learned to predict.
         course: of each evaluation, these tokens so far and the loss of the target.
-        seconds: that it took; None where another tool trained it.
+        seconds: that its training took.
     """
 
     arm: str

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hbo_plugin.trace import TRACE_FILE, Trace
+from hbo_plugin.trace import COSTS_FILE, TRACE_FILE, JsonLines, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.yml"
 LOG_FILE = "log.txt"
-_SECONDS_FILE = "seconds.txt"
 _LOCK_FILE = "lock"
 _NOT_OF_A_TRIAL = ("hub_model_id", "push_dataset_to_hub", "resume_from_checkpoint")
 """Keys of the user's configuration that none of the runs may have."""
@@ -112,9 +110,9 @@ def is_finished(folder: Path) -> bool:
 
 
 def seconds(folder: Path) -> float | None:
-    """Return how long the training took, of all calls that saw its end; None where none did."""
-    path = folder / _SECONDS_FILE
-    return sum(map(float, path.read_text(encoding="utf-8").split())) if path.exists() else None
+    """Return how long the training took, over all its starts; None where that was not written."""
+    told = JsonLines(folder / COSTS_FILE).read()
+    return float(told[-1]["elapsed"]) if told else None
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,6 @@ class Launch:
         with _locked(run.folder / _LOCK_FILE) as lock:
             if lock is None:
                 return None
-            begun = time.monotonic()
             with (run.folder / LOG_FILE).open("ab") as log:
                 # The lock goes to the run too, which may outlive this process.
                 ended = subprocess.run(  # noqa: S603 the words of the command are the user's own
@@ -161,8 +158,6 @@ class Launch:
                     pass_fds=[lock],
                     check=False,
                 )
-            with (run.folder / _SECONDS_FILE).open("a", encoding="utf-8") as file:
-                file.write(f"{time.monotonic() - begun:.1f}\n")
             finished = ended.returncode == 0 and is_finished(run.folder)
             if finished and not self.keep_models:
                 _remove_weights(run.folder)

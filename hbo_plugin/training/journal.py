@@ -148,10 +148,10 @@ class Journal:
         if self._writes:
             self._tell(step, head, before, stopped, {**record})
 
-    def evaluate(self, step: int, losses: Mapping[str, float]) -> dict[str, float]:
-        """The losses of held-out sets were measured, in nats per token; return them and that of the target as metrics name them."""
+    def evaluate(self, step: int, losses: Mapping[str, float], *, training: bool) -> dict[str, float]:
+        """Return the losses of held-out sets, in nats per token, and that of the target, as metrics name them."""
         target = mean_loss(losses, self._data.target)
-        if self._writes:
+        if self._writes and training:  # else the trace, if there is one, is that of an earlier run
             told = {"held_out": dict(losses), "tied": self._data.tied, "training_loss": self._losses.take()}
             self._append({"step": step, "event": "evaluate", "target": target, **told})
         return {**{self._data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}

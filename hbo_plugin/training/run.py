@@ -244,4 +244,4 @@ class Run:
         if losses is None:
             warn_of_no_losses()
             return {}
-        return self.journal.evaluate(step, losses)
+        return self.journal.evaluate(step, losses, training=self._begun)

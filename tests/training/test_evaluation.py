@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from runs import history, lines, load, train
 
+from hbo_plugin.trace import COSTS_FILE, TRACE_FILE
+
 pytestmark = pytest.mark.axolotl
 
 
@@ -86,7 +88,9 @@ def test_the_evaluate_command_scores_the_rows_that_were_held_out(make_config: An
 
     config = make_config(val_set_size=0.2, eval_steps=6)
     folder = train(config)
+    written = {name: (folder / name).read_bytes() for name in (TRACE_FILE, COSTS_FILE)}
     do_evaluate(load({**config, "base_model": str(folder)}, tmp_path), TrainerCliArgs())
+    assert {name: (folder / name).read_bytes() for name in written} == written
     with (folder / "eval_summary.csv").open() as file:
         scored = {row["metric"]: row for row in csv.DictReader(file)}
     for name, loss in expected(folder, config).items():
