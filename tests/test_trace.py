@@ -98,6 +98,7 @@ def state(step: int, event: str, *weights: float) -> dict[str, Any]:
         "rows": {"d0": [5, 5], "d1": [7, 0]},
         "rows_trained": counts,
         "tokens": counts,
+        "trained_tokens": counts,
         "capped": {"d0": [False, False], "d1": [False, False]},
     }
 

@@ -82,7 +82,16 @@ def write_trace(path: Path, *records: dict[str, Any]) -> Path:
     trace.begin(0)
     for record in records:
         trace.append(
-            {"unit": "row", "weights": {}, "rows": {}, "rows_trained": {}, "tokens": {}, "capped": {}, **record}
+            {
+                "unit": "row",
+                "weights": {},
+                "rows": {},
+                "rows_trained": {},
+                "tokens": {},
+                "trained_tokens": {},
+                "capped": {},
+                **record,
+            }
         )
     return path
 
