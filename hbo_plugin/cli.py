@@ -13,11 +13,15 @@ PACKAGE = files("hbo_plugin")
 COMMANDS = {
     "bench": ("hbo_plugin.bench.cli:bench", "Measure the sampler against named peers, on this machine."),
     "check": ("hbo_plugin.check.cli:check", "Show what a run will do, before it trains."),
-    "compare": ("hbo_plugin.compare.cli:compare", "Make a run several ways, and say which is better."),
+    "compare": (
+        "hbo_plugin.compare.cli:compare",
+        "Make a run several ways with paired seeds, and judge them.",
+    ),
     "docs": ("hbo_plugin.cli:docs", "Print a page of the documentation, or list the pages."),
     "report": ("hbo_plugin.report.cli:report", "Show the mixture of a run, first against last."),
     "rows": ("hbo_plugin.report.cli:rows", "Show the rows of a step, and where they are in your files."),
     "schema": ("hbo_plugin.cli:schema", "Print the JSON Schema of a configuration, for editors."),
+    "search": ("hbo_plugin.search.cli:search", "Find the datasets that help a target, by trial runs."),
     "score": ("hbo_plugin.score:score", "Score the difficulty of the data, ahead of the training."),
 }
 

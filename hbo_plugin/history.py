@@ -82,12 +82,16 @@ class TrainingLoss:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss a token of each held-out set and of the target, in nats; and the set `tied` to a dataset, by dataset."""
+    """Mean loss a token of each held-out set and of the target, in nats; and the set `tied` to a dataset, by dataset.
+
+    The `steering` rows are those of the target that methods look at; their losses are there with `record_steering`.
+    """
 
     step: int
     losses: dict[str, float]
     tied: dict[str, str]
     target: float
+    steering: dict[str, float] = field(default_factory=dict)
 
     def loss(self, dataset: str) -> float | None:
         """Return the loss of the set that belongs to a dataset; None where it has none."""
@@ -183,7 +187,7 @@ class History:
             if losses := record.get("training_loss"):
                 training.append(TrainingLoss(record["step"], losses))
             if record["event"] == "evaluate":
-                evaluations.append(Evaluation(record["step"], record["held_out"], record["tied"], record["target"]))
+                evaluations.append(_read(Evaluation, {**record, "losses": record["held_out"]}))
             elif record["event"] == "row_weights":
                 weighed.append(_read(Weighed, record))
             else:

@@ -70,6 +70,7 @@ class Setup:
                 lambda: self.choice,
                 self._check_row_weights,
                 self._check_scorer,
+                self._check_steering,
             )
         )
 
@@ -81,6 +82,12 @@ class Setup:
                 f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to one of "
                 f"{listed(MODEL_SCORES)}, or remove `scorer_model`."
             )
+            raise ValueError(msg)
+
+    def _check_steering(self) -> None:
+        """Refuse to measure what needs passes of its own where there can be none."""
+        if self.config.record_steering and not self.choice.passes:
+            msg = "`hbo.record_steering: true` was given, but hbo cannot run this model apart from its training; remove it."
             raise ValueError(msg)
 
     def _check_row_weights(self) -> None:
@@ -149,7 +156,7 @@ class Setup:
     @cached_property
     def method(self) -> Method:
         """The method, which starts target first where the target is some of the datasets."""
-        cells, prior, first = self.data.cells, None, self._counted
+        cells, prior, first = self.data.cells, None, self.counted
         if self.config.target and self.config.takes_default_prior and 0 < len(first) < len(cells.names):
             prior = target_first(
                 cells,
@@ -204,7 +211,7 @@ class Setup:
             "seed": self.seed,
             "batch": self._cfg.batch_size,
             "target": self._target,
-            "counted": self._counted,
+            "counted": self.counted,
         }
 
     @cached_property
@@ -237,6 +244,6 @@ class Setup:
         return target_shares(self.config.target, self._sets)
 
     @property
-    def _counted(self) -> frozenset[str]:
+    def counted(self) -> frozenset[str]:
         """The datasets that count."""
         return counted(self._tied, self._target)

@@ -95,7 +95,9 @@ def test_axolotl_s_commands_are_the_same() -> None:
     section = (ROOT / "pyproject.toml").read_text().split('[project.entry-points."axolotl.cli_commands"]\n')[1]
     lines = [line.split(" = ") for line in section.partition("\n\n")[0].splitlines()]
     targets = {name: target.strip('"') for name, target in lines}
-    assert targets == {f"hbo-{name}": cli.COMMANDS[name][0] for name in ("check", "report", "bench", "score")}
+    assert targets == {
+        f"hbo-{name}": cli.COMMANDS[name][0] for name in ("bench", "check", "compare", "report", "score", "search")
+    }
     for target in targets.values():
         module, _, attribute = target.partition(":")
         assert isinstance(getattr(import_module(module), attribute), click.Command)

@@ -50,6 +50,7 @@ LAYERS = (
     ("report", "setup"),
     ("callback", "trainer", "check", "score"),
     ("compare",),
+    ("search",),
     ("plugin", "cli", "__main__"),
     ("hbo_plugin",),  # the names that users import
     ("bench",),

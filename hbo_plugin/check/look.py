@@ -99,7 +99,8 @@ def _plan(setup: Setup, balancer: Balancer) -> Plan:
         raw_rows=data.raw_rows,
         held_out={name: len(data.judging.sets[tied]) for name, tied in data.tied.items()},
         unscored=data.unscored,
-        target=len(data.target),
+        target=data.target,
+        counted=setup.counted,
     )
 
 

@@ -16,7 +16,7 @@ from hbo_plugin.row_weights.settings import told
 from hbo_plugin.training.moments import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,7 @@ class DatasetPlan:
         raw_rows: rows of the user's that it was made of.
         rows: rows to train on.
         held_out: rows of its held-out set that judge the run.
+        counted: whether the run is meant to be good at it.
         masked_rows: rows to train on without a token to learn.
         tokens: of the rows to train on.
         trained_tokens: of these, those that the model learns to predict.
@@ -56,6 +57,7 @@ class DatasetPlan:
     raw_rows: int
     rows: int
     held_out: int
+    counted: bool
     masked_rows: int
     tokens: int
     trained_tokens: int
@@ -87,6 +89,7 @@ class Plan:
         first_used_up: the dataset that is seen once before all others; None where none is.
         signals: that the weights follow; none where they are fixed.
         row_weights: what weighs the rows, in words; None where nothing does.
+        target: how much each held-out set counts; shares that sum to 1.
     """
 
     method: str
@@ -101,6 +104,7 @@ class Plan:
     first_used_up: str | None
     signals: tuple[SignalPlan, ...]
     row_weights: str | None
+    target: dict[str, float]
 
 
 def plan(
@@ -112,7 +116,8 @@ def plan(
     raw_rows: Mapping[str, int],
     held_out: Mapping[str, int],
     unscored: Mapping[str, int],
-    target: int = 0,
+    target: Mapping[str, float],
+    counted: Collection[str],
 ) -> Plan:
     """Say what a run does.
 
@@ -124,7 +129,8 @@ def plan(
         raw_rows: by dataset.
         held_out: rows that judge, by dataset; one without is no key.
         unscored: rows without a difficulty, by dataset; one without is no key.
-        target: how many held-out sets count.
+        target: how much each held-out set counts.
+        counted: the datasets that belong to one of these.
     """
     cells = balancer.cells
     moments = Moments.of(config, balancer.method, shape.steps)
@@ -142,6 +148,7 @@ def plan(
                 raw_rows=raw_rows[name],
                 rows=len(rows),
                 held_out=held_out.get(name, 0),
+                counted=name in counted,
                 masked_rows=int((trained == 0).sum()),
                 tokens=int(cells.lengths[rows.start : rows.stop].sum()),
                 trained_tokens=int(trained.sum()),
@@ -166,8 +173,9 @@ def plan(
         phases=tuple(course.begins),
         datasets=tuple(datasets),
         first_used_up=min(seen, key=lambda name: seen[name]) if seen else None,
-        signals=tuple(signal_plans(choice, config, moments, target)),
+        signals=tuple(signal_plans(choice, config, moments, len(target))),
         row_weights=told(config.row_weights) if config.row_weights else None,
+        target=dict(target),
     )
 
 

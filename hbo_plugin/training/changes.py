@@ -27,6 +27,7 @@ ON_RESUME: Mapping[str, OnResume] = {
     "max_epochs": "acts",
     "log_levels": "acts",
     "record_rows": "acts",
+    "record_steering": "acts",
     "stop_on_nan": "acts",
     "held_out": "acts",
     "target": "acts",

@@ -58,11 +58,9 @@ class Journal:
         """
         self.trace = Trace(folder / TRACE_FILE)
         self._rows = JsonLines(folder / ROWS_FILE)
-        self._balancer = balancer
-        self._cells = balancer.cells
-        self._shape = shape
+        self._balancer, self._cells = balancer, balancer.cells
+        self._shape, self._data = shape, data
         self.costs = Costs(folder, clock, writes=writes)
-        self._data = data
         self._scalars = Scalars(balancer.cells, data.metric_names, data.target, log_levels=log_levels)
         self._writes, self._records_rows = writes, writes and record_rows
         self._step, self._told_used_up = 0, False
@@ -148,12 +146,14 @@ class Journal:
         if self._writes:
             self._tell(step, head, before, stopped, {**record})
 
-    def evaluate(self, step: int, losses: Mapping[str, float], *, training: bool) -> dict[str, float]:
+    def evaluate(
+        self, step: int, losses: Mapping[str, float], steering: Mapping[str, float], *, training: bool
+    ) -> dict[str, float]:
         """Return the losses of held-out sets, in nats per token, and that of the target, as metrics name them."""
         target = mean_loss(losses, self._data.target)
         if self._writes and training:  # else the trace, if there is one, is that of an earlier run
-            told = {"held_out": dict(losses), "tied": self._data.tied, "training_loss": self._losses.take()}
-            self._append({"step": step, "event": "evaluate", "target": target, **told})
+            told = {"tied": self._data.tied, "training_loss": self._losses.take(), "steering": dict(steering)}
+            self._append({"step": step, "event": "evaluate", "held_out": dict(losses), "target": target, **told})
         return {**{self._data.metric_names[name]: loss for name, loss in losses.items()}, TARGET: target}
 
     def end(self, step: int) -> None:

@@ -13,6 +13,7 @@ from hbo_plugin.messages import listed
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.context import Context
 from hbo_plugin.signals.evaluation import Evaluation
+from hbo_plugin.signals.held_out import held_out_losses
 from hbo_plugin.training.about import about
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.batchers import make_batcher
@@ -244,4 +245,5 @@ class Run:
         if losses is None:
             warn_of_no_losses()
             return {}
-        return self.journal.evaluate(step, losses, training=self._begun)
+        steering = held_out_losses(self.context, self.data.steering) if self.config.record_steering else {}
+        return self.journal.evaluate(step, losses, steering, training=self._begun)

@@ -31,7 +31,7 @@ def balancer_of(block: dict[str, Any], shape: StepShape, sizes: Any = SIZES) -> 
 
 
 def planned(
-    block: dict[str, Any], shape: StepShape, sizes: Any = SIZES, choice: Choice = NOTHING, target: int = 0
+    block: dict[str, Any], shape: StepShape, sizes: Any = SIZES, choice: Choice = NOTHING, target: tuple[str, ...] = ()
 ) -> Plan:
     config, balancer = balancer_of(block, shape, sizes)
     return plan(
@@ -42,7 +42,8 @@ def planned(
         raw_rows={"large": 103, "small": 20},
         held_out={"small": 4},
         unscored={"large": 7},
-        target=target,
+        target=dict.fromkeys(target, 1.0),
+        counted={"small"} & {*target},
     )
 
 
@@ -132,7 +133,7 @@ def test_signals_have_their_source_and_cost() -> None:
 def test_copies_cost_their_steps() -> None:
     """A blind copy takes 4 steps of 5 rows, and one for each of two sets takes as many and as many of the set's."""
     block = {"gradient_rows": 5, "forward_rows": 6, "copy_steps": 4}
-    made = planned(block, StepShape(2, 2, 64), choice=Choice({"probe": ("transfer",)}, passes=True), target=2)
+    made = planned(block, StepShape(2, 2, 64), choice=Choice({"probe": ("transfer",)}, passes=True), target=("a", "b"))
     assert [each.cost for each in made.signals] == [
         (
             "forward and backward over 100 rows by copies, each of which then goes forward over 6 rows of each cell and the "

@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "group_min_rows": 5,
     "log_levels": True,
     "record_rows": True,
+    "record_steering": True,
     "stop_on_nan": True,
     "held_out": {"a": "b"},
     "target": ["a"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,23 @@ def test_a_run_with_a_target_starts_with_it_and_reports_it(
     shown = capsys.readouterr().out
     assert "the prior is target first: `words`, `tales` up to `max_epochs`" in " ".join(shown.split())
     assert "Held-out loss of the target:" in shown
+
+
+@pytest.mark.axolotl
+def test_steering_rows_can_be_recorded_and_that_changes_nothing(make_config: Any) -> None:
+    """Each half of a set, and between them the loss of the whole, which another run judges by."""
+    keys = {"val_set_size": 0.3, "eval_steps": 6, "learning_rate": 1e-3}
+    target = {"method": "static", "prior": "uniform", "target": ["words"], "update_every": 6}
+    recorded = make_config(hbo={**target, "record_steering": True}, **keys)
+    found = [each for each in read_trace(train(recorded)) if each["event"] == "evaluate"]
+    losses = history(Path(recorded["output_dir"]), "loss")
+    plain = make_config(hbo=target, **keys)
+    assert all(not each["steering"] for each in read_trace(train(plain)) if each["event"] == "evaluate")
+    assert history(Path(plain["output_dir"]), "loss") == losses
+    whole = make_config(hbo={key: value for key, value in target.items() if key != "target"}, **keys)
+    judged = [each for each in read_trace(train(whole)) if each["event"] == "evaluate"]
+    assert len(found) == len(judged) > 1
+    for half, both in zip(found, judged, strict=True):
+        assert [*half["steering"]] == ["words"]
+        low, high = sorted((half["steering"]["words"], half["held_out"]["words"]))
+        assert low < both["held_out"]["words"] < high

@@ -1,0 +1,67 @@
+"""The command `search`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hbo_plugin.compare.study import Study, of_study
+from hbo_plugin.outputs import STDOUT, json_option, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hbo_plugin.search.find import Found
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.option("--seeds", default=5, show_default=True, type=_COUNT, help="Full runs of each mixture that is confirmed.")
+@click.option("--trial-seeds", default=1, show_default=True, type=_COUNT, help="Short trials of each candidate.")
+@click.option(
+    "--shorter", default=8, show_default=True, type=_COUNT, help="A trial takes the steps of the run divided by this."
+)
+@click.option(
+    "--floor",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of what the target leaves that all other datasets have evenly, whoever is chosen.",
+)
+@click.option("--budget", type=_COUNT, help="Refuse to begin a search of more runs than this.")
+@of_study
+@json_option
+def search(study: Study, json_to: Path | None, **options: Any) -> None:
+    """Find the datasets that help a target, by trial runs.
+
+    CONFIG is the file that `axolotl train` gets, with `target:` in its `hbo:` block. Each dataset that does not count gets
+    what the target leaves, in a short trial. The best for each held-out set are confirmed in full runs on other seeds.
+    Without `target:`, temperatures are tried in place of datasets. A search that was killed goes on. The runs lie in
+    `search` in the folder of CONFIG, or where `--out` says.
+    """
+    # Axolotl takes seconds to import, which `--help` should not.
+    from hbo_plugin.search.find import find
+
+    found = find(study, **options)
+    if found is None:
+        return
+    if json_to != STDOUT:
+        _show(found)
+    if json_to is not None:
+        write_json(json_to, asdict(found))
+
+
+def _show(found: Found) -> None:
+    from hbo_plugin.compare.terminal import comparison
+    from hbo_plugin.report.terminal import show
+    from hbo_plugin.search import terminal
+
+    show(terminal.of_trials(found.trials, [*found.target], found.baseline, found.trial_steps))
+    if found.confirmed is None:
+        show(f"No trial was better than {found.baseline}: stay with that.")
+        return
+    show(comparison(found.confirmed))
+    show(terminal.conclusion(found.confirmed, found.chosen, found.prior))

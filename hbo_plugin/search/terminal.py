@@ -1,0 +1,54 @@
+"""What the terminal shows of a search: its trials, what they nominate, and what was confirmed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+
+from hbo_plugin.messages import listed
+from hbo_plugin.report.terminal import literal, table, title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from hbo_plugin.compare.outcome import Comparison
+    from hbo_plugin.compare.statistics import Difference
+    from hbo_plugin.search.find import Round
+
+
+def of_trials(found: Round, target: Sequence[str], baseline: str, steps: int) -> RenderableType:
+    """Render what short trials came to on the rows that steer."""
+    outside = any(trial.outside is not None for trial in found.trials)
+    made = table([*target, *(["all others"] if outside else [])])
+    made.columns[0].header = "trial"
+    for trial in found.trials:
+        cells = [_with_error(trial.sets[name]) for name in target]
+        if outside:
+            cells.append("" if trial.outside is None else f"{trial.outside:+.3f}")
+        made.add_row(literal(trial.name), *cells)
+    told = [f"Best for {name}: {trial.name}." for name, trial in found.nominated.items()]
+    if found.failed:
+        told.append(f"Left out, as they failed or came to no number: {listed(found.failed)}.")
+    heading = title(f"Trials of {steps:,} steps: loss of the steering rows minus that of {baseline}")
+    return Group(heading, made, "", *map(literal, told), "")
+
+
+def conclusion(found: Comparison, chosen: str | None, prior: object) -> RenderableType:
+    """Say what to train with."""
+    if chosen is None:
+        return literal(f"Nothing was shown to be better than {found.baseline}: stay with that.")
+    block = ["hbo:", "  method: static", f"  prior: {prior}"]
+    if isinstance(prior, dict):
+        names = [f"    {json.dumps(name, ensure_ascii=False)}: {share:.4g}" for name, share in prior.items()]
+        block = ["hbo:", "  weights:", *names]
+    return Group(literal(f"{chosen} is better. As a block to paste:"), "", *map(literal, block))
+
+
+def _with_error(found: Difference) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.mean:+.3f}"
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

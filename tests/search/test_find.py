@@ -1,0 +1,174 @@
+"""Searches over runs that are simulated: each loss follows from the mixture, and from noise that depends on the seed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from traces import state, write
+
+from hbo_plugin.check.look import Findings
+from hbo_plugin.compare.runs import Launch, PlannedRun
+from hbo_plugin.compare.study import Study
+from hbo_plugin.compare.terminal import comparison
+from hbo_plugin.report.terminal import show
+from hbo_plugin.search import terminal
+from hbo_plugin.search.find import Found, find
+
+FIRST = {"exam": 0.2, "essay": 0.1}
+"""The weights of the datasets that count."""
+
+
+class World:
+    """What training would come to."""
+
+    def __init__(self, others: int, helpers: dict[str, str], noise: float, *, fails: str = "") -> None:
+        self.names = [f"d{index}" for index in range(others)]
+        self.helpers, self.noise, self.fails = helpers, noise, fails
+        self.trained: list[str] = []
+
+    def look(self, config: Path, ranks: int) -> Findings:
+        counted = [SimpleNamespace(name=name, counted=True, asked=(share,)) for name, share in FIRST.items()]
+        others = [SimpleNamespace(name=name, counted=False, asked=(0.1,)) for name in self.names]
+        plan: Any = SimpleNamespace(datasets=[*counted, *others], steps=240, target={"exam": 0.5, "essay": 0.5})
+        return Findings((), (), (), plan)
+
+    def train(self, run: PlannedRun, config: Path) -> bool:
+        self.trained.append(f"{run.folder.parent.name}/{run.name}")
+        if self.fails and self.fails in run.name:
+            (run.folder / "log.txt").write_text("it failed")
+            return False
+        keys = yaml.safe_load(config.read_text())
+        prior = keys["hbo"]["prior"]
+        rng = np.random.default_rng([keys["seed"], *run.name.encode()])
+        losses, steering = (
+            {
+                name: 2 - 0.5 * prior.get(self.helpers.get(name, ""), 0.0) ** 0.5 + rng.normal(0, self.noise)
+                for name in (*FIRST, *more)
+            }
+            for more in (("outside",), ())
+        )
+        if keys["hbo"]["record_steering"] and keys.get("max_steps", 240) in {30, 240}:
+            target = (losses["exam"] + losses["essay"]) / 2
+            end = {"held_out": losses, "tied": {}, "target": target, "steering": steering}
+            even = {"exam": [1.0]}
+            write(run.folder, state(0, "start", even), {"step": 9, "event": "evaluate", **end}, state(9, "end", even))
+        return True
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    def made(*args: Any, **keys: Any) -> World:
+        found = World(*args, **keys)
+        monkeypatch.setattr("hbo_plugin.search.find.look", found.look)
+        monkeypatch.setattr("hbo_plugin.check.look.look", found.look)
+        monkeypatch.setattr(Launch, "train", lambda _, run, config, __: found.train(run, config))
+        return found
+
+    return made
+
+
+def searched(folder: Path, seed: int = 0, **options: Any) -> Found:
+    folder.mkdir(exist_ok=True)
+    config = folder / "config.yml"
+    config.write_text(yaml.safe_dump({"seed": seed, "hbo": {"target": [*FIRST], "update_every": 16}}))
+    study = Study(
+        config,
+        (),
+        out=None,
+        base_model=None,
+        jobs=1,
+        lists=False,
+        only=None,
+        launcher="python",
+        ranks=1,
+        keep_models=False,
+        environment={},
+    )
+    options = {"seeds": 5, "trial_seeds": 1, "shorter": 8, "floor": 0.0, "budget": None} | options
+    found = find(study, **options)
+    assert found is not None
+    return found
+
+
+def test_the_helpers_of_both_targets_are_found_confirmed_and_given_the_rest(
+    world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = world(6, {"exam": "d2", "essay": "d4"}, 0.01)
+    found = searched(tmp_path)
+    assert {name: trial.name for name, trial in found.trials.nominated.items()} == {
+        "exam": "rest to d2",
+        "essay": "rest to d4",
+    }
+    assert found.chosen == "rest to d2 and d4"
+    assert found.prior == pytest.approx(FIRST | dict.fromkeys(made.names, 0.0) | {"d2": 0.35, "d4": 0.35})
+    assert found.confirmed is not None
+    assert [arm.arm for arm in found.confirmed.arms] == [
+        *("rest even", "rest to d2", "rest to d4", "rest to d2 and d4")
+    ]
+    # A seventh trial is the baseline; the seeds that confirm chose nothing.
+    assert len([name for name in made.trained if name.startswith("trials/")]) == 7
+    assert {name.rpartition(".")[2] for name in made.trained if name.startswith("trials/")} == {"0"}
+    assert {name.rpartition(".")[2] for name in made.trained if name.startswith("confirm/")} == {*"12345"}
+    trial = yaml.safe_load((tmp_path / "search/trials/rest-even.0/config.yml").read_text())
+    assert (trial["max_steps"], trial["hbo"]["update_every"]) == (30, 2)
+    show(terminal.of_trials(found.trials, [*found.target], found.baseline, found.trial_steps))
+    show(comparison(found.confirmed))
+    show(terminal.conclusion(found.confirmed, found.chosen, found.prior))
+    told = capsys.readouterr().out
+    assert "Best for exam: rest to d2." in told
+    assert yaml.safe_load(told[told.index("hbo:") :])["hbo"]["weights"]["d2"] == pytest.approx(0.35)
+
+
+def test_a_search_that_is_called_again_trains_nothing_and_says_the_same(world: Any, tmp_path: Path) -> None:
+    made = world(3, {"exam": "d1", "essay": "d1"}, 0.01)
+    found = searched(tmp_path)
+    count = len(made.trained)
+    assert searched(tmp_path) == found
+    assert len(made.trained) == count
+    assert found.chosen == "rest to d1"
+
+
+def test_among_many_datasets_groups_come_first(world: Any, tmp_path: Path) -> None:
+    made = world(40, {"exam": "d17", "essay": "d33"}, 0.001)
+    found = searched(tmp_path)
+    assert found.chosen == "rest to d17 and d33"
+    # Eight groups, then five datasets in each of two, and the baseline.
+    assert len([name for name in made.trained if name.startswith("trials/")]) == 8 + 10 + 1
+
+
+def test_where_nothing_helps_few_searches_say_otherwise(world: Any, tmp_path: Path) -> None:
+    """Five searches of a hundred, and of these half would be better by chance and not worse."""
+    named = 0
+    for number in range(150):
+        world(4, {}, 0.05)
+        named += searched(tmp_path / str(number), seed=100 * number, seeds=3).chosen is not None
+    assert named / 150 <= 0.025 + 3 * (0.025 * 0.975 / 150) ** 0.5
+
+
+def test_a_trial_that_fails_is_named_and_left_out(world: Any, tmp_path: Path) -> None:
+    world(3, {"exam": "d1", "essay": "d1"}, 0.01, fails="d2")
+    found = searched(tmp_path)
+    assert found.trials.failed == ("rest-to-d2.0",)
+    assert found.chosen == "rest to d1"
+    world(3, {}, 0.01, fails="even")
+    with pytest.raises(ValueError, match="no trial of `rest even` ended"):
+        searched(tmp_path / "b")
+
+
+def test_a_floor_keeps_something_for_all(world: Any, tmp_path: Path) -> None:
+    world(4, {"exam": "d1", "essay": "d1"}, 0.001)
+    found = searched(tmp_path, floor=0.2)
+    assert found.prior == pytest.approx(FIRST | dict.fromkeys(("d0", "d2", "d3"), 0.035) | {"d1": 0.595})
+
+
+def test_what_a_search_may_cost_is_bounded(world: Any, tmp_path: Path) -> None:
+    made = world(4, {}, 0.01)
+    with pytest.raises(ValueError, match="the search takes 15 to 25 runs"):
+        searched(tmp_path, budget=20)
+    with pytest.raises(ValueError, match="the run has 240 steps"):
+        searched(tmp_path, shorter=500)
+    assert made.trained == []
