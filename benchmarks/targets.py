@@ -225,6 +225,7 @@ def pretrained() -> Pretrained:
         click.echo(description, err=True)
         make()
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")  # products in bfloat16 where the processor has them: twice as fast
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
     model = AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32)
     return Pretrained(model, lambda text: list(tokenizer(text)["input_ids"]), tokenizer.eos_token_id)

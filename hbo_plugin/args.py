@@ -48,7 +48,7 @@ class HBOConfig(MethodConfig):
     )
     signals: Literal["auto", "reuse", "probe"] = Field(
         default="auto",
-        description="Where signals come from: training batches (`reuse`), passes of their own (`probe`), or what can be (`auto`).",
+        description="Where signals come from: training batches (`reuse`), extra passes (`probe`), or batches where they can (`auto`).",
     )
     levels: _Count | dict[str, _Count] = Field(
         default=LEVELS,
@@ -94,9 +94,7 @@ class HBOConfig(MethodConfig):
     )
     log_levels: bool = Field(default=False, description="Log weights and signals of each level too.")
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
-    record_steering: bool = Field(
-        default=False, description="Also write the loss of the steering rows at each evaluation."
-    )
+    record_steering: bool = Field(default=False, description="Write the loss of steering rows too, at evaluations.")
     stop_on_nan: bool = Field(default=False, description="End the run when an update measures no finite number.")
     held_out: dict[str, str] | None = Field(
         default=None, description="The held-out set of a dataset, where `test_datasets` calls it something else."

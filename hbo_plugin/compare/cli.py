@@ -58,12 +58,12 @@ def compare(
     from hbo_plugin.compare.plot import plot
     from hbo_plugin.compare.runs import planned
     from hbo_plugin.compare.terminal import comparison
-    from hbo_plugin.compare.work import shortened, steps_of
+    from hbo_plugin.compare.work import plan_of, shortened
     from hbo_plugin.report.terminal import show
 
     base, block = study.read()
     if steps:
-        base, block = shortened(base, block, steps, steps_of(study.config, study.ranks))
+        base, block = shortened(base, block, steps, plan_of(study.config, study.ranks).steps)
     made = find_arms(block, methods, read_yaml(arms) if arms else {}, baseline, controls=controls)
     first = base.get("seed") or 0
     runs = planned(made, range(first, first + seeds), study.out or study.config.parent / "compare")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from hbo_plugin.check.plan import Plan
     from hbo_plugin.compare.runs import Launch, PlannedRun
 
 _COUNT_STEPS = ("warmup_steps", "eval_steps", "save_steps")
@@ -44,31 +45,33 @@ def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> 
     Raises:
         ValueError: what training would refuse.
     """
-    from hbo_plugin.check.look import look
-
     begun = {run.arm.name for run in runs if at.history(run.folder)}
     firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None and run.arm.name not in begun}
-    refused = [
-        f"the arm `{name}`: {refusal}"
-        for name, run in firsts.items()
-        for refusal in look(run.write_config(base), ranks).refusals
-    ]
+    refused = []
+    for name, run in firsts.items():
+        try:
+            plan_of(run.write_config(base), ranks)
+        except Refusals as error:  # noqa: PERF203 each may be refused
+            refused += [f"the arm `{name}`: {refusal}" for refusal in error.found]
     if refused:
         raise Refusals(refused)
 
 
-def steps_of(config: Path, ranks: int) -> int:
-    """Return the optimizer steps of a configuration.
+def plan_of(config: Path, ranks: int) -> Plan:
+    """Return what a configuration would do.
 
     Raises:
-        ValueError: training would refuse it.
+        ValueError: training would refuse it, or nothing is held out.
     """
     from hbo_plugin.check.look import look
 
     found = look(config, ranks)
     if found.plan is None:
         raise Refusals(found.refusals)
-    return found.plan.steps
+    if not found.plan.target:
+        msg = "nothing is held out, so nothing can be compared; set `test_datasets` or `val_set_size`."
+        raise ValueError(msg)
+    return found.plan
 
 
 def cards(jobs: int) -> list[str | None]:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from hbo_plugin.check.look import look
 from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.compare.outcome import compared
 from hbo_plugin.compare.runs import planned
-from hbo_plugin.compare.work import shortened
-from hbo_plugin.messages import Refusals, listed
+from hbo_plugin.compare.work import plan_of, shortened
+from hbo_plugin.messages import listed
 from hbo_plugin.method_args import STATIC
 from hbo_plugin.methods.prior import TEMPERATURE
 from hbo_plugin.search.candidates import Candidate, Shares, priors, split
@@ -175,13 +174,7 @@ def _plan(base: dict[str, Any], block: dict[str, Any], out: Path, ranks: int) ->
     out.mkdir(parents=True, exist_ok=True)
     config = out / "target-first.yml"
     config.write_text(yaml.safe_dump({**base, "hbo": {**block, "method": STATIC}}, sort_keys=False), encoding="utf-8")
-    found = look(config, ranks)
-    if found.plan is None:
-        raise Refusals(found.refusals)
-    if not found.plan.target:
-        msg = "nothing is held out, so nothing can be compared; set `test_datasets` or `val_set_size`."
-        raise ValueError(msg)
-    return found.plan
+    return plan_of(config, ranks)
 
 
 def _runs(block: dict[str, Any], candidates: Sequence[Candidate], seeds: Sequence[int], out: Path) -> list[PlannedRun]:

@@ -87,8 +87,12 @@ def test_an_arm_that_training_would_refuse_ends_the_command_before_any_run(
     assert "the arm `target_loss`: `hbo.goal_losses` is missing" in found.output
     found = CliRunner().invoke(main, command(config, "--methods", "learning_progress")[3:])
     assert found.exit_code == 1
-    assert "the arm `learning_progress`:" in found.output
-    assert not [*(tmp_path / "compare").glob("*/hbo_trace.jsonl")]
+    assert "nothing is held out, so nothing can be compared" in found.output
+    config = written(tmp_path, make_config(val_set_size=0.1, hbo={"target": ["no set"]}))
+    found = CliRunner().invoke(main, command(config, "--methods", "tandem", "--out", str(tmp_path / "b"))[3:])
+    assert found.exit_code == 1
+    assert "the arm `static`: `hbo.target: no set` names a held-out set that does not exist" in found.output
+    assert not [*tmp_path.glob("*/*/hbo_trace.jsonl")]
 
 
 class Ends(Launch):

@@ -63,7 +63,6 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def made(*args: Any, **keys: Any) -> World:
         found = World(*args, **keys)
-        monkeypatch.setattr("hbo_plugin.search.find.look", found.look)
         monkeypatch.setattr("hbo_plugin.check.look.look", found.look)
         monkeypatch.setattr(Launch, "train", lambda _, run, config, __: found.train(run, config))
         return found
