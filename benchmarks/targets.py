@@ -46,12 +46,14 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
     # As much as target first gives; of a run that the targets could fill, something is left all the same.
     share = min(CAP * TARGET_ROWS / (steps * ROWS_PER_STEP), 0.9 / len(HELPERS))
     hand = dict.fromkeys(HELPERS, share) | dict.fromkeys(HELPERS.values(), 1 / len(HELPERS) - share)
+    # The default leaves branches of a short run too few steps to be told apart.
+    branches = {"method": "branches"} | ({"branch_budget": 1} if steps < 100 else {})
     blocks: dict[str, dict[str, Any]] = {
         "rest even, cap 3": {"method": "static", "max_epochs": 3},
         BASELINE: {"method": "static"},
         "rest even, cap 10": {"method": "static", "max_epochs": 10},
         "rest even, cap auto": {"method": "static", "max_epochs": "auto"},
-        "branches": {"method": "branches"},
+        "branches": branches,
         "tandem": {"method": "tandem"},
         "scalebio": {"method": "scalebio"},
         "by hand": {"method": "static", "prior": {name: hand.get(name, 0.0) for name in TASKS}},
