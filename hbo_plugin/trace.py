@@ -153,5 +153,15 @@ class Trace(JsonLines):
         return history
 
 
+def costs(folder: Path) -> tuple[dict[str, float], float] | None:
+    """Return what each part of hbo took of a run so far, and its whole training; seconds. None where nothing was written.
+
+    Raises:
+        ValueError: no run of this version wrote the file.
+    """
+    told = JsonLines(folder / COSTS_FILE).read()
+    return (told[-1]["seconds"], told[-1]["elapsed"]) if told else None
+
+
 def _encoded(record: dict[str, Any]) -> bytes:
     return json.dumps(record).encode() + b"\n"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hbo_plugin.compare.study import Study, of_study, read_yaml
+from hbo_plugin.compare.study import A_FILE, COUNT, Study, of_study, read_yaml
 from hbo_plugin.messages import encodable
 from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
 
-_A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_COUNT = click.IntRange(min=1)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _names(_: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
@@ -26,10 +26,10 @@ def _names(_: click.Context, option: click.Parameter, given: str) -> tuple[str, 
 
 @click.command()
 @click.option("--methods", default="", callback=_names, help="Methods to compare, as in hbo,branches.")
-@click.option("--arms", type=_A_FILE, help="A YAML file of more arms: by name, the keys of `hbo:` that differ.")
+@click.option("--arms", type=A_FILE, help="A YAML file of more arms: by name, the keys of `hbo:` that differ.")
 @click.option("--baseline", default="static", show_default=True, help="The arm that all are compared with.")
-@click.option("--seeds", default=5, show_default=True, type=_COUNT, help="Runs of each arm.")
-@click.option("--steps", type=_COUNT, help="A shorter stand-in, of so many steps.")
+@click.option("--seeds", default=5, show_default=True, type=COUNT, help="Runs of each arm.")
+@click.option("--steps", type=COUNT, help="A shorter stand-in, of so many steps.")
 @click.option("--controls/--no-controls", default=True, help="Also train on each adaptive arm's own average weights.")
 @of_study
 @json_option

@@ -11,9 +11,10 @@ import numpy as np
 
 from hbo_plugin.compare import runs as at
 from hbo_plugin.compare.statistics import Difference, holm, paired, seeds_to_settle, verdict
+from hbo_plugin.trace import costs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Verdict
@@ -125,7 +126,7 @@ def compared(planned: Sequence[PlannedRun], baseline: str) -> Comparison:
 
 
 def _result(run: PlannedRun, found: History) -> RunResult:
-    last, *_ = reversed(found.states)
+    last = found.states[-1]
     if not found.evaluations or found.evaluations[-1].step != last.step:
         msg = f"`{run.folder}` was not evaluated after its last step, so nothing can be compared; make the run again."
         raise ValueError(msg)
@@ -133,8 +134,16 @@ def _result(run: PlannedRun, found: History) -> RunResult:
     trained = [sum(map(sum, state.trained_tokens.values())) for state in found.states]
     steps = [state.step for state in found.states]
     course = [(float(np.interp(each.step, steps, trained)), each.target) for each in found.evaluations]
+    spent = costs(run.folder)
     return RunResult(
-        run.arm.name, run.seed, last.step, end.target, end.losses, trained[-1], tuple(course), at.seconds(run.folder)
+        arm=run.arm.name,
+        seed=run.seed,
+        steps=last.step,
+        target=end.target,
+        losses=end.losses,
+        tokens=trained[-1],
+        course=tuple(course),
+        seconds=spent[1] if spent else None,
     )
 
 
@@ -148,11 +157,7 @@ def _outcomes(
         return [(results[arm, seed], results[other, seed]) for seed in seeds]
 
     against = {name: pairs(name, baseline) for name in arms}
-    differences = {
-        name: _difference(found, lambda result: result.target)
-        for name, found in against.items()
-        if found and name != baseline
-    }
+    differences = {name: paired(_gaps(found)) for name, found in against.items() if found and name != baseline}
     judged = {name: difference.p for name, difference in differences.items() if not arms[name]}
     corrected = holm({name: p for name, p in judged.items() if p is not None})
     controls = {replayed: control for control, replayed in arms.items() if replayed}
@@ -173,31 +178,25 @@ def _outcomes(
                 difference=difference,
                 p=p,
                 verdict=told,
-                settled_by=seeds_to_settle([_gap(pair) for pair in found], len(judged))
-                if told == "inconclusive"
-                else None,
+                settled_by=seeds_to_settle(_gaps(found), len(judged)) if told == "inconclusive" else None,
                 sets=_sets(found) if difference else {},
                 at_equal_tokens=_at_equal_tokens(found),
-                from_control=_difference(own, lambda result: result.target) if own else None,
+                from_control=paired(_gaps(own)) if own else None,
                 seconds=fmean(times) if times else None,
             )
         )
     return tuple(outcomes)
 
 
-def _gap(pair: tuple[RunResult, RunResult]) -> float:
-    ours, theirs = pair
-    return ours.target - theirs.target
-
-
-def _difference(found: Sequence[tuple[RunResult, RunResult]], of: Callable[[RunResult], float]) -> Difference:
-    return paired([of(ours) - of(theirs) for ours, theirs in found])
+def _gaps(found: Sequence[tuple[RunResult, RunResult]]) -> list[float]:
+    """Of the target, pair by pair."""
+    return [ours.target - theirs.target for ours, theirs in found]
 
 
 def _sets(found: Sequence[tuple[RunResult, RunResult]]) -> dict[str, Difference]:
     """By held-out set, without those that were no number in a run."""
-    names: Iterable[str] = found[0][0].losses
-    made = {name: _difference(found, lambda result, name=name: result.losses[name]) for name in names}  # type: ignore[misc]
+    names = found[0][0].losses
+    made = {name: paired([ours.losses[name] - theirs.losses[name] for ours, theirs in found]) for name in names}
     return {name: difference for name, difference in made.items() if math.isfinite(difference.mean)}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hbo_plugin.trace import COSTS_FILE, TRACE_FILE, JsonLines, Trace
+from hbo_plugin.trace import TRACE_FILE, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,12 +107,6 @@ def is_finished(folder: Path) -> bool:
     """Whether the run of a folder has ended."""
     found = history(folder)
     return found is not None and found.ended
-
-
-def seconds(folder: Path) -> float | None:
-    """Return how long the training took, over all its starts; None where that was not written."""
-    told = JsonLines(folder / COSTS_FILE).read()
-    return float(told[-1]["elapsed"]) if told else None
 
 
 @dataclass(frozen=True)

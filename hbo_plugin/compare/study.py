@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from hbo_plugin.compare.runs import PlannedRun
 
-_COUNT = click.IntRange(min=1)
+A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+COUNT = click.IntRange(min=1)
 _OPTIONS = (
-    click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    click.argument("config", type=A_FILE),
     click.argument("launcher_arguments", nargs=-1, type=click.UNPROCESSED),
     click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the runs."),
     click.option("--base-model", help="A smaller model as a stand-in."),
-    click.option("--jobs", default=1, show_default=True, type=_COUNT, help="Runs at once, each on a GPU of its own."),
+    click.option("--jobs", default=1, show_default=True, type=COUNT, help="Runs at once, each on a GPU of its own."),
     click.option("--list", "lists", is_flag=True, help="Train nothing: print a command for each run that can begin."),
     click.option("--only", metavar="RUN", help="Train one run, by its name in `--list`."),
     click.option(
@@ -35,7 +36,7 @@ _OPTIONS = (
         type=click.Choice(["accelerate", "torchrun", "python"]),
         help="As `axolotl train` takes it.",
     ),
-    click.option("--ranks", default=1, show_default=True, type=_COUNT, help="How many ranks a run has."),
+    click.option("--ranks", default=1, show_default=True, type=COUNT, help="How many ranks a run has."),
     click.option(
         "--keep-models", is_flag=True, help="Keep what the runs have trained; else their weights are removed."
     ),
@@ -84,12 +85,12 @@ class Study:
         from hbo_plugin.compare.work import Work, cards, look_at
 
         on = cards(self.jobs)
-        left = [run for run in runs if not is_finished(run.folder)]
         chosen = [run for run in runs if run.name == self.only]
         if self.lists:
+            left = [run for run in runs if not is_finished(run.folder)]
             self._list(left)
             return not left
-        if self.only and not chosen and (left or last):
+        if self.only and not chosen and (last or not all(is_finished(run.folder) for run in runs)):
             msg = f"`--only {self.only}` was given, but the runs are {listed(run.name for run in runs)}: choose one of these."
             raise ValueError(msg)
         if self.only and not chosen:

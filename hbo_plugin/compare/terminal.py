@@ -25,7 +25,9 @@ def comparison(found: Comparison) -> RenderableType:
         parts += [title("Loss of the target at the end of the run, in nats per token"), _arms(found), ""]
         parts += [literal(_in_words(each, found.baseline)) for each in found.arms if each.verdict]
         parts += [
-            literal(_of_timing(each)) for each in found.arms if each.from_control and each.from_control.p is not None
+            literal(_of_timing(each.arm, each.from_control))
+            for each in found.arms
+            if each.from_control and each.from_control.p is not None
         ]
         if sets := {name for each in found.arms for name in each.sets}:
             parts += ["", title(f"Each held-out set: the difference from {found.baseline}"), _sets(found, sorted(sets))]
@@ -57,11 +59,11 @@ def _arms(found: Comparison) -> Table:
         cells = [
             str(each.seeds),
             f"{each.target:.3f}",
-            _with_interval(each.difference) if each.difference else "",
+            with_interval(each.difference) if each.difference else "",
             "" if each.p is None else f"{each.p:.3f}",
         ]
         if equal:
-            cells.append(_with_interval(each.at_equal_tokens) if each.at_equal_tokens else "")
+            cells.append(with_interval(each.at_equal_tokens) if each.at_equal_tokens else "")
         if timed:
             cells.append(f"{each.seconds / timed:.2f}x" if each.seconds else "")
         made.add_row(literal(each.arm), *cells)
@@ -73,11 +75,12 @@ def _sets(found: Comparison, sets: list[str]) -> Table:
     made = table([each.arm.replace(", ", ",\n") for each in arms])
     made.columns[0].header = "held-out set"
     for name in sets:
-        made.add_row(literal(name), *(_with_interval(each.sets[name]) if name in each.sets else "" for each in arms))
+        made.add_row(literal(name), *(with_interval(each.sets[name]) if name in each.sets else "" for each in arms))
     return made
 
 
-def _with_interval(found: Difference) -> str:
+def with_interval(found: Difference) -> str:
+    """A difference with its interval in a line below, where it has one."""
     if found.low is None or found.high is None:
         return f"{found.mean:+.3f}"
     return f"{found.mean:+.3f}\n[{found.low:+.3f}, {found.high:+.3f}]"
@@ -101,10 +104,8 @@ def _in_words(each: ArmOutcome, baseline: str) -> str:
     )
 
 
-def _of_timing(each: ArmOutcome) -> str:
-    found = each.from_control
-    if found is None or found.low is None or found.high is None:
-        return ""
-    interval = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    what = "its timing" if found.low > 0 or found.high < 0 else "nothing that is seen"
-    return f"{each.arm} from its own average weights, held all run long: {interval}. What separates them is {what}."
+def _of_timing(arm: str, found: Difference) -> str:
+    interval = with_interval(found).replace("\n", " ")
+    apart = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+    what = "its timing" if apart else "nothing that is seen"
+    return f"{arm} from its own average weights, held all run long: {interval}. What separates them is {what}."

@@ -13,6 +13,7 @@ import click
 
 from hbo_plugin.compare import runs as at
 from hbo_plugin.messages import Refusals, encodable
+from hbo_plugin.trace import TRACE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> 
     Raises:
         ValueError: what training would refuse.
     """
-    begun = {run.arm.name for run in runs if at.history(run.folder)}
+    begun = {run.arm.name for run in runs if (run.folder / TRACE_FILE).exists()}
     firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None and run.arm.name not in begun}
     refused = []
     for name, run in firsts.items():

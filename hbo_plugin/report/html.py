@@ -8,9 +8,9 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from hbo_plugin.report import compare
+from hbo_plugin.report import several
 from hbo_plugin.report.sections import RunPage
-from hbo_plugin.trace import COSTS_FILE, TRACE_FILE, JsonLines, Trace
+from hbo_plugin.trace import TRACE_FILE, Trace, costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,7 @@ def read(folder: Path) -> RunPage:
     Raises:
         ValueError: no run of this version wrote a file of it.
     """
-    costs = JsonLines(folder / COSTS_FILE).read()
-    spent = (costs[-1]["seconds"], costs[-1]["elapsed"]) if costs else None
-    return RunPage(str(folder), Trace(folder / TRACE_FILE).history(), spent)
+    return RunPage(str(folder), Trace(folder / TRACE_FILE).history(), costs(folder))
 
 
 def write(runs: Sequence[RunPage], path: Path) -> None:
@@ -45,7 +43,7 @@ def write(runs: Sequence[RunPage], path: Path) -> None:
     page = template.render(
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
         runs=runs,
-        comparison=[*compare.sections(runs)] if len(runs) > 1 else [],
+        comparison=[*several.sections(runs)] if len(runs) > 1 else [],
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "page.js").read_text(encoding="utf-8"),
         plotly=packed,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hbo_plugin.compare.study import Study, of_study
+from hbo_plugin.compare.study import COUNT, Study, of_study
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
     from hbo_plugin.search.find import Found
 
-_COUNT = click.IntRange(min=1)
-
 
 @click.command()
-@click.option("--seeds", default=5, show_default=True, type=_COUNT, help="Full runs of each mixture that is confirmed.")
-@click.option("--trial-seeds", default=1, show_default=True, type=_COUNT, help="Short trials of each candidate.")
+@click.option("--seeds", default=5, show_default=True, type=COUNT, help="Full runs of each mixture that is confirmed.")
+@click.option("--trial-seeds", default=1, show_default=True, type=COUNT, help="Short trials of each candidate.")
 @click.option(
-    "--shorter", default=8, show_default=True, type=_COUNT, help="A trial takes the steps of the run divided by this."
+    "--shorter", default=8, show_default=True, type=COUNT, help="A trial takes the steps of the run divided by this."
 )
 @click.option(
     "--floor",
@@ -31,7 +29,7 @@ _COUNT = click.IntRange(min=1)
     type=click.FloatRange(0, 1, max_open=True),
     help="Share of what the target leaves that all other datasets have evenly, whoever is chosen.",
 )
-@click.option("--budget", type=_COUNT, help="Refuse to begin a search of more runs than this.")
+@click.option("--budget", type=COUNT, help="Refuse to begin a search of more runs than this.")
 @of_study
 @json_option
 def search(study: Study, json_to: Path | None, **options: Any) -> None:

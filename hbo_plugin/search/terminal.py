@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 
+from hbo_plugin.compare.terminal import with_interval
 from hbo_plugin.messages import listed
 from hbo_plugin.report.terminal import literal, table, title
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hbo_plugin.compare.outcome import Comparison
-    from hbo_plugin.compare.statistics import Difference
     from hbo_plugin.search.find import Round
 
 
@@ -26,7 +26,7 @@ def of_trials(found: Round, target: Sequence[str], baseline: str, steps: int) ->
     made = table([*target, *(["all others"] if outside else [])])
     made.columns[0].header = "trial"
     for trial in found.trials:
-        cells = [_with_error(trial.sets[name]) for name in target]
+        cells = [with_interval(trial.sets[name]) for name in target]
         if outside:
             cells.append("" if trial.outside is None else f"{trial.outside:+.3f}")
         made.add_row(literal(trial.name), *cells)
@@ -46,9 +46,3 @@ def conclusion(found: Comparison, chosen: str | None, prior: object) -> Renderab
         names = [f"    {json.dumps(name, ensure_ascii=False)}: {share:.4g}" for name, share in prior.items()]
         block = ["hbo:", "  weights:", *names]
     return Group(literal(f"{chosen} is better. As a block to paste:"), "", *map(literal, block))
-
-
-def _with_error(found: Difference) -> str:
-    if found.low is None or found.high is None:
-        return f"{found.mean:+.3f}"
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
