@@ -71,12 +71,13 @@ def find_arms(
     if twice := blocks.keys() & changes.keys():
         msg = f"{listed(sorted(twice))} is the name of a method and of an arm in the file; give the arm another."
         raise ValueError(msg)
-    arms = [_arm(name, given, change) for name, change in (blocks | dict(changes)).items()]
+    own = _checked(given, "the configuration")
+    arms = [_arm(name, given, own, change) for name, change in (blocks | dict(changes)).items()]
     arms.sort(key=lambda arm: arm.name != baseline)
     made = []
     for arm in arms:
         made.append(arm)
-        if _method(arm) not in {STATIC, _REPLAY} and controls:
+        if _checked(arm.block, f"the arm `{arm.name}`").method not in {STATIC, _REPLAY} and controls:
             made.append(_control(arm))
     folders = [arm.folder for arm in made]
     if twice := {folder for folder in folders if folders.count(folder) > 1}:
@@ -85,8 +86,7 @@ def find_arms(
     return made
 
 
-def _arm(name: str, given: Block, changes: Block) -> Arm:
-    own = HBOConfig.model_validate(given)
+def _arm(name: str, given: Block, own: HBOConfig, changes: Block) -> Arm:
     method = changes.get("method", STATIC if "weights" in changes else own.method)
     kept = dict(given)
     if method != own.method or changes.get("published", own.published) != own.published:
@@ -106,11 +106,11 @@ def _arm(name: str, given: Block, changes: Block) -> Arm:
     return Arm(name, block, left_out)
 
 
-def _method(arm: Arm) -> str:
+def _checked(block: Block, whose: str) -> HBOConfig:
     try:
-        return HBOConfig.model_validate(arm.block).method
+        return HBOConfig.model_validate(block)
     except ValidationError as error:
-        msg = f"the arm `{arm.name}`: {reasons(error)}"
+        msg = f"{whose}: {reasons(error)}"
         raise ValueError(msg) from None
 
 

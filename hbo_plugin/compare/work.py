@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hbo_plugin.args import HBOConfig
 from hbo_plugin.compare import runs as at
 from hbo_plugin.messages import Refusals, encodable
 from hbo_plugin.trace import TRACE_FILE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hbo_plugin.check.plan import Plan
     from hbo_plugin.compare.runs import Launch, PlannedRun
 
+_UPDATE_EVERY = HBOConfig.model_fields["update_every"].default
 _COUNT_STEPS = ("warmup_steps", "eval_steps", "save_steps")
 _LAST_LINES = 15
 """Of the log of a run that failed."""
@@ -37,7 +39,7 @@ def shortened(
 
     rest = {key: scaled(value) if key in _COUNT_STEPS else value for key, value in base.items()}
     of_hbo = {key: scaled(value) if key in {"update_every", "hold_steps"} else value for key, value in block.items()}
-    return rest | {"max_steps": steps}, {"update_every": scaled(100), **of_hbo}
+    return rest | {"max_steps": steps}, {"update_every": scaled(_UPDATE_EVERY), **of_hbo}
 
 
 def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> None:
