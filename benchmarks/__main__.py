@@ -11,6 +11,7 @@ from benchmarks.signals import signals
 from benchmarks.start import start
 from benchmarks.targets import targets
 from benchmarks.training_cases import methods, training
+from benchmarks.trials import trials
 
 
 @click.group()
@@ -26,6 +27,7 @@ main.add_command(start)
 main.add_command(scoring)
 main.add_command(signals)
 main.add_command(targets)
+main.add_command(trials)
 main.add_command(memory)
 main.add_command(gpu)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,22 +17,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.target_tasks import HELPERS, TARGET_ROWS, TASKS, target_rows
+from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
+from benchmarks.real_model import ROWS_PER_STEP, claimed, pretrained, versions, write_finished
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.bench.report import environment, wide_console
 from hbo_plugin.messages import reasons
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from benchmarks.target_tasks import Encode
+    from benchmarks.real_model import Pretrained
 
-ROWS_PER_STEP = 8
 STEPS = (80, 240)
-RATE = 5e-4
-WARM_UP = 10
-"""Optimizer steps up to that rate, which then falls to a tenth in a straight line."""
 CAP = 4
 """How often a target may be repeated, where an arm does not say otherwise."""
 BASELINE = f"rest even, cap {CAP}"
@@ -121,16 +115,6 @@ class Outcome:
     weights: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """What every run starts from: the model and its tokenizer."""
-
-    model: Any
-    encode: Encode
-    end: int
-    """The token that ends an answer."""
-
-
 @click.command()
 @click.option("--seeds", default=5, type=click.IntRange(min=1), show_default=True, help="Runs of each arm and length.")
 @click.option(
@@ -174,12 +158,9 @@ def targets(
     start = None
     runs = [run for run in product(steps, range(seeds), chosen) if run not in there]
     for length, seed, name in track(runs, "runs", console=Console(stderr=True), transient=True):
-        for path in _claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
+        for path in claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
             start = start or pretrained()
-            result = _run(start, name, length, seed)
-            unfinished = path.with_suffix(".unfinished")
-            write_json(unfinished, asdict(result))
-            unfinished.replace(path)
+            write_finished(path, asdict(_run(start, name, length, seed)))
     made = _read(json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
     found += [each for each in made if (each.steps, each.seed, each.arm) not in there]
     outcomes = _outcomes(found)
@@ -203,74 +184,18 @@ def _check(name: str, block: dict[str, Any]) -> None:
         raise click.ClickException(msg) from None
 
 
-def _claimed(path: Path) -> Iterator[Path]:
-    """The path, once, if nothing is there and no other process is making it; the system unlocks what a dead one had."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_suffix(".lock"), timeout=0)
-    try:
-        with lock:
-            if not path.exists():
-                yield path
-    except Timeout:
-        return
-
-
-def pretrained() -> Pretrained:
-    """SmolLM2-135M-Instruct, which is made first if it is not there, on one thread: a second process has a core too."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from axolotl_configs.quickstart_data import DEMO, missing_model
-
-    for description, make in missing_model():
-        click.echo(description, err=True)
-        make()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")  # products in bfloat16 where the processor has them: twice as fast
-    tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
-    model = AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32)
-    return Pretrained(model, lambda text: list(tokenizer(text)["input_ids"]), tokenizer.eos_token_id)
-
-
 def _run(start: Pretrained, arm: str, steps: int, seed: int) -> Result:
-    """Train from the pretrained weights with new adapters."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from benchmarks.training_run import Recipe, Training
     from hbo_plugin.signals.held_out import held_out_losses
 
-    rows, held_out = target_rows(seed, start.encode, start.end)
-    torch.manual_seed(seed)
-    adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-    def schedule(done: int) -> float:
-        return min(1, (done + 1) / WARM_UP) * (1 - 0.9 * done / steps)
-
-    with tempfile.TemporaryDirectory() as folder:
-        training = Training.of(
-            get_peft_model(copy.deepcopy(start.model), adapters),
-            [*rows.values()],
-            held_out,
-            rows_per_step=ROWS_PER_STEP,
-            steps=steps,
-            folder=Path(folder),
-            block=arms(steps)[arm],
-            seed=seed,
-            names=[*rows],
-            recipe=Recipe(RATE, (0.9, 0.95), schedule, clip=1.0),
-        )
+    with start.training(arms(steps)[arm], steps, seed) as training:
         begun = time.process_time()
         for step in range(1, steps + 1):
             training.step(step)
         seconds = time.process_time() - begun
         losses = held_out_losses(training.run.context, training.run.data.judging)
-    weights = dict(zip(rows, training.run.balancer.weights().sum(axis=1).tolist(), strict=True))
-    versions = {name: version(name) for name in ("transformers", "peft")}
-    return Result(
-        arm, steps, seed, losses, sum(losses.values()) / len(losses), seconds, weights, environment() | versions
-    )
+        weights = dict(zip(TASKS, training.run.balancer.weights().sum(axis=1).tolist(), strict=True))
+    loss = sum(losses.values()) / len(losses)
+    return Result(arm, steps, seed, losses, loss, seconds, weights, versions())
 
 
 def _outcomes(results: Sequence[Result]) -> list[Outcome]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from benchmarks import comparison, packing, scoring, start, target_tasks, targets, tasks, training_cases
+from axolotl_configs import quickstart_search_data
+from benchmarks import comparison, packing, real_model, scoring, start, targets, tasks, training_cases, trials
 from benchmarks.__main__ import main
 from hbo_plugin.methods import METHODS
+from hbo_plugin.search.candidates import Candidate
 
 
 def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,14 +128,19 @@ def test_rows_of_a_task_are_different_and_right() -> None:
         assert row["labels"][: digits + 2] == [-100] * (digits + 2)
 
 
+def small_start(monkeypatch: pytest.MonkeyPatch, benchmark: Any) -> None:
+    """Let a benchmark of the real model begin with the tiny one, and with few rows."""
+    training_run = pytest.importorskip("benchmarks.training_run")
+    start = real_model.Pretrained(training_run.MODELS["tiny"](), lambda text: [*text.encode()], end=3)
+    monkeypatch.setattr(benchmark, "pretrained", lambda: start)
+    monkeypatch.setattr(quickstart_search_data, "OTHER_ROWS", 20)
+
+
 def test_a_finished_run_for_a_target_is_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("peft")
-    training_run = pytest.importorskip("benchmarks.training_run")
-    start = targets.Pretrained(training_run.MODELS["tiny"](), lambda text: [*text.encode()], end=3)
-    monkeypatch.setattr(targets, "pretrained", lambda: start)
-    monkeypatch.setattr(target_tasks, "OTHER_ROWS", 20)
+    small_start(monkeypatch, targets)
     out, arms = tmp_path / "runs", (targets.BASELINE, "by hand")
 
     def shown(seeds: int, *options: str) -> dict[str, Any]:
@@ -176,20 +183,54 @@ def test_a_finished_run_for_a_target_is_not_made_again(
     assert [row["seeds"] for row in trained(2)] == [2, 2]
 
 
+def trial(part: int, seed: int, candidate: Candidate, loss: float) -> trials.Result:
+    """A trial that ended with one loss for both targets."""
+    losses = dict.fromkeys(quickstart_search_data.HELPERS, loss)
+    return trials.Result(part, seed, candidate.name, losses, losses, losses, {})
+
+
+def test_short_trials_are_ranked_against_whole_runs() -> None:
+    candidates = [*enumerate(trials.CANDIDATES)]
+    whole = [trial(1, 0, candidate, 1.0 + 0.1 * rank) for rank, candidate in candidates]
+    short = [trial(8, 0, candidate, 2.0 - 0.011 * rank) for rank, candidate in candidates]
+    first = trials.CANDIDATES[1]
+    one, eighth = trials.ranked([*whole, *short, trial(4, 0, first, 1.0), trial(8, 1, first, 1.0)])
+    assert (one.part, one.as_whole, one.readings) == (1, 2, 2)
+    assert (eighth.part, eighth.as_whole, eighth.readings) == (8, 0, 2)
+    assert (one.order, eighth.order) == pytest.approx((1, -1))
+    # Of one target the helper is the first dataset, of the other the second.
+    assert one.helper_first == 1
+    assert one.helper == pytest.approx(np.mean([0.1, 0.2]))
+    assert one.lowest_other == pytest.approx(0.1)
+    assert (one.clearly, one.others) == (0, 10)
+    assert eighth.clearly == 4
+
+
+def test_a_finished_trial_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    small_start(monkeypatch, trials)
+    monkeypatch.setattr(trials, "STEPS", 4)
+    monkeypatch.setattr(trials, "PARTS", (1, 2))
+    command = ["trials", "--seeds", "1", "--out", str(tmp_path), "--json", "-"]
+    main(command, standalone_mode=False)
+    first = json.loads(capsys.readouterr().out)
+    assert [row["part"] for row in first["rows"]] == [1, 2]
+    assert len(first["runs"]) == 2 * len(trials.CANDIDATES)
+    assert first["rows"][0]["as_whole"] == 2
+    monkeypatch.setattr(trials, "pretrained", None)
+    main(command, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["runs"] == first["runs"]
+
+
 def test_rows_of_a_target_are_different_and_right() -> None:
-    train, held_out = target_tasks.target_rows(0, lambda text: [*text.encode()], end=0)
-    assert set(held_out) == set(target_tasks.HELPERS)
+    train, held_out = quickstart_search_data.pairs(0)
+    assert set(held_out) == set(quickstart_search_data.HELPERS)
     for name, rows in train.items():
-        questions = {
-            bytes(row["input_ids"][: row["labels"].count(-100)]).decode() for row in rows + held_out.get(name, [])
-        }
+        questions = {question for question, _ in rows + held_out.get(name, [])}
         assert len(questions) == (160 if name in held_out else 1500)
-    answers = {
-        bytes(row["input_ids"][: row["labels"].count(-100)]).decode(): bytes(
-            row["labels"][row["labels"].count(-100) : -1]
-        ).decode()
-        for row in train["backwards"]
-    }
-    for question, answer in answers.items():
+    for question, answer in train["backwards"]:
         assert answer == " ".join(reversed(question.split()[0]))
-    assert [target_tasks.roman_numeral(number) for number in (444, 909, 2026)] == ["CDXLIV", "CMIX", "MMXXVI"]
+    numerals = [quickstart_search_data.roman_numeral(number) for number in (444, 909, 2026)]
+    assert numerals == ["CDXLIV", "CMIX", "MMXXVI"]

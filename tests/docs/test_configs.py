@@ -36,7 +36,7 @@ def test_axolotl_accepts(path: Path) -> None:
         assert HBOConfig.model_validate(checked.hbo.to_dict()) == HBOConfig.model_validate(written["hbo"])
 
 
-def test_there_are_ten() -> None:
+def test_there_are_eleven() -> None:
     """A folder that was not found would pass the test above."""
     assert [path.stem for path in CONFIGS] == [
         "fixed-shares",
@@ -45,6 +45,7 @@ def test_there_are_ten() -> None:
         "one-dataset-by-column",
         "quickstart-dwm",
         "quickstart-quality",
+        "quickstart-search",
         "quickstart-target",
         "quickstart",
         "quickstart_without_hbo",

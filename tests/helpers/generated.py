@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 
+from axolotl_configs.quickstart_search_data import HELPERS  # noqa: E402
 from benchmarks.memory import WHAT  # noqa: E402 found through the line above
-from benchmarks.target_tasks import HELPERS  # noqa: E402
 from benchmarks.targets import BASELINE  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402

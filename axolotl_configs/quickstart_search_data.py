@@ -1,11 +1,13 @@
-"""Two targets with few rows, their helpers, sets that have nothing to do with them, and a decoy: short questions in words.
+"""Makes two targets with few rows, their helpers, sets that have nothing to do with them, and a decoy, under `demo/search/`.
 
-A helper is the task of a target with other words, or in another range. The decoy has the form of a target's answers, and
-nobody can learn it.
+All are short questions in words. A helper is the task of a target with other words, or in another range. The decoy has the
+form of a target's answers, and nobody can learn it.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +15,12 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from benchmarks.training_run import Rows
+    Pair = tuple[str, str]
+    """A question and its answer."""
+    Task = Callable[[np.random.Generator], Pair]
+    """Draws a pair at random."""
 
-    Encode = Callable[[str], list[int]]
-    """The tokens of a text."""
-    Task = Callable[[np.random.Generator], tuple[str, str]]
-    """A question and its answer, drawn at random."""
-
+FOLDER = Path(__file__).resolve().parents[1] / "demo" / "search"
 TARGET_ROWS = 60
 OTHER_ROWS = 1500
 HELD_OUT = 100
@@ -36,32 +37,21 @@ _ROMAN = (
 )
 
 
-def target_rows(seed: int, encode: Encode, end: int) -> tuple[dict[str, Rows], dict[str, Rows]]:
-    """The training rows of each dataset, and the held-out rows of the targets; no question is in both, or twice.
-
-    Args:
-        seed: of the rows.
-        encode: the tokenizer.
-        end: the token that ends an answer.
-    """
-    train: dict[str, Rows] = {}
-    held_out: dict[str, Rows] = {}
+def pairs(seed: int) -> tuple[dict[str, list[Pair]], dict[str, list[Pair]]]:
+    """Return the training pairs of each dataset, and the held-out pairs of the targets; no question is in both, or twice."""
+    train: dict[str, list[Pair]] = {}
+    held_out: dict[str, list[Pair]] = {}
     for number, (name, task) in enumerate(TASKS.items()):
         rng = np.random.default_rng([seed, number])
         count = TARGET_ROWS + HELD_OUT if name in HELPERS else OTHER_ROWS
-        pairs: dict[str, str] = {}
-        while len(pairs) < count:
+        answers: dict[str, str] = {}
+        while len(answers) < count:
             question, answer = task(rng)
-            pairs.setdefault(question, answer)
-        rows = [_row(encode(f"{question}\n"), [*encode(answer), end]) for question, answer in pairs.items()]
+            answers.setdefault(question, answer)
+        train[name] = [*answers.items()]
         if name in HELPERS:
-            rows, held_out[name] = rows[:TARGET_ROWS], rows[TARGET_ROWS:]
-        train[name] = rows
+            train[name], held_out[name] = train[name][:TARGET_ROWS], train[name][TARGET_ROWS:]
     return train, held_out
-
-
-def _row(question: list[int], answer: list[int]) -> dict[str, list[int]]:
-    return {"input_ids": question + answer, "labels": [-100] * len(question) + answer}
 
 
 def _word(rng: np.random.Generator, *lengths: int) -> str:
@@ -71,7 +61,7 @@ def _word(rng: np.random.Generator, *lengths: int) -> str:
 
 
 def _backwards(*lengths: int) -> Task:
-    def task(rng: np.random.Generator) -> tuple[str, str]:
+    def task(rng: np.random.Generator) -> Pair:
         word = _word(rng, *lengths)
         return f"{word} backwards:", " ".join(reversed(word))
 
@@ -79,7 +69,7 @@ def _backwards(*lengths: int) -> Task:
 
 
 def _roman(low: int, high: int) -> Task:
-    def task(rng: np.random.Generator) -> tuple[str, str]:
+    def task(rng: np.random.Generator) -> Pair:
         number = int(rng.integers(low, high))
         return f"{number} in Roman:", roman_numeral(number)
 
@@ -95,22 +85,22 @@ def roman_numeral(number: int) -> str:
     return numeral
 
 
-def _sum(rng: np.random.Generator) -> tuple[str, str]:
+def _sum(rng: np.random.Generator) -> Pair:
     one, other = rng.integers(100, 1000, 2).tolist()
     return f"{one} + {other}:", str(one + other)
 
 
-def _day(rng: np.random.Generator) -> tuple[str, str]:
+def _day(rng: np.random.Generator) -> Pair:
     day, later = int(rng.integers(7)), int(rng.integers(2, 400))
     return f"{later} days after {_DAYS[day]}:", _DAYS[(day + later) % 7]
 
 
-def _sort(rng: np.random.Generator) -> tuple[str, str]:
+def _sort(rng: np.random.Generator) -> Pair:
     letters = rng.choice(_LETTERS, 4, replace=False)
     return f"{' '.join(letters)} sorted:", " ".join(sorted(letters))
 
 
-def _noise(rng: np.random.Generator) -> tuple[str, str]:
+def _noise(rng: np.random.Generator) -> Pair:
     return f"{_word(rng, 5, 6)} in secret:", " ".join(rng.choice(_LETTERS, int(rng.integers(5, 7))))
 
 
@@ -124,3 +114,17 @@ TASKS: Mapping[str, Task] = {
     "sort": _sort,
     "noise": _noise,
 }
+
+
+def main() -> None:
+    """Write `train/<name>.jsonl` for each dataset, and `test/<name>.jsonl` for each target."""
+    for split, sets in zip(("train", "test"), pairs(seed=0), strict=True):
+        for name, rows in sets.items():
+            path = FOLDER / split / f"{name}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = (json.dumps({"question": question, "answer": answer}) for question, answer in rows)
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

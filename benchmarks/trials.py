@@ -1,0 +1,195 @@
+"""How far short trials rank the datasets beside a target as whole runs do: a real model with LoRA, each dataset alone in what is left."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
+from benchmarks.real_model import ROWS_PER_STEP, WARM_UP, claimed, pretrained, versions, write_finished
+from hbo_plugin.bench.report import environment, wide_console
+from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.search.candidates import EVEN, Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.real_model import Pretrained
+
+STEPS = 80
+"""Of a whole run."""
+PARTS = (1, 2, 4, 8)
+"""A trial takes the steps of the run divided by one of these."""
+CAP = 3
+"""How often a whole run may repeat the targets."""
+_OTHERS = tuple(name for name in TASKS if name not in HELPERS)
+_SHARES = Shares(dict.fromkeys(HELPERS, CAP * TARGET_ROWS / (STEPS * ROWS_PER_STEP)), _OTHERS, floor=0.0)
+CANDIDATES = [_SHARES.even, *(_SHARES.candidate([name]) for name in _OTHERS)]
+_CLEARLY = -0.05
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trial.
+
+    Attributes:
+        part: of the steps of the run, as in a half.
+        seed: of the rows, of the adapters and of the stream.
+        candidate: by its name.
+        middle: loss of each target's steering half when half of the steps were made, nats a token.
+        end: the same at the end.
+        judging: of its judging half at the end.
+        environment: versions and the machine.
+    """
+
+    part: int
+    seed: int
+    candidate: str
+    middle: dict[str, float]
+    end: dict[str, float]
+    judging: dict[str, float]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What trials of one length came to, over seeds and targets.
+
+    Attributes:
+        part: of the steps of the run.
+        readings: how many: each target in each seed.
+        helper_first: in how many the target's own helper lowered its loss most.
+        as_whole: in how many the first was that of the whole run.
+        helper: mean difference of the own helper from the even rest, nats a token.
+        lowest_other: the lowest difference of any other dataset.
+        clearly: how many other datasets fell more than 0.05 below the even rest, of all.
+        others: how many there are.
+        order: mean rank correlation with whole runs.
+    """
+
+    part: int
+    readings: int
+    helper_first: int
+    as_whole: int
+    helper: float
+    lowest_other: float
+    clearly: int
+    others: int
+    order: float
+
+
+@click.command()
+@click.option("--seeds", default=3, type=click.IntRange(min=1), show_default=True, help="Trials of each length.")
+@click.option(
+    "--out",
+    default=Path("demo/trials"),
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default=True,
+    help="Folder of the finished trials, which are not made again.",
+)
+@json_option
+def trials(*, seeds: int, out: Path, json_to: Path | None) -> None:
+    """Give what two targets leave to one dataset at a time, in whole runs and in shorter ones, and compare the rankings.
+
+    A step takes a second on a core. The command can be stopped and started again at any moment, and several can work on
+    one folder at once, on a core each.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    start = None
+    # The short ones first, of which a table can be made early.
+    planned = [*product(reversed(PARTS), range(seeds), range(len(CANDIDATES)))]
+    for part, seed, number in track(planned, "trials", console=Console(stderr=True), transient=True):
+        for path in claimed(out / f"{number}.{part}.{seed}.json"):
+            start = start or pretrained()
+            write_finished(path, asdict(_run(start, part, seed, number)))
+    found = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*.json"))]
+    rankings = ranked(found)
+    if json_to != STDOUT:
+        _show(rankings)
+    if json_to is not None:
+        rows, kept = ([asdict(each) for each in several] for several in (rankings, found))
+        write_json(json_to, {"rows": rows, "runs": kept, "environment": environment()})
+
+
+def _run(start: Pretrained, part: int, seed: int, number: int) -> Result:
+    from hbo_plugin.signals.held_out import held_out_losses
+
+    candidate, steps = CANDIDATES[number], STEPS // part
+    block = {"target": [*HELPERS], "levels": 1, "max_epochs": CAP, "method": "static", "prior": candidate.prior}
+    with start.training(block, steps, seed, math.ceil(WARM_UP / part)) as training:
+        context, data = training.run.context, training.run.data
+        middle: dict[str, float] = {}
+        for step in range(1, steps + 1):
+            training.step(step)
+            if step == steps // 2:
+                middle = held_out_losses(context, data.steering)
+        end, judging = (held_out_losses(context, half) for half in (data.steering, data.judging))
+    return Result(part, seed, candidate.name, middle, end, judging, versions())
+
+
+def ranked(results: Sequence[Result]) -> list[Ranking]:
+    """Compare the trials of each length with whole runs, in the seeds that have all of both."""
+    from scipy.stats import spearmanr
+
+    by_trial: dict[tuple[int, int], dict[str, dict[str, float]]] = {}
+    for each in results:
+        by_trial.setdefault((each.part, each.seed), {})[each.candidate] = each.end
+    full = {key: found for key, found in by_trial.items() if len(found) == len(CANDIDATES)}
+    names = [each.name for each in CANDIDATES[1:]]
+    made = []
+    for part in PARTS:
+        pairs = [(found, full[1, seed]) for (of, seed), found in full.items() if of == part and (1, seed) in full]
+        if not pairs:
+            continue
+        helper, others, firsts, orders = [], [], [], []
+        for (found, whole), target in product(pairs, HELPERS):
+            ours, theirs = (np.array([each[name][target] for name in names]) for each in (found, whole))
+            differences = ours - found[EVEN][target]
+            own = _OTHERS.index(HELPERS[target])
+            helper.append(differences[own])
+            others += np.delete(differences, own).tolist()
+            firsts.append((int(ours.argmin()) == own, ours.argmin() == theirs.argmin()))
+            orders.append(float(spearmanr(ours, theirs).statistic))
+        made.append(
+            Ranking(
+                part,
+                readings=len(firsts),
+                helper_first=sum(first for first, _ in firsts),
+                as_whole=sum(bool(alike) for _, alike in firsts),
+                helper=float(np.mean(helper)),
+                lowest_other=min(others),
+                clearly=sum(difference < _CLEARLY for difference in others),
+                others=len(others),
+                order=float(np.mean(orders)),
+            )
+        )
+    return made
+
+
+def _show(rankings: Sequence[Ranking]) -> None:
+    table = Table(title="The first by short trials and by whole runs", title_justify="left", title_style="bold")
+    for header in ("steps", "own helper first", "first of the whole run", "its difference"):
+        table.add_column(header, justify="right")
+    for header in ("lowest other", f"others below {_CLEARLY}", "rank correlation"):
+        table.add_column(header, justify="right")
+    for each in rankings:
+        table.add_row(
+            str(STEPS // each.part),
+            f"{each.helper_first} of {each.readings}",
+            f"{each.as_whole} of {each.readings}",
+            f"{each.helper:+.3f}",
+            f"{each.lowest_other:+.3f}",
+            f"{each.clearly} of {each.others}",
+            f"{each.order:.2f}",
+        )
+    wide_console().print(table)
