@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import yaml
 from hbo_plugin.trace import TRACE_FILE, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hbo_plugin.compare.arms import Arm
     from hbo_plugin.history import History
@@ -27,6 +27,8 @@ LOG_FILE = "log.txt"
 _LOCK_FILE = "lock"
 _NOT_OF_A_TRIAL = ("hub_model_id", "push_dataset_to_hub", "resume_from_checkpoint")
 """Keys of the user's configuration that none of the runs may have."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at a run that may be given up."""
 _WEIGHTS = ("checkpoint-*", "*.safetensors", "*.bin")
 
 
@@ -118,12 +120,18 @@ class Launch:
         arguments: of the launcher.
         environment: of the processes.
         keep_models: whether trained weights stay when a run has ended.
+        hopeless: whether a run is worth no more of its steps, and is ended; None where none is.
     """
 
     launcher: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     keep_models: bool
+    hopeless: Callable[[PlannedRun], bool] | None = None
+
+    def gives_up(self, run: PlannedRun) -> bool:
+        """Whether a run is hopeless by now."""
+        return self.hopeless is not None and self.hopeless(run)
 
     def train(self, run: PlannedRun, config: Path, card: str | None) -> bool | None:
         """Train a run, or go on with it, and return whether it ended well; None where another process is at it.
@@ -143,16 +151,20 @@ class Launch:
                 return None
             with (run.folder / LOG_FILE).open("ab") as log:
                 # The lock goes to the run too, which may outlive this process.
-                ended = subprocess.run(  # noqa: S603 the words of the command are the user's own
+                process = subprocess.Popen(  # noqa: S603 the words of the command are the user's own
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     env={**self.environment, "PATH": path, **visible},
                     pass_fds=[lock],
-                    check=False,
                 )
-            finished = ended.returncode == 0 and is_finished(run.folder)
+                while process.poll() is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_LOOK_EVERY)
+                    if self.gives_up(run):
+                        _end(process.pid)
+            finished = process.returncode == 0 and is_finished(run.folder)
             if finished and not self.keep_models:
                 _remove_weights(run.folder)
             return finished
@@ -168,6 +180,17 @@ def _locked(path: Path) -> Iterator[int | None]:
             yield None
         else:
             yield file.fileno()
+
+
+def _end(pid: int) -> None:
+    """End a launcher and all that it has started, which it may leave behind."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        launcher = psutil.Process(pid)
+        for process in [*launcher.children(recursive=True), launcher]:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
 
 
 def _remove_weights(folder: Path) -> None:

@@ -73,24 +73,33 @@ class Study:
         block = base.pop("hbo") or {}
         return base | ({"base_model": self.base_model} if self.base_model else {}), block
 
-    def train(self, runs: Sequence[PlannedRun], base: Mapping[str, Any], *, last: bool = True) -> bool:
+    def train(
+        self,
+        runs: Sequence[PlannedRun],
+        base: Mapping[str, Any],
+        *,
+        last: bool = True,
+        hopeless: Callable[[PlannedRun], bool] | None = None,
+    ) -> bool:
         """Train those runs that have not ended, or what `--list` and `--only` make of it; return whether to go on.
 
         Args:
             runs: of which those that others depend on come first.
             base: the configuration without its `hbo:` block.
             last: whether no other runs come after these.
+            hopeless: see `Launch`.
         """
         from hbo_plugin.compare.runs import Launch, is_finished
         from hbo_plugin.compare.work import Work, cards, look_at
 
         on = cards(self.jobs)
         chosen = [run for run in runs if run.name == self.only]
+        launch = Launch(self.launcher, self.launcher_arguments, self.environment, self.keep_models, hopeless)
+        left = [run for run in runs if not (is_finished(run.folder) or launch.gives_up(run))]
         if self.lists:
-            left = [run for run in runs if not is_finished(run.folder)]
             self._list(left)
             return not left
-        if self.only and not chosen and (last or not all(is_finished(run.folder) for run in runs)):
+        if self.only and not chosen and (last or left):
             msg = f"`--only {self.only}` was given, but the runs are {listed(run.name for run in runs)}: choose one of these."
             raise ValueError(msg)
         if self.only and not chosen:
@@ -103,9 +112,7 @@ class Study:
                 f"train that first."
             )
             raise ValueError(msg)
-        work = Work(
-            chosen or runs, base, Launch(self.launcher, self.launcher_arguments, self.environment, self.keep_models)
-        )
+        work = Work(chosen or runs, base, launch)
         work.train(on)
         self.failed.extend(work.failed)
         return not self.only

@@ -118,7 +118,7 @@ class Work:
     def _work(self, card: str | None, jobs: int) -> None:
         while run := self._next():
             begun = time.monotonic()
-            ended = self._launch.train(run, run.write_config(self._base), card)
+            ended = self._launch.gives_up(run) or self._launch.train(run, run.write_config(self._base), card)
             with self._lock:
                 self._tell(run, ended, time.monotonic() - begun, jobs)
 
@@ -133,7 +133,9 @@ class Work:
         self._done += 1
         self._seconds += seconds
         place = f"{self._done} of {self._total}"
-        if ended:
+        if self._launch.gives_up(run):
+            click.echo(f"{run.name}: given up, as it is clearly behind ({place})", err=True)
+        elif ended:
             left = self._seconds / self._done * (self._total - self._done) / jobs
             click.echo(f"{run.name}: ended after {_told(seconds)} ({place}); about {_told(left)} to go", err=True)
         elif ended is None:

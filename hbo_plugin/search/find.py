@@ -16,7 +16,7 @@ from hbo_plugin.messages import listed
 from hbo_plugin.method_args import STATIC
 from hbo_plugin.methods.prior import TEMPERATURE
 from hbo_plugin.search.candidates import Candidate, Shares, priors, split
-from hbo_plugin.search.trials import Trial, best, best_together, tried
+from hbo_plugin.search.trials import Trial, best, best_together, is_behind, tried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Round:
     """Trials of some candidates.
 
     Attributes:
-        trials: that ended.
-        failed: those that did not, or whose loss was no number, by name.
+        trials: that came to a number.
+        failed: runs that did not, by name.
         nominated: the best trial, by held-out set.
     """
 
@@ -82,7 +82,7 @@ def find(study: Study, *, seeds: int, trial_seeds: int, shorter: int, floor: flo
     (static,) = find_arms(given, (), {}, STATIC, controls=False)
     block = {key: value for key, value in static.block.items() if key not in {"method", "prior", "weights"}}
     plan = _plan(base, block, out, study.ranks)
-    if plan.steps < shorter:
+    if plan.steps < 2 * shorter:
         msg = f"`--shorter {shorter}` was given, but the run has {plan.steps} steps: give a smaller number."
         raise ValueError(msg)
     rest = [each.name for each in plan.datasets if not each.counted]
@@ -96,8 +96,8 @@ def find(study: Study, *, seeds: int, trial_seeds: int, shorter: int, floor: flo
     block["target"] = dict(plan.target)
     first = base.get("seed") or 0
     tries, confirms = range(first, first + trial_seeds), range(first + trial_seeds, first + trial_seeds + seeds)
-    steps = plan.steps // shorter
-    stage = _Trials(study, *shortened(base, block, steps, plan.steps), tries, out / "trials", plan.target)
+    steps = plan.steps // shorter // 2 * 2
+    stage = _Trials(study, *_of_trials(base, block, steps, plan.steps), tries, out / "trials", plan.target)
     shares = Shares.of(plan, floor) if rest else None
     if shares:
         candidates = [shares.even, *map(shares.candidate, split(rest))]
@@ -164,9 +164,14 @@ class _Trials:
         """Train them, the first of which is the baseline; None where something is left to train."""
         self.tried = candidates
         runs = _runs(self._block, candidates, self._seeds, self._out)
-        if not self._study.train(runs, self._base, last=False):
+        baseline, steps = candidates[0].name, self._base["max_steps"]
+
+        def hopeless(run: PlannedRun) -> bool:
+            return is_behind(run.arm.name, runs, baseline, self._target, steps)
+
+        if not self._study.train(runs, self._base, last=False, hopeless=hopeless):
             return None
-        return tried(runs, candidates[0].name, self._target)
+        return tried(runs, baseline, self._target, steps)
 
 
 def _plan(base: dict[str, Any], block: dict[str, Any], out: Path, ranks: int) -> Plan:
@@ -175,6 +180,15 @@ def _plan(base: dict[str, Any], block: dict[str, Any], out: Path, ranks: int) ->
     config = out / "target-first.yml"
     config.write_text(yaml.safe_dump({**base, "hbo": {**block, "method": STATIC}}, sort_keys=False), encoding="utf-8")
     return plan_of(config, ranks)
+
+
+def _of_trials(
+    base: dict[str, Any], block: dict[str, Any], steps: int, whole: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configuration of a trial of so many steps, which is also evaluated at its middle, and its `hbo:` block."""
+    rest, of_hbo = shortened(base, block, steps, whole)
+    rest = {key: value for key, value in rest.items() if key not in {"eval_strategy", "evals_per_epoch"}}
+    return rest | {"eval_steps": steps // 2}, of_hbo
 
 
 def _runs(block: dict[str, Any], candidates: Sequence[Candidate], seeds: Sequence[int], out: Path) -> list[PlannedRun]:

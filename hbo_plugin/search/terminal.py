@@ -29,8 +29,10 @@ def of_trials(found: Round, target: Sequence[str], baseline: str, steps: int) ->
         cells = [with_interval(trial.sets[name]) for name in target]
         if outside:
             cells.append("" if trial.outside is None else f"{trial.outside:+.3f}")
-        made.add_row(literal(trial.name), *cells)
+        made.add_row(literal(f"{trial.name}, at half" if trial.given_up else trial.name), *cells)
     told = [f"Best for {name}: {trial.name}." for name, trial in found.nominated.items()]
+    if any(trial.given_up for trial in found.trials):
+        told.append(f"At half: given up there, as it was worse than {baseline} for each held-out set of the target.")
     if found.failed:
         told.append(f"Left out, as they failed or came to no number: {listed(found.failed)}.")
     heading = title(f"Trials of {steps:,} steps: loss of the steering rows minus that of {baseline}")

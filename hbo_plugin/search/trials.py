@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Difference
+    from hbo_plugin.history import Evaluation
 
 
 @dataclass(frozen=True)
@@ -26,47 +27,81 @@ class Trial:
         sets: by held-out set of the target, the difference of its steering rows from the baseline, nats per token; below 0
             it helped.
         outside: the mean difference of all held-out sets that do not count; None where there are none.
+        given_up: whether it was ended at half of its steps, at which it is compared then.
     """
 
     name: str
     sets: dict[str, Difference]
     outside: float | None
+    given_up: bool = False
+
+
+def is_behind(
+    candidate: str, runs: Sequence[PlannedRun], baseline: str, target: Mapping[str, float], steps: int
+) -> bool:
+    """Whether a candidate was worse than the baseline for each held-out set of the target at half of so many steps.
+
+    With several seeds, one is enough.
+    """
+    even = {run.seed: run for run in runs if run.arm.name == baseline}
+    pairs = [(run, even[run.seed]) for run in runs if run.arm.name == candidate != baseline]
+    for pair in pairs:
+        ours, theirs = (_evaluation(run, steps // 2) for run in pair)
+        if ours and theirs and all(ours.steering.get(name, math.nan) > theirs.steering[name] for name in target):
+            return True
+    return False
+
+
+def _evaluation(run: PlannedRun, step: int) -> Evaluation | None:
+    """After a step; None where the run has not come so far."""
+    history = at.history(run.folder)
+    return next((each for each in history.evaluations if each.step == step), None) if history else None
 
 
 def tried(
-    runs: Sequence[PlannedRun], baseline: str, target: Mapping[str, float]
+    runs: Sequence[PlannedRun], baseline: str, target: Mapping[str, float], steps: int
 ) -> tuple[tuple[Trial, ...], tuple[str, ...]]:
-    """Return the trials that ended, and the names of runs that did not, or whose loss was no number.
+    """Return what each candidate came to in so many steps, and the names of runs that came to no number.
 
     Raises:
         ValueError: no run of the baseline can be compared with.
     """
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    outside: dict[str, dict[int, float]] = {}
-    missing = []
-    for run in runs:
-        history = at.history(run.folder)
-        last = history.evaluations[-1] if history and history.ended and history.evaluations else None
-        if last is None or not all(math.isfinite(last.steering.get(name, math.nan)) for name in target):
-            missing.append(run.name)
-            continue
-        found.setdefault(run.arm.name, {})[run.seed] = last.steering
-        others = [loss for name, loss in last.losses.items() if name not in target and math.isfinite(loss)]
-        if others:
-            outside.setdefault(run.arm.name, {})[run.seed] = fmean(others)
-    if baseline not in found:
+
+    def evaluations(candidate: str, step: int) -> tuple[dict[int, Evaluation], list[str]]:
+        found, missing = {}, []
+        for run in runs:
+            if run.arm.name == candidate:
+                each = _evaluation(run, step)
+                if each and all(math.isfinite(each.steering.get(name, math.nan)) for name in target):
+                    found[run.seed] = each
+                else:
+                    missing.append(run.name)
+        return found, missing
+
+    even, missing = evaluations(baseline, steps)
+    if not even:
         msg = f"no trial of `{baseline}` ended with a number, and all others are compared with it; see {', '.join(missing)}."
         raise ValueError(msg)
     trials = []
-    for name, by_seed in found.items():
-        seeds = sorted(by_seed.keys() & found[baseline].keys())
-        if name == baseline or not seeds:
-            continue
-        sets = {each: paired([by_seed[seed][each] - found[baseline][seed][each] for seed in seeds]) for each in target}
-        both = [seed for seed in seeds if seed in outside.get(name, {}) and seed in outside.get(baseline, {})]
-        gaps = [outside[name][seed] - outside[baseline][seed] for seed in both]
-        trials.append(Trial(name, sets, fmean(gaps) if gaps else None))
+    for name in dict.fromkeys(run.arm.name for run in runs if run.arm.name != baseline):
+        given_up = is_behind(name, runs, baseline, target, steps)
+        ours, without = evaluations(name, steps // 2 if given_up else steps)
+        theirs = evaluations(baseline, steps // 2)[0] if given_up else even
+        missing += [] if given_up else without
+        if seeds := sorted(ours.keys() & theirs.keys()):
+            pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+            sets = {
+                each: paired([one.steering[each] - other.steering[each] for one, other in pairs]) for each in target
+            }
+            trials.append(Trial(name, sets, _outside(pairs, target), given_up=given_up))
     return tuple(trials), tuple(missing)
+
+
+def _outside(pairs: Sequence[tuple[Evaluation, Evaluation]], target: Mapping[str, float]) -> float | None:
+    """Return the mean difference of the held-out sets that do not count."""
+    gaps = [one.losses[name] - other.losses[name] for one, other in pairs for name in one.losses if name not in target]
+    finite = [gap for gap in gaps if math.isfinite(gap)]
+    return fmean(finite) if finite else None
 
 
 def best(trials: Sequence[Trial], target: Mapping[str, float]) -> dict[str, Trial]:
@@ -74,9 +109,9 @@ def best(trials: Sequence[Trial], target: Mapping[str, float]) -> dict[str, Tria
 
     In short trials only the first rank says much, so no more than one is taken.
     """
-    chosen = {}
+    whole, chosen = _whole(trials), {}
     for name in target:
-        first = min(trials, key=lambda trial, name=name: trial.sets[name].mean, default=None)  # type: ignore[misc]
+        first = min(whole, key=lambda trial, name=name: trial.sets[name].mean, default=None)  # type: ignore[misc]
         if first is not None and first.sets[name].mean < 0:
             chosen[name] = first
     return chosen
@@ -88,5 +123,9 @@ def best_together(trials: Sequence[Trial], target: Mapping[str, float]) -> Trial
     def mean(trial: Trial) -> float:
         return sum(share * trial.sets[name].mean for name, share in target.items())
 
-    first = min(trials, key=mean, default=None)
+    first = min(_whole(trials), key=mean, default=None)
     return first if first is not None and mean(first) < 0 else None
+
+
+def _whole(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if not trial.given_up]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -167,6 +169,36 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
     finally:
         holder.kill()
         holder.wait()
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def test_a_run_that_is_given_up_ends_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `accelerate launch` does, which leaves its process behind when it is ended itself."""
+    (run,) = planned(find_arms({}, (), {}, "static", controls=False), [0], tmp_path)
+    launcher, child = tmp_path / "launcher", run.folder / "child"
+    launcher.write_text(f"#!/bin/bash\nsleep 600 &\necho $! > {child}\nwait\n")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(launcher))
+    launch = Launch("python", (), {}, keep_models=False, hopeless=lambda _: child.exists() and child.read_text() != "")
+    work = Work([run], {}, launch)
+    work.train([None])
+    assert work.failed == []
+    assert "static.0: given up" in capsys.readouterr().err
+    deadline = time.monotonic() + 30
+    while is_alive(int(child.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # It is not begun again.
+    before = child.stat().st_mtime_ns
+    Work([run], {}, launch).train([None])
+    assert child.stat().st_mtime_ns == before
 
 
 def test_a_stand_in_shortens_what_counts_in_steps() -> None:

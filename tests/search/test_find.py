@@ -11,12 +11,14 @@ import yaml
 from traces import state, write
 
 from hbo_plugin.check.look import Findings
+from hbo_plugin.compare.arms import Arm
 from hbo_plugin.compare.runs import Launch, PlannedRun
 from hbo_plugin.compare.study import Study
 from hbo_plugin.compare.terminal import comparison
 from hbo_plugin.report.terminal import show
 from hbo_plugin.search import terminal
 from hbo_plugin.search.find import Found, find
+from hbo_plugin.search.trials import best, is_behind, tried
 
 FIRST = {"exam": 0.2, "essay": 0.1}
 """The weights of the datasets that count."""
@@ -44,18 +46,24 @@ class World:
         keys = yaml.safe_load(config.read_text())
         prior = keys["hbo"]["prior"]
         rng = np.random.default_rng([keys["seed"], *run.name.encode()])
-        losses, steering = (
-            {
-                name: 2 - 0.5 * prior.get(self.helpers.get(name, ""), 0.0) ** 0.5 + rng.normal(0, self.noise)
-                for name in (*FIRST, *more)
-            }
-            for more in (("outside",), ())
-        )
-        if keys["hbo"]["record_steering"] and keys.get("max_steps", 240) in {30, 240}:
+        steps = keys.get("max_steps", 240)
+
+        def evaluated(step: int) -> dict[str, Any]:
+            losses, steering = (
+                {
+                    name: 2 - 0.5 * prior.get(self.helpers.get(name, ""), 0.0) ** 0.5 + rng.normal(0, self.noise)
+                    for name in (*FIRST, *more)
+                }
+                for more in (("outside",), ())
+            )
             target = (losses["exam"] + losses["essay"]) / 2
-            end = {"held_out": losses, "tied": {}, "target": target, "steering": steering}
+            found = {"held_out": losses, "tied": {}, "target": target, "steering": steering}
+            return {"step": step, "event": "evaluate", **found}
+
+        if keys["hbo"]["record_steering"] and steps in {30, 240}:
+            evaluations = [evaluated(step) for step in range(keys.get("eval_steps", steps), steps + 1, steps // 2)]
             even = {"exam": [1.0]}
-            write(run.folder, state(0, "start", even), {"step": 9, "event": "evaluate", **end}, state(9, "end", even))
+            write(run.folder, state(0, "start", even), *evaluations, state(steps, "end", even))
         return True
 
 
@@ -113,12 +121,16 @@ def test_the_helpers_of_both_targets_are_found_confirmed_and_given_the_rest(
     assert {name.rpartition(".")[2] for name in made.trained if name.startswith("trials/")} == {"0"}
     assert {name.rpartition(".")[2] for name in made.trained if name.startswith("confirm/")} == {*"12345"}
     trial = yaml.safe_load((tmp_path / "search/trials/rest-even.0/config.yml").read_text())
-    assert (trial["max_steps"], trial["hbo"]["update_every"]) == (30, 2)
+    assert (trial["max_steps"], trial["eval_steps"], trial["hbo"]["update_every"]) == (30, 15, 2)
     show(terminal.of_trials(found.trials, [*found.target], found.baseline, found.trial_steps))
     show(comparison(found.confirmed))
     show(terminal.conclusion(found.confirmed, found.chosen, found.prior))
     told = capsys.readouterr().out
     assert "Best for exam: rest to d2." in told
+    # Noise of the baseline decides which of those that help nothing are behind for both sets.
+    given_up = {trial.name for trial in found.trials.trials if trial.given_up}
+    assert given_up.isdisjoint({"rest to d2", "rest to d4"})
+    assert all((f"{trial.name}, at half" in told) == trial.given_up for trial in found.trials.trials)
     assert yaml.safe_load(told[told.index("hbo:") :])["hbo"]["weights"]["d2"] == pytest.approx(0.35)
 
 
@@ -171,3 +183,36 @@ def test_what_a_search_may_cost_is_bounded(world: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the run has 240 steps"):
         searched(tmp_path, shorter=500)
     assert made.trained == []
+
+
+def test_a_trial_is_given_up_where_each_set_is_worse_at_half_of_its_steps(tmp_path: Path) -> None:
+    def evaluation(step: int, exam: float, essay: float) -> dict[str, Any]:
+        steering = {"exam": exam, "essay": essay}
+        losses = steering | {"other": exam}
+        return {
+            "step": step, "event": "evaluate", "held_out": losses, "tied": {}, "target": exam, "steering": steering,
+        }  # fmt: skip
+
+    courses = {
+        "even": [(4, 2.0, 2.0), (8, 1.0, 1.0)],
+        "ahead for one": [(4, 3.0, 1.9), (8, 2.0, 1.1)],
+        "behind": [(4, 2.1, 2.2), (8, 0.1, 0.1)],
+        "behind and ended": [(4, 2.1, 2.2)],
+        "not yet there": [(2, 9.0, 9.0)],
+        "no number": [(4, float("nan"), 2.2)],
+    }
+    runs = [PlannedRun(Arm(name, {}), 0, tmp_path / name, None) for name in courses]
+    for run in runs:
+        evaluations = [evaluation(*each) for each in courses[run.arm.name]]
+        write(run.folder, state(0, "start", {"exam": [1.0]}), *evaluations)
+    behind = {name: is_behind(name, runs, "even", dict.fromkeys(FIRST, 0.5), 8) for name in courses}
+    assert [name for name, is_it in behind.items() if is_it] == ["behind", "behind and ended"]
+    trials, missing = tried(runs, "even", dict.fromkeys(FIRST, 0.5), 8)
+    assert missing == ("not yet there", "no number")
+    assert [(trial.name, trial.given_up) for trial in trials] == [
+        ("ahead for one", False), ("behind", True), ("behind and ended", True),
+    ]  # fmt: skip
+    assert [trial.sets["essay"].mean for trial in trials] == pytest.approx([0.1, 0.2, 0.2])
+    assert [trial.outside for trial in trials] == pytest.approx([1.0, 0.1, 0.1])
+    # However far it came later.
+    assert {name: trial.name for name, trial in best(trials, dict.fromkeys(FIRST, 0.5)).items()} == {}

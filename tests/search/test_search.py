@@ -36,13 +36,16 @@ def test_a_killed_search_goes_on_to_a_verdict(make_config: Callable[..., Config]
     before = (even / TRACE_FILE).stat().st_mtime_ns
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (even / TRACE_FILE).stat().st_mtime_ns == before
-    assert (found["baseline"], found["target"], found["trial_steps"]) == ("rest even", {"words": 1.0}, 5)
-    steering = {
-        path.name: Trace(path / TRACE_FILE).history().evaluations[-1].steering["words"] for path in trials.glob("*.7")
-    }
+    assert (found["baseline"], found["target"], found["trial_steps"]) == ("rest even", {"words": 1.0}, 4)
+    evaluations = {path.name: Trace(path / TRACE_FILE).history().evaluations for path in trials.glob("*.7")}
     for trial in found["trials"]["trials"]:
-        of_it = steering[trial["name"].replace(" ", "-") + ".7"]
-        assert trial["sets"]["words"]["mean"] == pytest.approx(of_it - steering["rest-even.7"])
+        of_it = evaluations[trial["name"].replace(" ", "-") + ".7"]
+        step = 2 if trial["given_up"] else 4
+        ours, theirs = (
+            next(each.steering["words"] for each in run if each.step == step)
+            for run in (of_it, evaluations["rest-even.7"])
+        )
+        assert trial["sets"]["words"]["mean"] == pytest.approx(ours - theirs)
     assert len(found["trials"]["trials"]) == 2
     # One seed confirms nothing.
     assert found["chosen"] is None
