@@ -36,19 +36,37 @@ TASKS: Mapping[str, Callable[[Digits], Digits]] = {
 LEARNABLE = [name for name in TASKS if name != NOISE]
 
 _TAG = DIGITS
-"""The tokens that name the tasks follow the digits."""
-_SEPARATOR = _TAG + len(TASKS)
+"""The tokens that name the tasks follow the digits, each in two spellings."""
+_SEPARATOR = _TAG + 2 * len(TASKS)
 _END = _SEPARATOR + 1
 VOCABULARY = _END + 1
 
 
-def task_rows(name: str, size: int, rng: np.random.Generator, apart_from: Rows | None = None) -> Rows:
-    """Different rows of a task, their labels the answers; none of them is in `apart_from`."""
+def task_rows(
+    name: str,
+    size: int,
+    rng: np.random.Generator,
+    apart_from: Rows | None = None,
+    *,
+    wrong: float = 0,
+    spelling: int = 0,
+) -> Rows:
+    """Different rows of a task, their labels the answers.
+
+    Args:
+        name: of the task.
+        size: how many.
+        rng: for the digits.
+        apart_from: none of these rows is among them.
+        wrong: share of answers that have to do with nothing.
+        spelling: 0 or 1, of the name of the task in the prompt.
+    """
     taken = {tuple(row["input_ids"]) for row in apart_from or ()}
-    tag, answer_to = _TAG + list(TASKS).index(name), TASKS[name]
+    tag = _TAG + spelling * len(TASKS) + list(TASKS).index(name)
     rows: Rows = []
     while len(rows) < size:
         digits = rng.integers(0, DIGITS, rng.integers(FEWEST, MOST + 1))
+        answer_to = TASKS[NOISE if len(rows) < wrong * size else name]
         prompt = [tag, *digits.tolist(), _SEPARATOR]
         answer = [*answer_to(digits).tolist(), _END]
         if tuple(prompt + answer) not in taken:

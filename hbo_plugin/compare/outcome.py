@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Verdict
-    from hbo_plugin.history import History
 
 _SAME_TOKENS = 0.01
 """Runs whose trained tokens differ by no more than this share are at equal tokens as they are."""
@@ -110,22 +109,28 @@ def compared(planned: Sequence[PlannedRun], baseline: str) -> Comparison:
     results: dict[tuple[str, int], RunResult] = {}
     missing, without_number = [], []
     for run in planned:
-        found = at.history(run.folder)
-        if found is None or not found.ended:
+        result = result_of(run)
+        if result is None:
             missing.append(run.name)
-            continue
-        result = _result(run, found)
-        if math.isfinite(result.target):
+        elif math.isfinite(result.target):
             results[result.arm, result.seed] = result
         else:
             without_number.append(run.name)
     arms = {run.arm.name: run.arm.replays for run in planned}
-    outcomes = _outcomes(results, arms, baseline)
+    outcomes = outcomes_of(results, arms, baseline)
     steps = {result.steps for result in results.values()}
     return Comparison(baseline, outcomes, tuple(missing), tuple(without_number), len(steps) > 1)
 
 
-def _result(run: PlannedRun, found: History) -> RunResult:
+def result_of(run: PlannedRun) -> RunResult | None:
+    """Return what a run came to; None where it has not ended.
+
+    Raises:
+        ValueError: it was not evaluated at its end.
+    """
+    found = at.history(run.folder)
+    if found is None or not found.ended:
+        return None
     last = found.states[-1]
     if not found.evaluations or found.evaluations[-1].step != last.step:
         msg = f"`{run.folder}` was not evaluated after its last step, so nothing can be compared; make the run again."
@@ -147,9 +152,17 @@ def _result(run: PlannedRun, found: History) -> RunResult:
     )
 
 
-def _outcomes(
+def outcomes_of(
     results: dict[tuple[str, int], RunResult], arms: dict[str, str | None], baseline: str
 ) -> tuple[ArmOutcome, ...]:
+    """Return what each arm came to.
+
+    Args:
+        results: of runs that ended with a number, by arm and seed.
+        arms: by name, the arm that each is the control of; None for every other.
+        baseline: the arm that all are compared with.
+    """
+
     def pairs(arm: str, other: str) -> list[tuple[RunResult, RunResult]]:
         seeds = sorted(
             {seed for name, seed in results if name == arm} & {seed for name, seed in results if name == other}

@@ -146,9 +146,11 @@ class Launch:
         visible = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
         # Axolotl looks for the launcher there, also where its environment is not activated.
         path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), self.environment.get("PATH")]))
-        with _locked(run.folder / _LOCK_FILE) as lock:
+        with locked(run.folder) as lock:
             if lock is None:
                 return None
+            if is_finished(run.folder):
+                return True  # by another process, since the list of runs was made
             with (run.folder / LOG_FILE).open("ab") as log:
                 # The lock goes to the run too, which may outlive this process.
                 process = subprocess.Popen(  # noqa: S603 the words of the command are the user's own
@@ -171,9 +173,9 @@ class Launch:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int | None]:
-    """The descriptor of a lock, which the system lets go when the last process that has it ends; None where it is taken."""
-    with path.open("ab") as file:
+def locked(folder: Path) -> Iterator[int | None]:
+    """The descriptor of a run's lock, which the system lets go when the last process that has it ends; None where it is taken."""
+    with (folder / _LOCK_FILE).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """The evidence about this repository: each benchmark runs, and compares like with like. No timing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from filelock import FileLock
 
 from axolotl_configs import quickstart_search_data
-from benchmarks import comparison, packing, real_model, scoring, start, targets, tasks, training_cases, trials
+from benchmarks import comparison, mixtures, packing, real_model, scoring, start, targets, tasks, training_cases, trials
 from benchmarks.__main__ import main
+from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.methods import METHODS
 from hbo_plugin.search.candidates import Candidate
 
@@ -37,25 +39,73 @@ def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_methods_are_compared_on_the_same_rows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("transformers")
     monkeypatch.setattr(comparison, "FIRST_STEPS", 2)
-    monkeypatch.setattr(comparison, "SIZES", range(10, 90, 10))
-    few = {name: comparison.CONTENDERS[name] for name in (comparison.BASELINE, "uniform", "hbo")}
-    monkeypatch.setattr(comparison, "CONTENDERS", {**few, "the same": few[comparison.BASELINE]})
-    arguments = ["--seeds", "2", "--steps", "4", "--noise", "--json", "-"]
-    main(["compare", *arguments], standalone_mode=False)
-    result = json.loads(capsys.readouterr().out)
-    outcomes = {row["name"]: row for row in result["rows"]}
-    assert set(outcomes) == {*few, "the same"}
-    for name in (comparison.BASELINE, "the same"):
-        assert outcomes[name]["difference"] == outcomes[name]["error"] == 0
-    assert outcomes["uniform"]["difference"] != 0
-    assert outcomes["uniform"]["loss"] == pytest.approx(
-        outcomes["the same"]["loss"] + outcomes["uniform"]["difference"]
+    monkeypatch.setattr(comparison, "STEPS", 4)
+    monkeypatch.setattr(mixtures, "SIZES", range(10, 90, 10))
+    family = mixtures.FAMILIES["all count"]
+    few = {name: family.arms[name] for name in (family.baseline, "uniform", "hbo")}
+    small = replace(family, arms={**few, "the same": few[family.baseline]})
+    monkeypatch.setattr(comparison, "FAMILIES", {"all count": small})
+
+    def compared(*options: str) -> dict[str, Any]:
+        main(["compare", "--seeds", "2", *options, "--json", "-"], standalone_mode=False)
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    found = compared("--out", str(tmp_path / "runs"))
+    arms = {arm["arm"]: arm for arm in found["rows"]["all count"]["arms"]}
+    assert [*arms] == [*small.arms]
+    assert arms["the same"]["difference"]["mean"] == 0
+    assert arms["uniform"]["difference"]["mean"] == pytest.approx(
+        arms["uniform"]["target"] - arms["the same"]["target"]
     )
-    assert all(row["worst"] >= row["loss"] for row in outcomes.values())
+    assert arms["uniform"]["difference"]["mean"] != 0
+    # What has ended is not made again, here or elsewhere.
+    monkeypatch.setattr(comparison, "first_model", None)
+    assert compared("--out", str(tmp_path / "runs"))["rows"] == found["rows"]
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps(found))
+    assert compared("--out", str(tmp_path / "elsewhere"), "--earlier", str(earlier))["rows"] == found["rows"]
+
+
+@pytest.mark.parametrize("name", mixtures.FAMILIES)
+def test_a_mixture_has_rows_apart_for_what_counts_and_arms_that_hbo_takes(name: str) -> None:
+    family = mixtures.FAMILIES[name]
+    train, held_out = family.rows(3)
+    assert set(held_out) == set(family.counts) <= set(train)
+    for counts, rows in held_out.items():
+        assert {tuple(row["input_ids"]) for row in rows}.isdisjoint(tuple(row["input_ids"]) for row in train[counts])
+    assert train == family.rows(3)[0] != family.rows(4)[0]
+    arms = find_arms({**family.block, "target": [*family.counts]}, (), family.arms, family.baseline, controls=False)
+    assert [arm.name for arm in arms] == [*family.arms]
+    for arm in arms:
+        prior = arm.block.get("prior")
+        assert not isinstance(prior, dict) or (prior.keys() == train.keys() and sum(prior.values()) == pytest.approx(1))
+
+
+def test_a_mixture_is_as_bad_as_it_says() -> None:
+    def distinct(rows: list[dict[str, Any]]) -> int:
+        return len({tuple(row["input_ids"]) for row in rows})
+
+    def wrong(task: str, rows: list[dict[str, Any]]) -> float:
+        """Share of rows whose answer is not that of the task."""
+        answers = (
+            tasks.TASKS[task](np.array(row["input_ids"][1 : (len(row["input_ids"]) + 1) // 2 - 1])) for row in rows
+        )
+        pairs = zip(answers, rows, strict=True)
+        return float(np.mean([answer.tolist() != row["labels"][-1 - len(answer) : -1] for answer, row in pairs]))
+
+    copied, _ = mixtures.FAMILIES["duplicates"].rows(0)
+    assert sorted(len(rows) - distinct(rows) for rows in copied.values()) == [0] * 7 + [3800]
+    labels, held_out = mixtures.FAMILIES["wrong labels"].rows(0)
+    shares = {len(rows): wrong(task, rows) for task, rows in labels.items()}
+    assert shares[2000] > 0.99
+    assert 0.45 < shares[1000] <= 0.5
+    assert shares[4000] == 0
+    assert all(wrong(task, rows) == 0 for task, rows in held_out.items())
 
 
 def test_looking_at_a_model_takes_little_memory(
