@@ -52,6 +52,8 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
         "scalebio": {"method": "scalebio"},
         "by hand": {"method": "static", "prior": {name: hand.get(name, 0.0) for name in TASKS}},
         "all even": {"method": "static", "prior": "uniform"},
+        "temperature 3": {"method": "static", "prior": 3},
+        "hbo": {"method": "hbo"},
     }
     # The rows of a task are all alike: there is no level to tell apart.
     shared = {"target": [*HELPERS], "levels": 1, "max_epochs": CAP}

@@ -96,11 +96,16 @@ def _lines(plan: Plan, config: Path) -> Iterator[str]:
     else:
         yield f"The first dataset to be used up is `{plan.first_used_up}`, at step {step:,}."
     for number, begin in enumerate(plan.phases):
-        capped = [each for each in plan.datasets if each.capped[number]]
-        if capped:
-            limited = ", ".join(
-                f"`{each.name}`, from {each.asked[number]:.1%} to {each.weights[number]:.1%}" for each in capped
-            )
+        shares = {
+            each.name: (f"{each.asked[number]:.1%}", f"{each.weights[number]:.1%}")
+            for each in plan.datasets
+            if each.capped[number]
+        }
+        # Target first asks for what the cap leaves, up to a row.
+        limited = ", ".join(
+            f"`{name}`, from {asked} to {left}" for name, (asked, left) in shares.items() if asked != left
+        )
+        if limited:
             yield f"From step {begin + 1:,} on, `max_epochs` limits the weight of {limited}."
     for (source, cost), signals in groupby(plan.signals, key=lambda signal: (signal.source, signal.cost)):
         names = listed(signal.name for signal in signals)

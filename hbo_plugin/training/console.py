@@ -57,11 +57,10 @@ def tell_capped(step: int, balancer: Balancer, before: NDArray[np.bool_]) -> Non
     asked, capped = (weights.sum(axis=1) for weights in (balancer.method.weights(), balancer.weights()))
     # Where all caps together are too small for the run, some weights rise.
     for index in np.flatnonzero(new & (capped < asked)):
-        LOG.warning(
-            "hbo: from step %d on, `max_epochs` lowers the weight of dataset `%s` from %.1f%% to %.1f%%; "
-            "the others take the rest.",
-            step,
-            balancer.cells.names[index],
-            100 * asked[index],
-            100 * capped[index],
-        )
+        was, is_now = (f"{weights[index]:.1%}" for weights in (asked, capped))
+        if was != is_now:  # target first asks for what the cap leaves, up to a row
+            LOG.warning(
+                "hbo: from step %d on, `max_epochs` lowers the weight of dataset `%s` from %s to %s; "
+                "the others take the rest.",
+                *(step, balancer.cells.names[index], was, is_now),
+            )
