@@ -7,6 +7,7 @@ from benchmarks.gpu.command import gpu
 from benchmarks.memory import memory
 from benchmarks.packing import packing
 from benchmarks.scoring import scoring
+from benchmarks.searches import searches
 from benchmarks.signals import signals
 from benchmarks.start import start
 from benchmarks.targets import targets
@@ -28,6 +29,7 @@ main.add_command(scoring)
 main.add_command(signals)
 main.add_command(targets)
 main.add_command(trials)
+main.add_command(searches)
 main.add_command(memory)
 main.add_command(gpu)
 

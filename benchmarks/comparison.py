@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from hbo_plugin.outputs import STDOUT, json_option, write_json
 from hbo_plugin.trace import TRACE_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from benchmarks.mixtures import Family
     from benchmarks.training_run import Rows, Training
     from hbo_plugin.compare.runs import PlannedRun
@@ -42,12 +44,27 @@ FIRST_STEPS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class _InProcess(Launch):
-    """Trains the small model here, where the command would start Axolotl."""
+class InProcess(Launch):
+    """Trains the small model here, where the command would start Axolotl.
 
+    Attributes:
+        family: of the mixtures.
+        mixture: the number of the mixture that all runs share; None gives each seed its own.
+        steps: of each run.
+        evaluate_at: steps after which a run is evaluated, beside the last.
+    """
+
+    launcher: str = "none"
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    keep_models: bool = True
     family: Family
+    mixture: int | None = None
+    steps: int
+    evaluate_at: Collection[int] = ()
 
     def train(self, run: PlannedRun, config: Path, card: str | None) -> bool | None:
+        """See `Launch`; no configuration is read."""
         with locked(run.folder) as lock:
             if lock is None:
                 return None
@@ -56,11 +73,15 @@ class _InProcess(Launch):
             return True
 
     def _train(self, run: PlannedRun) -> None:
-        train, held_out = self.family.rows(run.seed)
+        train, held_out = self.family.rows(run.seed if self.mixture is None else self.mixture)
         block = run.arm.made(run.replayed and run.replayed / TRACE_FILE)
-        made = training(copy.deepcopy(first_model(FIRST_STEPS)), train, held_out, block, STEPS, run.seed, run.folder)
-        made.run.held_out_losses(STEPS)
-        made.run.end(STEPS)
+        model = copy.deepcopy(first_model(FIRST_STEPS))
+        made = training(model, train, held_out, block, self.steps, run.seed, run.folder)
+        for step in range(1, self.steps + 1):
+            made.step(step)
+            if step == self.steps or step in self.evaluate_at:
+                made.run.held_out_losses(step)
+        made.run.end(self.steps)
 
 
 @click.command()
@@ -105,7 +126,7 @@ def compare(
         chosen = [arm for arm in arms if not only or arm.name in {family.baseline, *only}]
         wanted = planned(chosen, range(seeds), out / name.replace(" ", "-"))
         left = [run for run in wanted if (run.arm.name, run.seed) not in kept]
-        Work(left, {}, _InProcess("python", (), {}, keep_models=True, family=family)).train([None])
+        Work(left, {}, InProcess(family=family, steps=STEPS)).train([None])
         ended = {(run.arm.name, run.seed): result for run in left if (result := result_of(run))}
         results = kept | ended
         missing = tuple(run.name for run in wanted if (run.arm.name, run.seed) not in results)
@@ -128,7 +149,9 @@ def first_model(steps: int) -> Any:
     few = {name: of_it[:2] for name, of_it in rows.items()}
     model = small_model(VOCABULARY)
     with tempfile.TemporaryDirectory() as folder:
-        training(model, rows, few, {"method": "static", "prior": "uniform"}, steps, 0, Path(folder))
+        made = training(model, rows, few, {"method": "static", "prior": "uniform"}, steps, 0, Path(folder))
+        for step in range(1, steps + 1):
+            made.step(step)
     return model
 
 
@@ -141,13 +164,13 @@ def training(
     seed: int,
     folder: Path,
 ) -> Training:
-    """A run with warm-up and a cosine, of which all steps are made."""
+    """A run with warm-up and a cosine, of which no step is made yet."""
     from benchmarks.training_run import Recipe, Training
 
     def schedule(done: int) -> float:
-        return min(1, (done + 1) / 50) * (0.525 + 0.475 * math.cos(math.pi * (done + 1) / steps))
+        return min(1, 6 * (done + 1) / steps) * (0.525 + 0.475 * math.cos(math.pi * (done + 1) / steps))
 
-    made = Training.of(
+    return Training.of(
         model,
         [*train.values()],
         held_out,
@@ -159,9 +182,6 @@ def training(
         names=[*train],
         recipe=Recipe(RATE, schedule=schedule),
     )
-    for step in range(1, steps + 1):
-        made.step(step)
-    return made
 
 
 def _show(name: str, found: Comparison) -> None:

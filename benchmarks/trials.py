@@ -75,6 +75,9 @@ class Ranking:
         clearly: how many other datasets fell more than 0.05 below the even rest, of all.
         others: how many there are.
         order: mean rank correlation with whole runs.
+        given_up: how many trials were worse than the even rest for each target at half of their steps.
+        helpers_given_up: how many of these were of a helper.
+        trials: how many there were, without those of the even rest.
     """
 
     part: int
@@ -86,6 +89,9 @@ class Ranking:
     clearly: int
     others: int
     order: float
+    given_up: int
+    helpers_given_up: int
+    trials: int
 
 
 @click.command()
@@ -141,9 +147,9 @@ def ranked(results: Sequence[Result]) -> list[Ranking]:
     """Compare the trials of each length with whole runs, in the seeds that have all of both."""
     from scipy.stats import spearmanr
 
-    by_trial: dict[tuple[int, int], dict[str, dict[str, float]]] = {}
+    by_trial: dict[tuple[int, int], dict[str, Result]] = {}
     for each in results:
-        by_trial.setdefault((each.part, each.seed), {})[each.candidate] = each.end
+        by_trial.setdefault((each.part, each.seed), {})[each.candidate] = each
     full = {key: found for key, found in by_trial.items() if len(found) == len(CANDIDATES)}
     names = [each.name for each in CANDIDATES[1:]]
     made = []
@@ -153,13 +159,18 @@ def ranked(results: Sequence[Result]) -> list[Ranking]:
             continue
         helper, others, firsts, orders = [], [], [], []
         for (found, whole), target in product(pairs, HELPERS):
-            ours, theirs = (np.array([each[name][target] for name in names]) for each in (found, whole))
-            differences = ours - found[EVEN][target]
+            ours, theirs = (np.array([each[name].end[target] for name in names]) for each in (found, whole))
+            differences = ours - found[EVEN].end[target]
             own = _OTHERS.index(HELPERS[target])
             helper.append(differences[own])
             others += np.delete(differences, own).tolist()
             firsts.append((int(ours.argmin()) == own, ours.argmin() == theirs.argmin()))
             orders.append(float(spearmanr(ours, theirs).statistic))
+        behind = [
+            dataset
+            for (found, _), (name, dataset) in product(pairs, zip(names, _OTHERS, strict=True))
+            if all(found[name].middle[target] > found[EVEN].middle[target] for target in HELPERS)
+        ]
         made.append(
             Ranking(
                 part,
@@ -171,6 +182,9 @@ def ranked(results: Sequence[Result]) -> list[Ranking]:
                 clearly=sum(difference < _CLEARLY for difference in others),
                 others=len(others),
                 order=float(np.mean(orders)),
+                given_up=len(behind),
+                helpers_given_up=sum(dataset in HELPERS.values() for dataset in behind),
+                trials=len(pairs) * len(names),
             )
         )
     return made
@@ -180,7 +194,7 @@ def _show(rankings: Sequence[Ranking]) -> None:
     table = Table(title="The first by short trials and by whole runs", title_justify="left", title_style="bold")
     for header in ("steps", "own helper first", "first of the whole run", "its difference"):
         table.add_column(header, justify="right")
-    for header in ("lowest other", f"others below {_CLEARLY}", "rank correlation"):
+    for header in ("lowest other", f"others below {_CLEARLY}", "rank correlation", "given up at half", "of helpers"):
         table.add_column(header, justify="right")
     for each in rankings:
         table.add_row(
@@ -191,5 +205,7 @@ def _show(rankings: Sequence[Ranking]) -> None:
             f"{each.lowest_other:+.3f}",
             f"{each.clearly} of {each.others}",
             f"{each.order:.2f}",
+            f"{each.given_up} of {each.trials}",
+            str(each.helpers_given_up),
         )
     wide_console().print(table)

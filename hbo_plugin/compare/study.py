@@ -17,6 +17,7 @@ from hbo_plugin.messages import encodable, listed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hbo_plugin.check.plan import Plan
     from hbo_plugin.compare.runs import PlannedRun
 
 A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -72,6 +73,21 @@ class Study:
             raise ValueError(msg)
         block = base.pop("hbo") or {}
         return base | ({"base_model": self.base_model} if self.base_model else {}), block
+
+    def plan(self, base: Mapping[str, Any], block: Mapping[str, Any], out: Path) -> Plan:
+        """Return what a run with this `hbo:` block would do; its configuration is left in the folder `out`.
+
+        Raises:
+            ValueError: training would refuse it, or nothing is held out.
+        """
+        import yaml
+
+        from hbo_plugin.compare.work import plan_of
+
+        out.mkdir(parents=True, exist_ok=True)
+        config = out / "planned.yml"
+        config.write_text(yaml.safe_dump({**base, "hbo": {**block}}, sort_keys=False), encoding="utf-8")
+        return plan_of(config, self.ranks)
 
     def train(
         self,

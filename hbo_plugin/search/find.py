@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.compare.outcome import compared
 from hbo_plugin.compare.runs import planned
-from hbo_plugin.compare.work import plan_of, shortened
+from hbo_plugin.compare.work import shortened
 from hbo_plugin.messages import listed
 from hbo_plugin.method_args import STATIC
 from hbo_plugin.methods.prior import TEMPERATURE
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from hbo_plugin.check.plan import Plan
     from hbo_plugin.compare.outcome import Comparison
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.study import Study
@@ -81,7 +79,7 @@ def find(study: Study, *, seeds: int, trial_seeds: int, shorter: int, floor: flo
     out = study.out or study.config.parent / "search"
     (static,) = find_arms(given, (), {}, STATIC, controls=False)
     block = {key: value for key, value in static.block.items() if key not in {"method", "prior", "weights"}}
-    plan = _plan(base, block, out, study.ranks)
+    plan = study.plan(base, block | {"method": STATIC}, out)
     if plan.steps < 2 * shorter:
         msg = f"`--shorter {shorter}` was given, but the run has {plan.steps} steps: give a smaller number."
         raise ValueError(msg)
@@ -172,14 +170,6 @@ class _Trials:
         if not self._study.train(runs, self._base, last=False, hopeless=hopeless):
             return None
         return tried(runs, baseline, self._target, steps)
-
-
-def _plan(base: dict[str, Any], block: dict[str, Any], out: Path, ranks: int) -> Plan:
-    """What a run with target first would do."""
-    out.mkdir(parents=True, exist_ok=True)
-    config = out / "target-first.yml"
-    config.write_text(yaml.safe_dump({**base, "hbo": {**block, "method": STATIC}}, sort_keys=False), encoding="utf-8")
-    return plan_of(config, ranks)
 
 
 def _of_trials(

@@ -11,7 +11,19 @@ import pytest
 from filelock import FileLock
 
 from axolotl_configs import quickstart_search_data
-from benchmarks import comparison, mixtures, packing, real_model, scoring, start, targets, tasks, training_cases, trials
+from benchmarks import (
+    comparison,
+    mixtures,
+    packing,
+    real_model,
+    scoring,
+    searches,
+    start,
+    targets,
+    tasks,
+    training_cases,
+    trials,
+)
 from benchmarks.__main__ import main
 from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.methods import METHODS
@@ -254,6 +266,9 @@ def test_short_trials_are_ranked_against_whole_runs() -> None:
     assert one.lowest_other == pytest.approx(0.1)
     assert (one.clearly, one.others) == (0, 10)
     assert eighth.clearly == 4
+    # Losses at half are those at the end, for both targets alike.
+    assert (one.given_up, one.helpers_given_up, one.trials) == (6, 2, 6)
+    assert (eighth.given_up, eighth.helpers_given_up, eighth.trials) == (0, 0, 6)
 
 
 def test_a_finished_trial_is_not_made_again(
@@ -284,3 +299,38 @@ def test_rows_of_a_target_are_different_and_right() -> None:
         assert answer == " ".join(reversed(question.split()[0]))
     numerals = [quickstart_search_data.roman_numeral(number) for number in (444, 909, 2026)]
     assert numerals == ["CDXLIV", "CMIX", "MMXXVI"]
+
+
+def test_a_search_of_a_small_model_is_counted_and_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(comparison, "FIRST_STEPS", 2)
+    monkeypatch.setattr(searches, "STEPS", 16)
+    monkeypatch.setattr(searches, "SEEDS", 2)
+    family = "target with helpers"
+    command = ["searches", "--searches", "1", "--family", family, "--out", str(tmp_path), "--json", "-"]
+    main(command, standalone_mode=False)
+    first = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["family"], row["searches"], sum(row["named"].values())) for row in first] == [(family, 1, 1)]
+    trials_of_it = [path.name for path in (tmp_path / "target-with-helpers/0/trials").iterdir()]
+    assert sorted(trials_of_it) == sorted(
+        f"rest-{to}.0" for to in ("even", *("to-first-more", "to-second-more"), *(f"to-other-{i}" for i in range(1, 5)))
+    )
+    assert (tmp_path / "target-with-helpers/0/confirm/rest-even.1").is_dir()
+    monkeypatch.setattr(comparison, "first_model", None)
+    main(command, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["rows"] == first
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        (None, "nothing"),
+        ("rest to first, more", "one helper"),
+        ("rest to first, more and second, more", "both helpers"),
+        ("rest to other 1 and second, more", "other datasets"),
+    ],
+)
+def test_what_a_search_named_is_told_alike_for_all_mixtures(chosen: str | None, told: str) -> None:
+    assert searches._told(chosen) == told

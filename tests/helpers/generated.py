@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from axolotl_configs.quickstart_search_data import HELPERS  # noqa: E402
 from benchmarks.memory import WHAT  # noqa: E402 found through the line above
 from benchmarks.targets import BASELINE  # noqa: E402
+from benchmarks.trials import STEPS  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402
 
@@ -70,6 +71,28 @@ def targets() -> str:
             rows.append((arm, *cells, _times(last["seconds"] / baseline["seconds"])))
     columns = (*(f"{steps} steps" for steps in lengths), *(f"`{name}`, {longest} steps" for name in HELPERS))
     return _table(("arm", *columns, "processor time"), rows)
+
+
+def trials() -> str:
+    """How far short trials rank datasets as whole runs do."""
+    rows = (
+        (
+            f"{STEPS // row['part']}",
+            f"{row['helper_first']} of {row['readings']}",
+            f"{row['as_whole']} of {row['readings']}",
+            f"{row['helper']:+.3f}",
+            f"{row['lowest_other']:+.3f}",
+            f"{row['clearly']} of {row['others']}",
+            f"{row['order']:.2f}",
+            f"{row['given_up']} of {row['trials']}, {row['helpers_given_up']} of helpers",
+        )
+        for row in _measured("trials.json")["rows"]
+    )
+    columns = (
+        *("steps", "own helper first", "first as in the whole run", "own helper's difference", "lowest other"),
+        *("others below -0.05", "rank correlation with whole runs", "given up at half"),
+    )
+    return _table(columns, rows)
 
 
 def starting() -> str:
@@ -194,7 +217,7 @@ def memory() -> str:
 
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
-    "evidence.md": (comparison, targets, signals),
+    "evidence.md": (comparison, targets, trials, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, memory, starting),
 }

@@ -1,0 +1,131 @@
+"""How often the command `search` names a dataset where none helps, and how often the helpers where there are some: a small model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmarks.comparison import ROWS_PER_STEP, InProcess
+from benchmarks.mixtures import FAMILIES, HELPERS, TARGETS
+from hbo_plugin.bench.report import environment
+from hbo_plugin.compare.study import Study
+from hbo_plugin.compare.work import Work
+from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.search.find import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hbo_plugin.compare.runs import PlannedRun
+
+STEPS = 80
+CAP = 4
+"""How often a run may repeat the targets."""
+SEEDS = 5
+"""Full runs of each mixture that is confirmed."""
+SHORTER = 4
+_FAMILIES = tuple(name for name in FAMILIES if name.startswith("target "))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search(Study):
+    """A search in this process, of one mixture.
+
+    Attributes:
+        family: of the mixture.
+        mixture: its number, of which the seeds follow.
+    """
+
+    family: str
+    mixture: int
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"seed": 1000 * self.mixture}, {"target": [*TARGETS], "levels": 1, "max_epochs": CAP}
+
+    def plan(self, base: Mapping[str, Any], block: Mapping[str, Any], out: Path) -> Any:
+        train, _ = FAMILIES[self.family].rows(self.mixture)
+        share = CAP * len(train[TARGETS[0]]) / (STEPS * ROWS_PER_STEP)
+        datasets = [SimpleNamespace(name=name, counted=name in TARGETS, asked=(share,)) for name in train]
+        return SimpleNamespace(datasets=datasets, steps=STEPS, target=dict.fromkeys(TARGETS, 0.5))
+
+    def train(
+        self,
+        runs: Sequence[PlannedRun],
+        base: Mapping[str, Any],
+        *,
+        last: bool = True,
+        hopeless: Callable[[PlannedRun], bool] | None = None,
+    ) -> bool:
+        steps = base.get("max_steps", STEPS)
+        launch = InProcess(
+            hopeless=hopeless,
+            family=FAMILIES[self.family],
+            mixture=self.mixture,
+            steps=steps,
+            evaluate_at=range(base.get("eval_steps", steps), steps, steps),
+        )
+        Work(runs, base, launch).train([None])
+        return True
+
+
+@click.command()
+@click.option("--searches", default=40, type=click.IntRange(min=1), show_default=True, help="Of each family.")
+@click.option("--family", "families", multiple=True, type=click.Choice(_FAMILIES), help="Only this; all by default.")
+@click.option(
+    "--out",
+    default=Path("demo/searches"),
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default=True,
+    help="Folder of the finished runs, which are not made again.",
+)
+@json_option
+def searches(*, searches: int, families: tuple[str, ...], out: Path, json_to: Path | None) -> None:
+    """Search mixtures with two small targets, with helpers and without, and count what is named.
+
+    A search takes half a minute on a core. The command can be stopped and started again at any moment.
+    """
+    rows = []
+    for family in families or _FAMILIES:
+        named: Counter[str] = Counter()
+        for number in range(searches):
+            study = _search(family, number, out / family.replace(" ", "-") / str(number))
+            found = find(study, seeds=SEEDS, trial_seeds=1, shorter=SHORTER, floor=0, budget=None)
+            named[_told(found.chosen if found else None)] += 1
+        rows.append({"family": family, "searches": searches, "named": dict(named)})
+        if json_to != STDOUT:
+            click.echo(
+                f"{family}, {searches} searches: {', '.join(f'{count} {told}' for told, count in named.items())}"
+            )
+    if json_to is not None:
+        write_json(json_to, {"rows": rows, "environment": environment()})
+
+
+def _told(chosen: str | None) -> str:
+    """What was named, in words that are alike for all mixtures."""
+    if chosen is None:
+        return "nothing"
+    helpers = [name for name in HELPERS.values() if name in chosen]
+    return "other datasets" if "other" in chosen else {1: "one helper", 2: "both helpers"}[len(helpers)]
+
+
+def _search(family: str, mixture: int, out: Path) -> _Search:
+    return _Search(
+        config=out,
+        launcher_arguments=(),
+        out=out,
+        base_model=None,
+        jobs=1,
+        lists=False,
+        only=None,
+        launcher="none",
+        ranks=1,
+        keep_models=True,
+        environment={},
+        family=family,
+        mixture=mixture,
+    )
