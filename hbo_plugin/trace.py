@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from os import SEEK_END
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from hbo_plugin.history import History
 
@@ -23,6 +24,10 @@ ROWS_FILE = "hbo_rows.jsonl"
 
 COSTS_FILE = "hbo_costs.jsonl"
 """In the output folder: a line for each of the trace, with the seconds that hbo took so far."""
+
+
+_BLOCK = 1 << 16
+"""Bytes that are read at once, from the end of a file."""
 
 
 class JsonLines:
@@ -103,17 +108,40 @@ class JsonLines:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            first = file.readline() if self.header else b""
-            if first != self.header:
-                found = first.rstrip(b"\n")[:40].decode(errors="replace")
-                msg = (
-                    f"`{self._path}` begins with `{found}`, but this version of hbo reads files that begin with "
-                    f"`{self.header.decode().strip()}`: use the version that wrote it, or move the file away."
-                )
-                raise ValueError(msg)
+            self._check_header(file)
             for number, line in enumerate(file, 1 + self.header.count(b"\n")):
                 if line.endswith(b"\n"):
                     yield self._record(number, line)
+
+    def last(self) -> dict[str, Any] | None:
+        """Return the last record, for which no other is read; None where `records` yields none.
+
+        Raises:
+            ValueError: no run of this version wrote the file.
+        """
+        if not self._path.exists():
+            return None
+        with self._path.open("rb") as file:
+            self._check_header(file)
+            first, begin, tail = file.tell(), file.seek(0, SEEK_END), b""
+            # As in `records`, a line without its end does not count.
+            while begin > first and tail[: tail.rfind(b"\n")].count(b"\n") < 1:
+                end, begin = begin, max(first, begin - _BLOCK)
+                file.seek(begin)
+                tail = file.read(end - begin) + tail
+        lines = tail.split(b"\n")[:-1]
+        return self._record(-1, lines[-1]) if lines else None
+
+    def _check_header(self, file: BinaryIO) -> None:
+        """Read the first line of a file that has one."""
+        first = file.readline() if self.header else b""
+        if first != self.header:
+            found = first.rstrip(b"\n")[:40].decode(errors="replace")
+            msg = (
+                f"`{self._path}` begins with `{found}`, but this version of hbo reads files that begin with "
+                f"`{self.header.decode().strip()}`: use the version that wrote it, or move the file away."
+            )
+            raise ValueError(msg)
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
         try:

@@ -5,9 +5,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hbo_plugin.history import Evaluation
 from hbo_plugin.trace import TRACE_FILE, JsonLines, Trace
@@ -123,6 +126,21 @@ def test_a_history_is_what_a_run_wrote(tmp_path: Path) -> None:
     trace.append(state(12, "end", 0.5, 0.25, 0.25))
     assert [each.step for each in trace.history().states] == [0, 10, 12]
     assert trace.history().ended
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(max_size=40), max_size=6), st.sampled_from([b"", b'{"step": 9']), st.integers(1, 64))
+def test_the_last_record_is_that_of_all(texts: list[str], cut: bytes, block: int) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hbo_plugin.trace._BLOCK", block)
+        path = Path(folder) / TRACE_FILE
+        trace = Trace(path)
+        assert trace.last() is None
+        trace.begin(0)
+        for step, text in enumerate(texts):
+            trace.append({"step": step, "text": text})
+        path.write_bytes(path.read_bytes() + cut)
+        assert trace.last() == next(iter(reversed(trace.read())), None)
 
 
 def test_a_run_that_did_not_begin_has_no_history(tmp_path: Path) -> None:
