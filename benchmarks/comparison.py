@@ -19,7 +19,7 @@ from benchmarks.tasks import LEARNABLE, VOCABULARY, task_rows
 from hbo_plugin.bench.report import environment
 from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.compare.outcome import Comparison, RunResult, outcomes_of, result_of
-from hbo_plugin.compare.runs import Launch, is_finished, locked, planned
+from hbo_plugin.compare.runs import Launch, locked, planned
 from hbo_plugin.compare.work import Work
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 from hbo_plugin.trace import TRACE_FILE
@@ -68,7 +68,7 @@ class InProcess(Launch):
         with locked(run.folder) as lock:
             if lock is None:
                 return None
-            if not is_finished(run.folder):
+            if not run.finished:
                 self._train(run)
             return True
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Block = dict[str, Any]
 
+PLAIN = "axolotl"
+"""The arm that trains without hbo."""
 _REPLAY = "replay"
 _EVERY_METHOD = HBOConfig.model_fields.keys() - MethodConfig.model_fields.keys()
 """The keys of the block that mean the same with every method."""
@@ -35,12 +37,14 @@ class Arm:
         block: of `hbo:`; that of a control has no `trace` yet.
         left_out: keys of the user's block that its method does not have.
         replays: the arm whose average weights it draws by; None for all but a control.
+        plain: whether it trains without hbo; its block is what it is measured with afterwards.
     """
 
     name: str
     block: Block
     left_out: tuple[str, ...] = ()
     replays: str | None = None
+    plain: bool = False
 
     @property
     def folder(self) -> str:
@@ -59,7 +63,7 @@ def find_arms(
 
     Args:
         given: the user's `hbo:` block.
-        methods: names of methods, each an arm.
+        methods: names of methods, each an arm; or `PLAIN`.
         changes: other arms by their names: keys of the block that replace the user's.
         baseline: the arm that all others are compared with; it is added where it is the name of a method.
         controls: whether each arm that adapts gets a second one, which draws by its average weights.
@@ -72,7 +76,10 @@ def find_arms(
         msg = f"{listed(sorted(twice))} is the name of a method and of an arm in the file; give the arm another."
         raise ValueError(msg)
     own = _checked(given, "the configuration")
-    arms = [_arm(name, given, own, change) for name, change in (blocks | dict(changes)).items()]
+    arms = [
+        _plain(given, own) if name == PLAIN and name in blocks else _arm(name, given, own, change)
+        for name, change in (blocks | dict(changes)).items()
+    ]
     arms.sort(key=lambda arm: arm.name != baseline)
     made = []
     for arm in arms:
@@ -106,6 +113,12 @@ def _arm(name: str, given: Block, own: HBOConfig, changes: Block) -> Arm:
     return Arm(name, block, left_out)
 
 
+def _plain(given: Block, own: HBOConfig) -> Arm:
+    """The arm without hbo, which is measured on the held-out rows of `method: static`."""
+    static = _arm(PLAIN, given, own, {"method": STATIC}).block
+    return Arm(PLAIN, {key: value for key, value in static.items() if key not in _MIXTURE}, plain=True)
+
+
 def _checked(block: Block, whose: str) -> HBOConfig:
     try:
         return HBOConfig.model_validate(block)
@@ -121,6 +134,8 @@ def _control(arm: Arm) -> Arm:
 
 def told(arm: Arm) -> str:
     """Say in a line what an arm trains with."""
+    if arm.plain:
+        return f"{arm.name}: without hbo"
     settings = ", ".join(f"{key}: {yaml_text(value)}" for key, value in arm.block.items())
     without = f"; {listed(arm.left_out)} left out" if arm.left_out else ""
     return f"{arm.name}: {{{settings}}}{without}"

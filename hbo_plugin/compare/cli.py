@@ -25,7 +25,12 @@ def _names(_: click.Context, option: click.Parameter, given: str) -> tuple[str, 
 
 
 @click.command()
-@click.option("--methods", default="", callback=_names, help="Methods to compare, as in hbo,branches.")
+@click.option(
+    "--methods",
+    default="",
+    callback=_names,
+    help="Methods to compare, as in hbo,branches; `axolotl` is a run without hbo.",
+)
 @click.option("--arms", type=A_FILE, help="A YAML file of more arms: by name, the keys of `hbo:` that differ.")
 @click.option("--baseline", default="static", show_default=True, help="The arm that all are compared with.")
 @click.option("--seeds", default=5, show_default=True, type=COUNT, help="Runs of each arm.")
@@ -55,18 +60,23 @@ def compare(
     # Axolotl takes seconds to import, which `--help` should not.
     from hbo_plugin.compare.arms import find_arms, told
     from hbo_plugin.compare.outcome import compared
+    from hbo_plugin.compare.plain import with_plain
     from hbo_plugin.compare.plot import plot
     from hbo_plugin.compare.runs import planned
     from hbo_plugin.compare.terminal import comparison
     from hbo_plugin.compare.work import plan_of, shortened
     from hbo_plugin.report.terminal import show
 
+    def whole() -> int:
+        return plan_of(study.config, study.ranks).steps
+
     base, block = study.read()
     if steps:
-        base, block = shortened(base, block, steps, plan_of(study.config, study.ranks).steps)
+        base, block = shortened(base, block, steps, whole())
     made = find_arms(block, methods, read_yaml(arms) if arms else {}, baseline, controls=controls)
     first = base.get("seed") or 0
     runs = planned(made, range(first, first + seeds), study.out or study.config.parent / "compare")
+    runs = with_plain(runs, base, whole)
     for arm in made:
         click.echo(encodable(told(arm)), err=True)
     click.echo(f"{len(runs)} runs, of {len(made)} arms and {seeds} seeds.", err=True)

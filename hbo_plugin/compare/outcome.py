@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hbo_plugin.compare import runs as at
+from hbo_plugin.compare.plain import PlainRun
 from hbo_plugin.compare.statistics import Difference, holm, paired, seeds_to_settle, verdict
 from hbo_plugin.trace import costs
 
@@ -33,7 +33,7 @@ class RunResult:
         steps: that it made.
         target: loss of the target at the end, on rows that steered nothing; nats per token.
         losses: of each held-out set, the same.
-        tokens: that it learned to predict.
+        tokens: that it learned to predict; None where nobody counted them.
         course: of each evaluation, these tokens so far and the loss of the target.
         seconds: that its training took.
     """
@@ -43,7 +43,7 @@ class RunResult:
     steps: int
     target: float
     losses: dict[str, float]
-    tokens: float
+    tokens: float | None
     course: tuple[tuple[float, float], ...]
     seconds: float | None
 
@@ -62,7 +62,8 @@ class ArmOutcome:
         verdict: in a word; None for the baseline.
         settled_by: how many seeds would settle what is inconclusive; None where that cannot be said.
         sets: the difference of each held-out set, uncorrected.
-        at_equal_tokens: the difference of the target where each pair had trained on as many tokens; None where they did anyway.
+        at_equal_tokens: the difference of the target where each pair had trained on as many tokens; None where they did anyway,
+            or where nobody counted them.
         from_control: of an arm that has one, its difference from its control; above 0, its timing did harm.
         seconds: mean of a run.
     """
@@ -128,9 +129,11 @@ def result_of(run: PlannedRun) -> RunResult | None:
     Raises:
         ValueError: it was not evaluated at its end.
     """
-    found = at.history(run.folder)
+    found = run.history()
     if found is None or not found.ended:
         return None
+    if isinstance(run, PlainRun):
+        return _measured(run, found)
     last = found.states[-1]
     if not found.evaluations or found.evaluations[-1].step != last.step:
         msg = f"`{run.folder}` was not evaluated after its last step, so nothing can be compared; make the run again."
@@ -150,6 +153,15 @@ def result_of(run: PlannedRun) -> RunResult | None:
         course=tuple(course),
         seconds=spent[1] if spent else None,
     )
+
+
+def _measured(run: PlainRun, found: History) -> RunResult:
+    """Of a run without hbo, whose model was evaluated before the first step of its measuring."""
+    first = next((each for each in found.evaluations if each.step == 0), None)
+    if first is None:
+        msg = f"`{run.traced}` was not evaluated before its first step, so nothing was measured; remove it, and measure again."
+        raise ValueError(msg)
+    return RunResult(run.arm.name, run.seed, run.steps, first.target, first.losses, None, (), None)
 
 
 def outcomes_of(
@@ -215,11 +227,12 @@ def _sets(found: Sequence[tuple[RunResult, RunResult]]) -> dict[str, Difference]
 
 def _at_equal_tokens(found: Sequence[tuple[RunResult, RunResult]]) -> Difference | None:
     """Read both runs of a pair where the shorter one ended, between evaluations along a straight line."""
-    if all(abs(ours.tokens / theirs.tokens - 1) <= _SAME_TOKENS for ours, theirs in found):
+    both = [(ours.tokens, theirs.tokens) for ours, theirs in found if ours.tokens and theirs.tokens]
+    if len(both) < len(found) or all(abs(ours / theirs - 1) <= _SAME_TOKENS for ours, theirs in both):
         return None
     gaps = []
-    for pair in found:
-        tokens = min(result.tokens for result in pair)
+    for pair, counts in zip(found, both, strict=True):
+        tokens = min(counts)
         if any(result.course[0][0] > tokens for result in pair):
             return None  # a single evaluation, after the other run had ended
         ours, theirs = (_at(tokens, result.course) for result in pair)

@@ -58,31 +58,58 @@ class PlannedRun:
         """Whether it can train: a control needs the run that it replays."""
         return self.replayed is None or is_finished(self.replayed)
 
+    @property
+    def traced(self) -> Path:
+        """The folder of the trace that has its losses."""
+        return self.folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended."""
+        return is_finished(self.traced)
+
+    def history(self) -> History | None:
+        """Return what it has come to; None where it has not begun."""
+        trace = Trace(self.traced / TRACE_FILE)
+        return trace.history() if next(iter(trace.records()), None) else None
+
     def write_config(self, base: Mapping[str, Any]) -> Path:
-        """Write what `axolotl train` gets, and return its path.
+        """Write what `axolotl train` gets with hbo, and return its path.
 
         Raises:
             ValueError: the folder belongs to another run.
         """
         block = self.arm.made(self.replayed and self.replayed / TRACE_FILE)
-        block = {key: value for key, value in block.items() if key != "seed"}  # the stream follows that of the run
+        # The stream follows the seed of the run.
+        return self._write(self.folder, {**base, "hbo": {key: value for key, value in block.items() if key != "seed"}})
+
+    def train(self, start: Callable[..., bool], config: Path) -> bool:
+        """Train, or go on.
+
+        Args:
+            start: `axolotl train` on a configuration, with options; returns whether it ended well.
+            config: what `write_config` returned.
+        """
+        return start(config)
+
+    def _write(self, folder: Path, keys: Mapping[str, Any]) -> Path:
+        """Write a configuration of these keys into its `output_dir`; see `write_config`."""
         config = {
-            **{key: value for key, value in base.items() if key not in _NOT_OF_A_TRIAL},
-            "hbo": block,
+            **{key: value for key, value in keys.items() if key not in _NOT_OF_A_TRIAL},
             "seed": self.seed,
-            "output_dir": str(self.folder),
+            "output_dir": str(folder),
             "auto_resume_from_checkpoints": True,
         }
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        path = self.folder / CONFIG_FILE
+        path = folder / CONFIG_FILE
         found = path.read_text(encoding="utf-8") if path.exists() else None
-        if found not in {None, text} or (found is None and (self.folder / TRACE_FILE).exists()):
+        if found not in {None, text} or (found is None and (folder / TRACE_FILE).exists()):
             msg = (
                 f"`{self.folder}` holds a run with another configuration; give another `--out`, or remove the folder to make "
                 f"the run again."
             )
             raise ValueError(msg)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
 
@@ -99,16 +126,10 @@ def planned(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[Planne
     ]
 
 
-def history(folder: Path) -> History | None:
-    """Return what the run of a folder has come to; None where it has not begun."""
-    trace = Trace(folder / TRACE_FILE)
-    return trace.history() if next(iter(trace.records()), None) else None
-
-
 def is_finished(folder: Path) -> bool:
     """Whether the run of a folder has ended."""
-    found = history(folder)
-    return found is not None and found.ended
+    last = Trace(folder / TRACE_FILE).last()
+    return last is not None and last["event"] == "end"
 
 
 @dataclass(frozen=True)
@@ -138,38 +159,45 @@ class Launch:
 
         Args:
             run: its folder is there.
-            config: its file.
+            config: what its `write_config` returned.
             card: the number of the only GPU that it may see; None leaves all to it.
         """
-        command = [sys.executable, "-m", "axolotl.cli.main", "train", str(config), "--launcher", self.launcher]
-        command += ["--", *self.arguments] if self.arguments else []
         visible = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
         # Axolotl looks for the launcher there, also where its environment is not activated.
         path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), self.environment.get("PATH")]))
+        environment = {**self.environment, "PATH": path, **visible}
         with locked(run.folder) as lock:
             if lock is None:
                 return None
-            if is_finished(run.folder):
+            if run.finished:
                 return True  # by another process, since the list of runs was made
             with (run.folder / LOG_FILE).open("ab") as log:
-                # The lock goes to the run too, which may outlive this process.
-                process = subprocess.Popen(  # noqa: S603 the words of the command are the user's own
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**self.environment, "PATH": path, **visible},
-                    pass_fds=[lock],
-                )
-                while process.poll() is None:
-                    with suppress(subprocess.TimeoutExpired):
-                        process.wait(_LOOK_EVERY)
-                    if self.gives_up(run):
-                        _end(process.pid)
-            finished = process.returncode == 0 and is_finished(run.folder)
+
+                def start(config: Path, *options: str) -> bool:
+                    # The lock goes to the run too, which may outlive this process.
+                    process = subprocess.Popen(  # noqa: S603 the words of the command are the user's own
+                        self._command(config, *options),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        env=environment,
+                        pass_fds=[lock],
+                    )
+                    while process.poll() is None:
+                        with suppress(subprocess.TimeoutExpired):
+                            process.wait(_LOOK_EVERY)
+                        if self.gives_up(run):
+                            _end(process.pid)
+                    return process.returncode == 0
+
+                finished = run.train(start, config) and run.finished
             if finished and not self.keep_models:
-                _remove_weights(run.folder)
+                remove_weights(run.folder)
             return finished
+
+    def _command(self, config: Path, *options: str) -> list[str]:
+        command = [sys.executable, "-m", "axolotl.cli.main", "train", str(config), "--launcher", self.launcher]
+        return [*command, *options, *(["--", *self.arguments] if self.arguments else [])]
 
 
 @contextmanager
@@ -195,7 +223,8 @@ def _end(pid: int) -> None:
                 process.terminate()
 
 
-def _remove_weights(folder: Path) -> None:
+def remove_weights(folder: Path) -> None:
+    """Remove what a run has trained, checkpoints and all."""
     for pattern in _WEIGHTS:
         for path in folder.glob(pattern):
             if path.is_dir():

@@ -105,13 +105,13 @@ class Study:
             last: whether no other runs come after these.
             hopeless: see `Launch`.
         """
-        from hbo_plugin.compare.runs import Launch, is_finished
+        from hbo_plugin.compare.runs import Launch
         from hbo_plugin.compare.work import Work, cards, look_at
 
         on = cards(self.jobs)
         chosen = [run for run in runs if run.name == self.only]
         launch = Launch(self.launcher, self.launcher_arguments, self.environment, self.keep_models, hopeless)
-        left = [run for run in runs if not (is_finished(run.folder) or launch.gives_up(run))]
+        left = [run for run in runs if not (run.finished or launch.gives_up(run))]
         if self.lists:
             self._list(left)
             return not left

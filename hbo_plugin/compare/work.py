@@ -48,7 +48,7 @@ def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> 
     Raises:
         ValueError: what training would refuse.
     """
-    begun = {run.arm.name for run in runs if (run.folder / TRACE_FILE).exists()}
+    begun = {run.arm.name for run in runs if (run.traced / TRACE_FILE).exists()}
     firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None and run.arm.name not in begun}
     refused = []
     for name, run in firsts.items():
@@ -102,7 +102,7 @@ class Work:
 
     def __init__(self, runs: Sequence[PlannedRun], base: Mapping[str, Any], launch: Launch) -> None:
         """Begin nothing yet."""
-        self._waiting = [run for run in runs if not at.is_finished(run.folder)]
+        self._waiting = [run for run in runs if not run.finished]
         self._base, self._launch = base, launch
         self._total, self._done, self._seconds = len(self._waiting), 0, 0.0
         self._lock = Lock()

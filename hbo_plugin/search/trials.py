@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from hbo_plugin.compare import runs as at
 from hbo_plugin.compare.statistics import paired
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def is_behind(
 
 def _evaluation(run: PlannedRun, step: int) -> Evaluation | None:
     """After a step; None where the run has not come so far."""
-    history = at.history(run.folder)
+    history = run.history()
     return next((each for each in history.evaluations if each.step == step), None) if history else None
 
 
