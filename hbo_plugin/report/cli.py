@@ -12,9 +12,10 @@ import click
 from hbo_plugin.history import LOWEST, History
 from hbo_plugin.messages import encodable, listed
 from hbo_plugin.outputs import STDOUT, html_option, json_option, plot_option, write_json
-from hbo_plugin.report import html, terminal
+from hbo_plugin.report import html, several, terminal
 from hbo_plugin.report.plot import plot
 from hbo_plugin.report.rows import DrawnRow, contents, drawn_rows, lowest_rows
+from hbo_plugin.report.sections import RunPage
 from hbo_plugin.report.weights import as_yaml
 from hbo_plugin.trace import ROWS_FILE, TRACE_FILE, JsonLines, Trace
 
@@ -63,7 +64,7 @@ def report(
         raise click.ClickException(msg)
     _refuse_several(output_dirs, {"--weights": weights, "--lowest": lowest, "--plot": plot_to})
     try:
-        runs = [html.read(folder) for folder in output_dirs]
+        runs = [RunPage.read(folder) for folder in output_dirs]
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     history = runs[0].history
@@ -74,12 +75,12 @@ def report(
     elif json_to != STDOUT:
         terminal.show(terminal.summaries({run.name: run.summary for run in runs}))
     if json_to is not None:
-        several = {"runs": [{"output_dir": run.name, **asdict(run.summary)} for run in runs]}
-        write_json(json_to, several if len(runs) > 1 else asdict(runs[0].summary))
+        all_of_them = {"runs": [{"output_dir": run.name, **asdict(run.summary)} for run in runs]}
+        write_json(json_to, all_of_them if len(runs) > 1 else asdict(runs[0].summary))
     if plot_to is not None:
         plot(history, plot_to)
     if html_to is not None:
-        html.write(runs, html_to)
+        html.write(several.page(runs), html_to)
 
 
 def _refuse_several(folders: Sequence[Path], options: Mapping[str, object]) -> None:

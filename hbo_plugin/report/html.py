@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds the figures and tables of runs, and all that a browser needs to show them."""
+"""The file of a page: HTML that holds figures and tables, and all that a browser needs to show them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,18 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from hbo_plugin.report import several
-from hbo_plugin.report.sections import RunPage
-from hbo_plugin.trace import TRACE_FILE, Trace, costs
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from markupsafe import Markup
 
+    from hbo_plugin.report.page import Page
+
 _FOLDER = files("hbo_plugin") / "report"
 
 
-def read(folder: Path) -> RunPage:
-    """A run from its output folder.
-
-    Raises:
-        ValueError: no run of this version wrote a file of it.
-    """
-    return RunPage(str(folder), Trace(folder / TRACE_FILE).history(), costs(folder))
-
-
-def write(runs: Sequence[RunPage], path: Path) -> None:
-    """Write the page of a run, or one that compares several; needs plotly and jinja2, from the extra `plot`."""
+def write(page: Page, path: Path) -> None:
+    """Write a page; needs plotly and jinja2, from the extra `plot`."""
     from jinja2 import Environment
     from plotly.offline import get_plotlyjs
 
@@ -40,15 +28,13 @@ def write(runs: Sequence[RunPage], path: Path) -> None:
     template = environment.from_string((_FOLDER / "page.html").read_text(encoding="utf-8"))
     # Compressed, plotly is a third of its size; every browser since 2023 can unpack it.
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-    page = template.render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
-        runs=runs,
-        comparison=[*several.sections(runs)] if len(runs) > 1 else [],
+    text = template.render(
+        page=page,
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "page.js").read_text(encoding="utf-8"),
         plotly=packed,
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _code(text: str) -> Markup:

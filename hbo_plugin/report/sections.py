@@ -6,39 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hbo_plugin.report import bars, figures, tables
+from hbo_plugin.report.page import Page, Section, Tile
 from hbo_plugin.report.series import POINTS, TOP, Shown
 from hbo_plugin.report.summary import summarise
 from hbo_plugin.report.terminal import EFFECTS
+from hbo_plugin.trace import TRACE_FILE, Trace, costs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from hbo_plugin.history import History
-    from hbo_plugin.report.style import Drawn
     from hbo_plugin.report.summary import Change, Summary
-    from hbo_plugin.report.tables import Cell, Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a page; `folded` parts are there on demand."""
-
-    title: str
-    text: str = ""
-    figures: Sequence[Drawn] = ()
-    table: Table | None = None
-    folded: Sequence[Section] = ()
-    notes: Sequence[str] = ()
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number that a reader looks for first."""
-
-    title: str
-    cell: Cell
-    text: str = ""
+    from hbo_plugin.report.tables import Cell
 
 
 @dataclass(frozen=True)
@@ -56,12 +36,26 @@ class RunPage:
     costs: tuple[dict[str, float], float] | None
     summary: Summary = field(init=False)
 
+    @classmethod
+    def read(cls, folder: Path) -> RunPage:
+        """Read a run from its output folder.
+
+        Raises:
+            ValueError: no run of this version wrote a file of it.
+        """
+        return cls(str(folder), Trace(folder / TRACE_FILE).history(), costs(folder))
+
     def __post_init__(self) -> None:
         """Sum the run up."""
         object.__setattr__(self, "summary", summarise(self.history))
 
     @property
-    def status(self) -> str:
+    def page(self) -> Page:
+        """All of it."""
+        return Page("hbo report", self.name, [*self.sections], [*self.tiles], self._status, self.summary.ended)
+
+    @property
+    def _status(self) -> str:
         """How far it came."""
         step, of = self.summary.step, self.history.about.steps
         if self.summary.ended:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hbo_plugin.report import figures, series, tables
-from hbo_plugin.report.sections import Section
+from hbo_plugin.report.page import Page, Section
 from hbo_plugin.report.style import keys
 
 if TYPE_CHECKING:
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from hbo_plugin.report.summary import Change, DatasetSummary
 
 
-def sections(runs: Sequence[RunPage]) -> Iterator[Section]:
+def page(runs: Sequence[RunPage]) -> Page:
+    """Return the page of a run, or one that compares several."""
+    pages = [run.page for run in runs]
+    return pages[0] if len(runs) == 1 else Page("hbo report", f"{len(runs)} runs", [*_sections(runs)], parts=pages)
+
+
+def _sections(runs: Sequence[RunPage]) -> Iterator[Section]:
     """Their results, their mixtures, and what they were configured to do differently."""
     looks = keys(run.name for run in runs)
     yield Section("Runs", table=_overview(runs))
