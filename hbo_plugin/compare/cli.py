@@ -9,7 +9,7 @@ import click
 
 from hbo_plugin.compare.study import A_FILE, COUNT, Study, of_study, read_yaml
 from hbo_plugin.messages import encodable
-from hbo_plugin.outputs import STDOUT, json_option, plot_option, write_json
+from hbo_plugin.outputs import STDOUT, html_option, json_option, plot_option, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,7 @@ def _names(_: click.Context, option: click.Parameter, given: str) -> tuple[str, 
 @of_study
 @json_option
 @plot_option
+@html_option
 def compare(
     study: Study,
     methods: tuple[str, ...],
@@ -48,6 +49,7 @@ def compare(
     steps: int | None,
     json_to: Path | None,
     plot_to: Path | None,
+    html_to: Path | None,
     *,
     controls: bool,
 ) -> None:
@@ -59,12 +61,14 @@ def compare(
     """
     # Axolotl takes seconds to import, which `--help` should not.
     from hbo_plugin.compare.arms import find_arms, told
+    from hbo_plugin.compare.intervals import Intervals
     from hbo_plugin.compare.outcome import compared
+    from hbo_plugin.compare.page import page
     from hbo_plugin.compare.plain import with_plain
-    from hbo_plugin.compare.plot import plot
     from hbo_plugin.compare.runs import planned
     from hbo_plugin.compare.terminal import comparison
     from hbo_plugin.compare.work import plan_of, shortened
+    from hbo_plugin.report import html
     from hbo_plugin.report.terminal import show
 
     def whole() -> int:
@@ -88,4 +92,6 @@ def compare(
     if json_to is not None:
         write_json(json_to, asdict(found))
     if plot_to is not None:
-        plot(found, plot_to)
+        Intervals.of(found).plot(plot_to)
+    if html_to is not None:
+        html.write(page(found, made, base), html_to)

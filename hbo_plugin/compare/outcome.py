@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Verdict
+    from hbo_plugin.history import History
 
 _SAME_TOKENS = 0.01
 """Runs whose trained tokens differ by no more than this share are at equal tokens as they are."""
@@ -34,7 +35,7 @@ class RunResult:
         target: loss of the target at the end, on rows that steered nothing; nats per token.
         losses: of each held-out set, the same.
         tokens: that it learned to predict; None where nobody counted them.
-        course: of each evaluation, these tokens so far and the loss of the target.
+        course: of each evaluation the step, these tokens so far and the loss of the target.
         seconds: that its training took.
     """
 
@@ -44,7 +45,7 @@ class RunResult:
     target: float
     losses: dict[str, float]
     tokens: float | None
-    course: tuple[tuple[float, float], ...]
+    course: tuple[tuple[int, float, float], ...]
     seconds: float | None
 
 
@@ -66,6 +67,7 @@ class ArmOutcome:
             or where nobody counted them.
         from_control: of an arm that has one, its difference from its control; above 0, its timing did harm.
         seconds: mean of a run.
+        course: the mean loss of the target at each step at which all its runs were evaluated.
     """
 
     arm: str
@@ -80,6 +82,7 @@ class ArmOutcome:
     at_equal_tokens: Difference | None
     from_control: Difference | None
     seconds: float | None
+    course: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def result_of(run: PlannedRun) -> RunResult | None:
     end = found.evaluations[-1]
     trained = [sum(map(sum, state.trained_tokens.values())) for state in found.states]
     steps = [state.step for state in found.states]
-    course = [(float(np.interp(each.step, steps, trained)), each.target) for each in found.evaluations]
+    course = [(each.step, float(np.interp(each.step, steps, trained)), each.target) for each in found.evaluations]
     spent = costs(run.folder)
     return RunResult(
         arm=run.arm.name,
@@ -208,6 +211,7 @@ def outcomes_of(
                 at_equal_tokens=_at_equal_tokens(found),
                 from_control=paired(_gaps(own)) if own else None,
                 seconds=fmean(times) if times else None,
+                course=_course([ours for ours, _ in found]),
             )
         )
     return tuple(outcomes)
@@ -233,13 +237,20 @@ def _at_equal_tokens(found: Sequence[tuple[RunResult, RunResult]]) -> Difference
     gaps = []
     for pair, counts in zip(found, both, strict=True):
         tokens = min(counts)
-        if any(result.course[0][0] > tokens for result in pair):
+        if any(result.course[0][1] > tokens for result in pair):
             return None  # a single evaluation, after the other run had ended
         ours, theirs = (_at(tokens, result.course) for result in pair)
         gaps.append(ours - theirs)
     return paired(gaps)
 
 
-def _at(tokens: float, course: Sequence[tuple[float, float]]) -> float:
-    at_tokens, losses = zip(*course, strict=True)
+def _course(results: Sequence[RunResult]) -> tuple[tuple[int, float], ...]:
+    """The mean loss of the target at each step at which it is known of all."""
+    known = [{step: loss for step, _, loss in each.course if math.isfinite(loss)} for each in results]
+    steps = sorted(set[int].intersection(*(set(losses) for losses in known)))
+    return tuple((step, fmean(losses[step] for losses in known)) for step in steps)
+
+
+def _at(tokens: float, course: Sequence[tuple[int, float, float]]) -> float:
+    _, at_tokens, losses = zip(*course, strict=True)
     return float(np.interp(tokens, at_tokens, losses))

@@ -39,7 +39,7 @@ def shares(run: Shown, found: Summary) -> Drawn:
         )
         for name, symbol, colour, values in looks
     ]
-    figure = _rows(traces, labels, x="share", hovermode="y unified")
+    figure = in_rows(traces, labels, x="share", hovermode="y unified")
     figure.update_xaxes(tickformat=".0%", rangemode="tozero")
     return Drawn(figure, [Key(name, colour, symbol) for name, symbol, colour, _ in looks])
 
@@ -67,7 +67,7 @@ def epochs(run: Shown, found: Summary) -> Drawn:
         marker={"symbol": "line-ns-open", "color": INK, "size": 20, "line": {"width": 3, "color": INK}},
         hovertemplate="%{x:.2f}",
     )
-    figure = _rows([bars, caps], labels, x="epochs", hovermode="y unified", bargap=0.35)
+    figure = in_rows([bars, caps], labels, x="epochs", hovermode="y unified", bargap=0.35)
     figure.update_xaxes(rangemode="tozero")
     return Drawn(figure, [Key("cap by max_epochs", INK, "line-ns-open")] if any(caps.x) else [])
 
@@ -94,7 +94,7 @@ def capped(run: Shown) -> Drawn | None:
         for place, name in enumerate(shown)
         for since, end, share in found[name]
     ]
-    figure = _rows(bars, labels, hovermode="closest", barmode="overlay", bargap=0.35)
+    figure = in_rows(bars, labels, hovermode="closest", barmode="overlay", bargap=0.35)
     figure.update_xaxes(range=[0, max(run.history.states[-1].step, 1)])
     return Drawn(figure)
 
@@ -103,7 +103,7 @@ def costs(seconds: Mapping[str, float]) -> Drawn:
     """What each part took."""
     import plotly.graph_objects as go
 
-    parts = [*seconds]
+    parts = [Key(part, INK).label for part in seconds]
     bars = go.Bar(
         x=[*seconds.values()],
         y=[*range(len(parts))],
@@ -111,13 +111,13 @@ def costs(seconds: Mapping[str, float]) -> Drawn:
         marker={"color": "#0072b2"},
         hovertemplate="%{x:.2f} s<extra></extra>",
     )
-    figure = _rows([bars], parts, x="seconds", hovermode="closest", bargap=0.4)
+    figure = in_rows([bars], parts, x="seconds", hovermode="closest", bargap=0.4)
     return Drawn(figure)
 
 
-def _rows(traces: Sequence[Any], labels: Sequence[str], **layout: Any) -> Any:
-    """A figure with one row for each label, the first at the top."""
-    figure = new(traces, height=70 + 28 * len(labels), **layout)
+def in_rows(traces: Sequence[Any], labels: Sequence[str], *, height: int = 28, **layout: Any) -> Any:
+    """A figure with one row for each label, of this height in pixels, the first at the top."""
+    figure = new(traces, height=70 + height * len(labels), **layout)
     figure.update_xaxes(showgrid=True)
     figure.update_yaxes(
         tickvals=[*range(len(labels))],

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hbo_plugin.compare.study import COUNT, Study, of_study
-from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.outputs import STDOUT, html_option, json_option, plot_option, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from hbo_plugin.search.find import Found
 
 
 @click.command()
@@ -32,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--budget", type=COUNT, help="Refuse to begin a search of more runs than this.")
 @of_study
 @json_option
-def search(study: Study, json_to: Path | None, **options: Any) -> None:
+@plot_option
+@html_option
+def search(study: Study, json_to: Path | None, plot_to: Path | None, html_to: Path | None, **options: Any) -> None:
     """Find the datasets that help a target, by trial runs.
 
     CONFIG is the file that `axolotl train` gets, with `target:` in its `hbo:` block. Each dataset that does not count gets
@@ -41,25 +41,20 @@ def search(study: Study, json_to: Path | None, **options: Any) -> None:
     `search` in the folder of CONFIG, or where `--out` says.
     """
     # Axolotl takes seconds to import, which `--help` should not.
+    from hbo_plugin.report import html
+    from hbo_plugin.report.terminal import show
+    from hbo_plugin.search import terminal
     from hbo_plugin.search.find import find
+    from hbo_plugin.search.page import effects, page
 
     found = find(study, **options)
     if found is None:
         return
     if json_to != STDOUT:
-        _show(found)
+        show(terminal.search(found))
     if json_to is not None:
         write_json(json_to, asdict(found))
-
-
-def _show(found: Found) -> None:
-    from hbo_plugin.compare.terminal import comparison
-    from hbo_plugin.report.terminal import show
-    from hbo_plugin.search import terminal
-
-    show(terminal.of_trials(found.trials, [*found.target], found.baseline, found.trial_steps))
-    if found.confirmed is None:
-        show(f"No trial was better than {found.baseline}: stay with that.")
-        return
-    show(comparison(found.confirmed))
-    show(terminal.conclusion(found.confirmed, found.chosen, found.prior))
+    if plot_to is not None:
+        effects(found).plot(plot_to)
+    if html_to is not None:
+        html.write(page(found, *study.read()), html_to)

@@ -26,13 +26,20 @@ class Trial:
         sets: by held-out set of the target, the difference of its steering rows from the baseline, nats per token; below 0
             it helped.
         outside: the mean difference of all held-out sets that do not count; None where there are none.
+        others: by each of these sets, its difference.
         given_up: whether it was ended at half of its steps, at which it is compared then.
     """
 
     name: str
     sets: dict[str, Difference]
     outside: float | None
+    others: dict[str, Difference]
     given_up: bool = False
+
+    @property
+    def told(self) -> str:
+        """The name, and whether it was given up."""
+        return f"{self.name}, at half" if self.given_up else self.name
 
 
 def is_behind(
@@ -92,15 +99,17 @@ def tried(
             sets = {
                 each: paired([one.steering[each] - other.steering[each] for one, other in pairs]) for each in target
             }
-            trials.append(Trial(name, sets, _outside(pairs, target), given_up=given_up))
+            others = _others(pairs, target)
+            outside = fmean(each.mean for each in others.values()) if others else None
+            trials.append(Trial(name, sets, outside, others, given_up))
     return tuple(trials), tuple(missing)
 
 
-def _outside(pairs: Sequence[tuple[Evaluation, Evaluation]], target: Mapping[str, float]) -> float | None:
-    """Return the mean difference of the held-out sets that do not count."""
-    gaps = [one.losses[name] - other.losses[name] for one, other in pairs for name in one.losses if name not in target]
-    finite = [gap for gap in gaps if math.isfinite(gap)]
-    return fmean(finite) if finite else None
+def _others(pairs: Sequence[tuple[Evaluation, Evaluation]], target: Mapping[str, float]) -> dict[str, Difference]:
+    """Return the difference of each held-out set that does not count, and was a number in all runs."""
+    names = [name for name in pairs[0][0].losses if name not in target]
+    made = {name: paired([one.losses[name] - other.losses[name] for one, other in pairs]) for name in names}
+    return {name: each for name, each in made.items() if math.isfinite(each.mean)}
 
 
 def best(trials: Sequence[Trial], target: Mapping[str, float]) -> dict[str, Trial]:

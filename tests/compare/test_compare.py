@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
+from pages import tables
 from runs import Config
 from traces import evaluation, state, write
 
@@ -63,7 +64,8 @@ def test_a_killed_comparison_goes_on_and_its_numbers_are_those_of_the_traces(
     elsewhere = subprocess.run(listed.splitlines()[1].split(), check=True, capture_output=True, text=True)
     assert "static.8: ended" in elsewhere.stderr
 
-    done = subprocess.run(command(config, *options, "--json", "-"), check=True, capture_output=True, text=True)
+    written_to = ("--json", "-", "--html", str(tmp_path / "page.html"))
+    done = subprocess.run(command(config, *options, *written_to), check=True, capture_output=True, text=True)
     assert (finished / TRACE_FILE).stat().st_mtime_ns == before
     assert "Resuming" in (second_run / "log.txt").read_text() or "checkpoint" in (second_run / "log.txt").read_text()
     found = json.loads(done.stdout)
@@ -78,6 +80,7 @@ def test_a_killed_comparison_goes_on_and_its_numbers_are_those_of_the_traces(
     assert hbo["difference"]["mean"] == pytest.approx(sum(gaps) / 2)
     assert (static["seeds"], hbo["seeds"], found["missing"]) == (2, 2, [])
     assert hbo["seconds"] > 0
+    assert tables((tmp_path / "page.html").read_text())["arms"]["hbo"]["loss"] == hbo["target"]
 
 
 def test_an_arm_that_training_would_refuse_ends_the_command_before_any_run(

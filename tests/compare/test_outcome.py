@@ -7,8 +7,8 @@ import pytest
 from traces import evaluation, state, write
 
 from hbo_plugin.compare.arms import find_arms
+from hbo_plugin.compare.intervals import Intervals
 from hbo_plugin.compare.outcome import Comparison, compared
-from hbo_plugin.compare.plot import plot
 from hbo_plugin.compare.runs import planned
 from hbo_plugin.compare.terminal import comparison
 from hbo_plugin.report.terminal import show
@@ -47,7 +47,7 @@ def test_differences_are_those_of_runs_with_one_seed(tmp_path: Path, capsys: pyt
     assert "hbo: better than static." in told
     assert "odm: inconclusive." in told
     assert "-0.202" in told
-    plot(found, tmp_path / "found.svg")
+    Intervals.of(found).plot(tmp_path / "found.svg")
     assert all(f"<!--  {name} -->" in (tmp_path / "found.svg").read_text() for name in ("hbo", "odm"))
 
 

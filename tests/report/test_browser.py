@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from pages import HOSTILE, course, written
+from studies import comparison_page, search_page
 from traces import run_of, write
 
 from hbo_plugin.report.cli import report
@@ -27,6 +28,7 @@ RUNS: dict[str, Callable[[], list[list[Any]]]] = {
     "earlier version": lambda: [run_of(*NAMES)],
     "three runs": lambda: [course(NAMES, 12), course(NAMES[:2], 9, levels=1), run_of("tales")],
 }
+STUDIES = {"comparison": comparison_page, "search": search_page}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,10 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         made[name] = folder / "report.html"
         done = CliRunner().invoke(report, [*map(str, folders), "--html", str(made[name])])
         assert done.exit_code == 0, done.output
+    for name, write_page in STUDIES.items():
+        folder = tmp_path_factory.mktemp("page")
+        write_page(folder, HOSTILE)
+        made[name] = folder / "report.html"
     return made
 
 
@@ -82,7 +88,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [*RUNS, *STUDIES])
 def test_a_page_draws_all_of_itself(chromium: Any, paths: dict[str, Path], run: str, screen: str) -> None:
     reader = Reader(chromium, paths[run], width=SCREENS[screen])
     reader.open_all()

@@ -14,7 +14,6 @@ from hbo_plugin.check.look import Findings
 from hbo_plugin.compare.arms import Arm
 from hbo_plugin.compare.runs import Launch, PlannedRun
 from hbo_plugin.compare.study import Study
-from hbo_plugin.compare.terminal import comparison
 from hbo_plugin.report.terminal import show
 from hbo_plugin.search import terminal
 from hbo_plugin.search.find import Found, find
@@ -122,9 +121,7 @@ def test_the_helpers_of_both_targets_are_found_confirmed_and_given_the_rest(
     assert {name.rpartition(".")[2] for name in made.trained if name.startswith("confirm/")} == {*"12345"}
     trial = yaml.safe_load((tmp_path / "search/trials/rest-even.0/config.yml").read_text())
     assert (trial["max_steps"], trial["eval_steps"], trial["hbo"]["update_every"]) == (30, 15, 2)
-    show(terminal.of_trials(found.trials, [*found.target], found.baseline, found.trial_steps))
-    show(comparison(found.confirmed))
-    show(terminal.conclusion(found.confirmed, found.chosen, found.prior))
+    show(terminal.search(found))
     told = capsys.readouterr().out
     assert "Best for exam: rest to d2." in told
     # Noise of the baseline decides which of those that help nothing are behind for both sets.
