@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from hbo_plugin.report.bars import in_rows
-from hbo_plugin.report.style import INK, Drawn, Key, keys
+from hbo_plugin.report.style import DASHES, INK, Drawn, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,8 @@ _MOST_SETS = 30
 """More would not fit on a page; the tables have them all."""
 _SPREAD = 0.7
 """How much of a row the points in it take."""
+_SYMBOLS = dict(zip(DASHES, ("circle", "square-open", "diamond-open"), strict=True))
+"""Of points, in place of the dashes of lines."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,22 @@ class Intervals:
             offset = _SPREAD * (index - (len(self.points) - 1) / 2) / len(self.points)
             yield name, [(row + offset, each) for row, each in enumerate(found) if each]
 
-    def drawn(self) -> Drawn:
-        """Return them as a figure of a page."""
+    def drawn(self, looks: Mapping[str, Key]) -> Drawn:
+        """Return them as a figure of a page, with the look of each name."""
         import plotly.graph_objects as go
 
-        looks = keys(self.points)
+        # A point has no dashes.
+        shown = [Key(name, looks[name].colour, _SYMBOLS[looks[name].dash]) for name in self.points]
         traces = []
-        for name, placed in self.placed():
+        for key, (_, placed) in zip(shown, self.placed(), strict=True):
             below, above = zip(*(_errors(each) for _, each in placed), strict=True) if placed else ((), ())
             traces.append(
                 go.Scatter(
                     x=[each.mean for _, each in placed],
                     y=[row for row, _ in placed],
-                    name=looks[name].label,
+                    name=key.label,
                     mode="markers",
-                    marker={"color": looks[name].colour, "size": 8},
+                    marker={"color": key.colour, "symbol": key.dash, "size": 8},
                     error_x={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 2},
                     hovertemplate="%{x:+.4f}",
                 )
@@ -76,8 +79,7 @@ class Intervals:
             traces, labels, height=max(28, 14 * len(self.points)), x=escape(self.axis, quote=False), hovermode="closest"
         )
         figure.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dash"})
-        # Their hues alone tell the points apart: a marker has no dashes.
-        return Drawn(figure, [Key(name, look.colour, "circle") for name, look in looks.items()])
+        return Drawn(figure, shown)
 
     def plot(self, path: Path) -> None:
         """Draw them with matplotlib, from the extra `plot`, in the format that the path ends in."""

@@ -50,18 +50,19 @@ def sections(found: Comparison) -> Iterator[Section]:
         yield Section("To know first", notes=caveats)
     if not found.arms:
         return
+    looks = keys(each.arm for each in found.arms)
     yield Section("Verdict", words.how_judged(found), notes=words.verdicts(found), wide=True)
     yield Section("Loss of the target", f"{words.TARGET}.", table=_arms(found))
     if any(each.difference for each in found.arms):
         text = "Means over seeds with 95% intervals."
-        yield Section("Differences", text, [Intervals.of(found).drawn()], wide=True)
+        yield Section("Differences", text, [Intervals.of(found).drawn(looks)], wide=True)
     if sets := sorted({name for each in found.arms for name in each.sets}):
         compared = {each.arm: each.sets for each in found.arms if each.sets}
         yield Section(
             "Held-out sets", f"{words.of_sets(found)}.", table=differences("sets", "held-out set", sets, compared)
         )
     if lines := [series.Line(each.arm, *zip(*each.course, strict=True)) for each in found.arms if each.course]:
-        drawn = figures.courses(keys(each.arm for each in found.arms), lines, "nats per token")
+        drawn = figures.courses(looks, lines, "nats per token")
         yield Section("Held-out loss of the target", "By optimizer steps, the mean over seeds.", [drawn], wide=True)
     if seconds := {each.arm: each.seconds for each in found.arms if each.seconds}:
         text = "Mean wall time of the training of a run, without preparing data and evaluations."

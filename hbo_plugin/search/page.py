@@ -9,6 +9,7 @@ from hbo_plugin.compare.page import configuration, differences
 from hbo_plugin.compare.page import sections as of_comparison
 from hbo_plugin.report import tables
 from hbo_plugin.report.page import Page, Section, Tile
+from hbo_plugin.report.style import keys
 from hbo_plugin.search import words
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _sections(found: Found) -> Iterator[Section]:
     trials = found.trials.trials
     text = f"{words.of_trials(found)}. Short trials nominate, and only their first rank says much."
     if trials:
-        drawn = [effects(found).drawn()]
+        drawn = [effects(found).drawn(keys(found.target))]
         yield Section("Effects of trials", text, drawn, notes=words.nominations(found), wide=True)
         columns = {name: {trial.told: trial.sets[name] for trial in trials} for name in found.target}
         yield Section("Trials", table=differences("trials", "trial", [trial.told for trial in trials], columns))

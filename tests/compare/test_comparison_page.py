@@ -12,6 +12,7 @@ from hbo_plugin.compare.cli import compare
 from hbo_plugin.compare.intervals import Intervals
 from hbo_plugin.compare.statistics import paired
 from hbo_plugin.report.bars import costs
+from hbo_plugin.report.style import COLOURS, keys
 
 pytest.importorskip("plotly")
 
@@ -56,6 +57,9 @@ def test_the_figures_show_the_same(written: tuple[str, dict[str, Any]]) -> None:
         assert trace["error_x"]["arrayminus"] == [each["mean"] - each["low"] for each in differences]
     for arm, trace in zip(found["arms"], drawn["Held-out loss of the target"]["data"], strict=True):
         assert (trace["x"], trace["y"]) == ([0, 5, 10], [4.0, 3.0, arm["target"]])
+    # An arm has one colour in all figures.
+    assert [trace["marker"]["color"] for trace in drawn["Differences"]["data"]] == [*COLOURS[1:4]]
+    assert [trace["line"]["color"] for trace in drawn["Held-out loss of the target"]["data"]] == [*COLOURS[:4]]
     assert drawn["Cost"]["data"][0]["x"] == [10.0, 12.0, 11.0, 11.0]
 
 
@@ -71,7 +75,7 @@ def test_it_says_in_words_what_the_terminal_says(written: tuple[str, dict[str, A
 
 
 def test_names_of_arms_are_text_in_figures_too() -> None:
-    drawn = Intervals(["the target"], {HOSTILE: [paired([0.1, 0.2])]}, f"from {HOSTILE}").drawn()
+    drawn = Intervals(["the target"], {HOSTILE: [paired([0.1, 0.2])]}, f"from {HOSTILE}").drawn(keys([HOSTILE]))
     assert "<" not in drawn.figure.layout.xaxis.title.text
     assert "<" not in drawn.figure.data[0].name
     assert "<" not in costs({HOSTILE: 1.0}).figure.layout.yaxis.ticktext[0]
