@@ -94,7 +94,7 @@ class HBOConfig(MethodConfig):
     )
     log_levels: bool = Field(default=False, description="Log weights and signals of each level too.")
     record_rows: bool = Field(default=False, description="Write the rows of each step to `hbo_rows.jsonl`.")
-    record_steering: bool = Field(default=False, description="Write the loss of steering rows too, at evaluations.")
+    record_steering: bool = Field(default=False, description="Halve held-out sets; write the steering losses too.")
     stop_on_nan: bool = Field(default=False, description="End the run when an update measures no finite number.")
     held_out: dict[str, str] | None = Field(
         default=None, description="The held-out set of a dataset, where `test_datasets` calls it something else."

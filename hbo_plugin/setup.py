@@ -133,7 +133,7 @@ class Setup:
             self._cfg,
             self.config,
             self._mixture,
-            steers=self.choice.steers or self._learns,
+            steers=self.choice.steers or self._learns or self.config.record_steering,
             scores_missing=self._scores_missing,
         )
 

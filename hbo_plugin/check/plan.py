@@ -90,6 +90,7 @@ class Plan:
         signals: that the weights follow; none where they are fixed.
         row_weights: what weighs the rows, in words; None where nothing does.
         target: how much each held-out set counts; shares that sum to 1.
+        judges: rows of each held-out set that judge the run.
     """
 
     method: str
@@ -105,6 +106,7 @@ class Plan:
     signals: tuple[SignalPlan, ...]
     row_weights: str | None
     target: dict[str, float]
+    judges: dict[str, int]
 
 
 def plan(
@@ -114,7 +116,8 @@ def plan(
     choice: Choice,
     *,
     raw_rows: Mapping[str, int],
-    held_out: Mapping[str, int],
+    judges: Mapping[str, int],
+    tied: Mapping[str, str],
     unscored: Mapping[str, int],
     target: Mapping[str, float],
     counted: Collection[str],
@@ -127,7 +130,8 @@ def plan(
         config: the `hbo:` block.
         choice: which source measures which signal.
         raw_rows: by dataset.
-        held_out: rows that judge, by dataset; one without is no key.
+        judges: rows of each held-out set that judge.
+        tied: the held-out set of a dataset; one without is no key.
         unscored: rows without a difficulty, by dataset; one without is no key.
         target: how much each held-out set counts.
         counted: the datasets that belong to one of these.
@@ -147,7 +151,7 @@ def plan(
                 name=name,
                 raw_rows=raw_rows[name],
                 rows=len(rows),
-                held_out=held_out.get(name, 0),
+                held_out=judges.get(tied.get(name, ""), 0),
                 counted=name in counted,
                 masked_rows=int((trained == 0).sum()),
                 tokens=int(cells.lengths[rows.start : rows.stop].sum()),
@@ -176,6 +180,7 @@ def plan(
         signals=tuple(signal_plans(choice, config, moments, len(target))),
         row_weights=told(config.row_weights) if config.row_weights else None,
         target=dict(target),
+        judges=dict(judges),
     )
 
 

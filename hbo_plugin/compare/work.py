@@ -6,6 +6,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -46,18 +47,31 @@ def look_at(runs: Sequence[PlannedRun], base: Mapping[str, Any], ranks: int) -> 
     """Look at one run of each arm that has none yet, so that no arm is refused after hours of others; this prepares the data.
 
     Raises:
-        ValueError: what training would refuse.
+        ValueError: what training would refuse, or arms that other rows judge.
     """
     begun = {run.arm.name for run in runs if (run.traced / TRACE_FILE).exists()}
     firsts = {run.arm.name: run for run in reversed(runs) if run.replayed is None and run.arm.name not in begun}
-    refused = []
+    refused, judges = [], {}
     for name, run in firsts.items():
         try:
-            plan_of(run.write_config(base), ranks)
+            judges[name] = plan_of(run.write_config(base), ranks).judges
         except Refusals as error:  # noqa: PERF203 each may be refused
             refused += [f"the arm `{name}`: {refusal}" for refusal in error.found]
     if refused:
         raise Refusals(refused)
+    _check_judges(judges)
+
+
+def _check_judges(judges: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse arms of which one looks at half of a held-out set by which another is judged; rows of each set, by arm."""
+    for (name, rows), (other, theirs) in pairwise(judges.items()):
+        for held_out, count in rows.items():
+            if count != theirs[held_out]:
+                msg = (
+                    f"held-out set `{held_out}` judges `{name}` by {count} rows and `{other}` by {theirs[held_out]}, as one of "
+                    f"them looks at the rest: set `hbo.target`, or `hbo.record_steering: true`, which halves each set for all."
+                )
+                raise ValueError(msg)
 
 
 def plan_of(config: Path, ranks: int) -> Plan:

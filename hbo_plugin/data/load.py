@@ -122,7 +122,7 @@ def load(
         cfg: Axolotl's configuration.
         config: the `hbo:` block.
         mixture: which datasets there are; found here where it is not given.
-        steers: whether the method looks at held-out rows.
+        steers: whether held-out rows steer the run, or are recorded as if they did.
         scores_missing: whether the model is run on rows that have no difficulty yet.
 
     Raises:

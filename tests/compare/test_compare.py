@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,7 +24,7 @@ from hbo_plugin.cli import main
 from hbo_plugin.compare import runs
 from hbo_plugin.compare.arms import find_arms
 from hbo_plugin.compare.runs import CONFIG_FILE, Launch, PlannedRun, is_finished, planned
-from hbo_plugin.compare.work import Work, shortened
+from hbo_plugin.compare.work import Work, look_at, shortened
 from hbo_plugin.trace import TRACE_FILE, Trace
 
 MakeConfig = Callable[..., Config]
@@ -213,3 +214,17 @@ def test_a_stand_in_shortens_what_counts_in_steps() -> None:
     )
     assert base == {"warmup_steps": 3, "eval_steps": 0.1, "save_steps": 10, "num_epochs": 3, "seed": 1, "max_steps": 40}
     assert block == {"update_every": 10, "hold_steps": 0.2, "method": "odm"}
+
+
+def test_arms_that_other_rows_judge_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"static.0": {"sums": 10, "words": 8}, "tandem.0": {"sums": 5, "words": 4}}
+
+    def plan(config: Path, _: int) -> Any:
+        return SimpleNamespace(judges=rows[config.parent.name])
+
+    monkeypatch.setattr("hbo_plugin.compare.work.plan_of", plan)
+    wanted = planned(find_arms({}, ["tandem"], {}, "static", controls=True), [0], tmp_path)
+    with pytest.raises(ValueError, match="`sums` judges `tandem` by 5 rows and `static` by 10"):
+        look_at(wanted, {}, 1)
+    rows["tandem.0"] = rows["static.0"]
+    look_at(wanted, {}, 1)
