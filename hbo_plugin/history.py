@@ -60,6 +60,7 @@ class About:
         prior: the weights that the method asked for at the start, by dataset.
         max_epochs: the cap of each dataset; None without one.
         config: every key of the `hbo:` block with its value, as YAML has them.
+        kind: of training, by the option that asks for it; empty for supervised training.
         notes: what the user should know, a sentence each.
         versions: of hbo, Python and packages.
     """
@@ -68,8 +69,14 @@ class About:
     prior: dict[str, float] = field(default_factory=dict)
     max_epochs: dict[str, float | None] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
+    kind: str = ""
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def losses(self) -> str:
+        """What held-out losses are measured in."""
+        return f"loss under {self.kind}" if self.kind else "nats per token"
 
 
 @dataclass(frozen=True)

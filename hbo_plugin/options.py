@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin import compat
+from hbo_plugin import compat, kinds
 
 LOG = logging.getLogger(__name__)
 
@@ -17,9 +17,6 @@ _REFUSED = {
     "streaming": "has no rows to draw by number; remove it, so that Axolotl prepares the datasets",
     "pretraining_dataset": "is streamed and has no rows to draw by number; list the data under `datasets:` with `type: completion`",
     "skip_prepare_dataset": "leaves rows without tokens to count; remove it",
-    "rl": "trains on pairs or rollouts, not on a mixture of rows; remove it, or remove `hbo:`",
-    "reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
-    "process_reward_model": "does not train on a language-model loss; remove it, or remove `hbo:`",
     "curriculum_sampling": "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
     "balance_labels": "needs Axolotl's own sampler, which hbo replaces; remove it",
     "diffusion": "has no next-token loss to measure; remove it, or remove `hbo:`",
@@ -67,6 +64,7 @@ def refuse_incompatible(data: Mapping[str, Any]) -> None:
     if "diffusion" in found:  # of which newer versions of Axolotl make the other
         found.pop("diffusion_lm", None)
     wrong = [f"`{_written(key, value)}` {_REFUSED[key]}." for key, value in found.items()]
+    wrong += filter(None, [kinds.refusal(data)])
     accelerator = data.get("accelerator_config") or {}
     wrong += [
         f"`accelerator_config.{key}: true` hands rank 0's rows to the other ranks, while each draws its own share; remove it."
@@ -105,7 +103,7 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
         if entry.get("weight") is not None:
             LOG.warning(
                 "`datasets[].weight: %s` of `%s`: it keeps that share of the dataset's rows, chosen once before tokenising "
-                "(Axolotl 0.19 ignores it), and is no mixing probability.",
+                "(Axolotl 0.19 ignores it, and `rl` does), and is no mixing probability.",
                 *(entry["weight"], entry.get("path")),
             )
 
@@ -225,7 +223,7 @@ def without_row_weights(cfg: Mapping[str, Any]) -> str | None:
 
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the model is not trained on its next-token loss; None if none is."""
-    return next((key for key in _CHANGED_LOSS if cfg.get(key)), None)
+    return next((key for key in _CHANGED_LOSS if cfg.get(key)), kinds.kind_of(cfg).written or None)
 
 
 def sharded(cfg: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from axolotl.integrations.base import BasePlugin
 
 # Here, so that a fault in them shows when the plugin is loaded and not later in somebody else's run.
-from hbo_plugin import options, overrides, user_errors
+from hbo_plugin import kinds, options, overrides, user_errors
 from hbo_plugin.input_args import HBOArgs
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class HBOPlugin(BasePlugin):
         data, _ = setup.data, (setup.method, setup.row_weights)  # all are refused before the model is loaded
         self._setup = setup
         steps = -1 if preprocess else data.steps(cfg)
-        return compat.dataset_meta(train_dataset=data.train, eval_dataset=data.judging.rows, total_num_steps=steps)
+        return compat.dataset_meta(train_dataset=data.train, eval_dataset=data.evaluated, total_num_steps=steps)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any] | None:
         """Few batches ahead: of the 256 for each worker that are usual, most would be drawn under weights that are past."""
@@ -85,6 +85,7 @@ class HBOPlugin(BasePlugin):
 
         if self._setup is None:
             # `axolotl evaluate` asks no plugin for data. What it held out itself, hbo may have trained on.
+            kinds.refuse_command("`axolotl evaluate`", cfg)
             self.load_datasets(cfg)
             replace_data(trainer, self._loaded.data)
         setup = self._loaded

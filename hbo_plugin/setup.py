@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo_plugin import compat, options
+from hbo_plugin import compat, kinds, options
 from hbo_plugin.args import MODEL_SCORES, HBOConfig
 from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
@@ -61,6 +61,7 @@ class Setup:
 
     def refuse(self) -> None:
         """Refuse what is wrong before a row is tokenised, all of it at once."""
+        kinds.refuse(self._cfg, self.config)
         all_of(
             (
                 lambda: self._target,

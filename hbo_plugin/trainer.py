@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import SequentialSampler
 
+from hbo_plugin.data.dropped import refuse_dropped
+from hbo_plugin.data.held_out import TARGET
 from hbo_plugin.training import checkpoint
 from hbo_plugin.training.run import Run
 
@@ -24,7 +26,11 @@ def attach(trainer: Any, run: Run) -> None:
 
     A class handed to Axolotl beforehand would compete with those of other plugins, and is not built right for every
     kind of training.
+
+    Raises:
+        ValueError: the trainer has dropped rows, so that all behind them would be taken for others.
     """
+    refuse_dropped(run.data, trainer.train_dataset)
     base = type(trainer)
     trainer.__class__ = type(f"HBO{base.__name__}", (HBOTrainerMixin, base), {})
     trainer.hbo = run
@@ -106,13 +112,24 @@ class HBOTrainerMixin(Trainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate; the metrics have the loss of each held-out set as `eval_<set>_loss`, and that of the target."""
         eval_dataset = self.hbo_stand_ins.get(id(eval_dataset), eval_dataset)
-        own = eval_dataset is None or eval_dataset is self.hbo.data.judging.rows
-        self._evaluates_own = own and bool(self.hbo.data.judging.sets)
+        data = self.hbo.data
+        own = bool(data.judging.sets) and (eval_dataset is None or eval_dataset is data.judging.rows)
+        self._evaluates_own = own and data.kind.supervised
         try:
             metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
         finally:
             self._evaluates_own = False
+        if own and not data.kind.supervised:  # the Trainer has evaluated set by set
+            metrics.update(self._judge(metrics, kwargs.get("metric_key_prefix", "eval")))
         return metrics
+
+    def _judge(self, metrics: dict[str, float], prefix: str) -> dict[str, float]:
+        """The loss of the target, from that of each held-out set, as metrics name it; it is logged and in the trace."""
+        names = self.hbo.data.metric_names
+        losses = {name: metrics[f"{prefix}_{names[name]}_loss"] for name in self.hbo.data.judging.sets}
+        found = {f"{prefix}_{TARGET}_loss": self.hbo.held_out_losses(self.state.global_step, losses)[TARGET]}
+        self.log(found)
+        return found
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate; the losses of the held-out sets are there before callbacks and loggers see the metrics."""

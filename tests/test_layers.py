@@ -17,6 +17,7 @@ LAYERS = (
             "classes",
             "clock",
             "compat",
+            "compat_rows",
             "devices",
             "history",
             "messages",
@@ -29,7 +30,7 @@ LAYERS = (
         ),
         *("trace", "user_errors", "signals.table"),
     ),
-    ("options", "overrides"),
+    ("overrides",),
     (
         "methods",
         "row_weights.base",
@@ -41,8 +42,11 @@ LAYERS = (
     (
         "args",
         "input_args",
+        "kinds",
         "method_args",
-    ),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it
+        "options",
+    ),  # the keys of the `hbo:` block: it asks methods for their settings, and everything from here on reads it; and what of
+    # them, and of Axolotl's, works in which kind of training
     ("schema", "signals"),
     ("data",),
     ("row_weights",),

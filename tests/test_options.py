@@ -24,9 +24,6 @@ REFUSED = {
         "is streamed and has no rows to draw by number; list the data under `datasets:` with `type: completion`",
     ),
     "skip_prepare_dataset": (True, "leaves rows without tokens to count; remove it"),
-    "rl": ("dpo", "trains on pairs or rollouts, not on a mixture of rows; remove it, or remove `hbo:`"),
-    "reward_model": (True, "does not train on a language-model loss; remove it, or remove `hbo:`"),
-    "process_reward_model": (True, "does not train on a language-model loss; remove it, or remove `hbo:`"),
     "curriculum_sampling": (
         True,
         "fixes the order of the rows; remove it, and set `hbo.levels` to balance by difficulty",
@@ -172,10 +169,10 @@ def test_rows_that_would_be_evaluated_nowhere_are_refused() -> None:
 
 
 def test_all_refusals_are_reported_together() -> None:
-    message = refusal({"streaming": True, "rl": "dpo", "accelerator_config": {"split_batches": True}})
+    message = refusal({"streaming": True, "rl": "kto", "accelerator_config": {"split_batches": True}})
     assert [line.split("`")[1] for line in message.splitlines()[1:]] == [
         "streaming: true",
-        "rl: dpo",
+        "rl: kto",
         "accelerator_config.split_batches: true",
     ]
 
@@ -207,7 +204,7 @@ def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
         "`group_by_length: true` has no effect, because the weights choose the rows.",
         (
             "`datasets[].weight: 0.5` of `b`: it keeps that share of the dataset's rows, chosen once before tokenising "
-            "(Axolotl 0.19 ignores it), and is no mixing probability."
+            "(Axolotl 0.19 ignores it, and `rl` does), and is no mixing probability."
         ),
     ]
 

@@ -45,7 +45,7 @@ def test_an_unknown_axolotl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(compat, "version", lambda _: "9.9")
     with pytest.raises(RuntimeError) as error:
-        compat._axolotl("axolotl.loaders", "load_tokeniser")
+        compat.private("axolotl.loaders", "load_tokeniser")
     assert str(error.value) == (
         "`axolotl.loaders.load_tokeniser` was not found: hbo works with axolotl >=0.19,<0.22, and 9.9 is installed; "
         "install a supported version."

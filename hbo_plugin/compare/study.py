@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hbo_plugin import kinds
 from hbo_plugin.messages import encodable, listed
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ class Study:
         """Return the configuration without its `hbo:` block, and the block.
 
         Raises:
-            ValueError: there is no block.
+            ValueError: there is no block, or it is no supervised training.
         """
         base = read_yaml(self.config)
         if "hbo" not in base:
             msg = f"`{self.config}` has no `hbo:` block; add one, which may be empty, and `plugins: [hbo_plugin.HBOPlugin]`."
             raise ValueError(msg)
+        kinds.refuse_command("a comparison of runs", base)
         block = base.pop("hbo") or {}
         return base | ({"base_model": self.base_model} if self.base_model else {}), block
 

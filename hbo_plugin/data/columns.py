@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hbo_plugin import compat
+from hbo_plugin import compat, compat_rows
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.files import write_whole
 from hbo_plugin.messages import listed, nearest
@@ -67,7 +67,8 @@ class Columns:
         Raises:
             ValueError: the rows cannot be loaded; names the entry.
         """
-        stamp = json.dumps([entry, split, column], sort_keys=True, default=str)
+        # Under `rl`, Axolotl takes all raw rows of an entry, whatever it says of a part of them.
+        stamp = json.dumps([entry, split, column, bool(self._entries.cfg.rl)], sort_keys=True, default=str)
         path = self._entries.folder / "columns" / f"{hashlib.blake2b(stamp.encode(), digest_size=8).hexdigest()}.arrow"
         if path not in self._read:
             made_of = {**self._entries.digests(entry), "Axolotl": compat.axolotl_version()}
@@ -78,7 +79,7 @@ class Columns:
 
     def _load(self, path: Path, made_of: Mapping[str, str], name: str, entry: Any, split: str, column: str) -> Column:
         try:
-            parts = compat.raw_rows(self._entries.alone(entry, split), split)
+            parts = compat_rows.raw_rows(self._entries.alone(entry, split), split)
         except Exception as error:
             msg = f"dataset `{name}` cannot be loaded; Axolotl says `{type(error).__name__}: {error}`."
             raise ValueError(msg) from error

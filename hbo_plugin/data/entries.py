@@ -29,6 +29,8 @@ class Entries:
         """The configuration with this entry and no other; `split` is `train` or `test`."""
         alone = copy.deepcopy(self._shared)
         alone["datasets" if split == "train" else "test_datasets"] = [entry]
+        if alone.rl:  # whose strategies read the entry of this number in `datasets`, also of held-out rows
+            alone["datasets"] = [entry]
         return alone
 
     def digests(self, entry: Any) -> dict[str, str]:

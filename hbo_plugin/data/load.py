@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from hbo_plugin import compat, options
@@ -22,8 +22,9 @@ from hbo_plugin.data.names import metric_names
 from hbo_plugin.data.notes import notes_on_rows, notes_on_watching
 from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.row_kinds import ROW_KINDS
 from hbo_plugin.data.row_values import row_values
-from hbo_plugin.data.rows import read
+from hbo_plugin.kinds import SUPERVISED, Kind, kind_of
 from hbo_plugin.messages import all_of
 from hbo_plugin.row_weights.settings import ColumnSettings
 from hbo_plugin.signals.context import HeldOutRows
@@ -47,6 +48,7 @@ class RunData:
             entry, int64[rows]; -1 where there is none, and None without `record_rows` or `row_weights`.
         row_values: of the column that weighs rows, for each row of the training set, float64[rows]; None where none does.
         metric_names: how metrics write the names of datasets and held-out sets, by name.
+        kind: of training.
         notes: what a user should know about the data, a sentence each.
         unscored: how many rows of a dataset have no difficulty yet, by its name; they stand in the order of the data.
     """
@@ -55,6 +57,7 @@ class RunData:
     cells: Cells
     judging: HeldOutRows
     metric_names: dict[str, str]
+    kind: Kind = SUPERVISED
     steering: HeldOutRows = field(default_factory=HeldOutRows)
     target: dict[str, float] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
@@ -65,6 +68,14 @@ class RunData:
     row_values: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
     unscored: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> Dataset | DatasetDict | None:
+        """What the Trainer evaluates: the rows that judge, together where their losses can be told apart, else set by set."""
+        rows, sets = self.judging.rows, self.judging.sets
+        if self.kind.supervised or not sets:
+            return rows
+        return DatasetDict({self.metric_names[name]: rows.select(of_set) for name, of_set in sets.items()})
 
     def steps(self, cfg: Any) -> int:
         """Optimizer steps of the run; an epoch is as many rows as the training set has, or tokens when they are packed.
@@ -87,10 +98,10 @@ class _Together:
     trained: NDArray[np.int32]
 
     @classmethod
-    def of(cls, datasets: Sequence[NamedRows]) -> "_Together":
+    def of(cls, datasets: Sequence[NamedRows], kind: Kind) -> "_Together":
         parts = _entries_of(datasets)
         counts = (np.concatenate(each) for each in ([part.lengths for part in parts], [part.trained for part in parts]))
-        return cls(read([file for part in parts for file in part.files]), *counts)
+        return cls(ROW_KINDS[kind.rows].read([file for part in parts for file in part.files]), *counts)
 
     def select(self, chosen: Iterable[NDArray[np.int64]]) -> "_Together":
         # All at once: each `select` of a Dataset looks at every row that it is given.
@@ -133,13 +144,13 @@ def load(
     levels = dict(zip(names, config.levels_of(names), strict=True))
     # A single level needs no order.
     most = max(levels.values())
-    kind = config.difficulty if most > 1 else "length"
+    difficulty = config.difficulty if most > 1 else "length"
     held_by = (cfg.val_set_size or 0, config.val_set_size or {})
     weighed_by = config.row_weights.column if isinstance(config.row_weights, ColumnSettings) else None
     preparing = partial(
         prepare,
         cfg,
-        kind,
+        difficulty,
         mixture,
         weighed_by,
         compat.load_tokenizer(cfg),  # not under the lock, where Axolotl may wait for the ranks that wait for the lock
@@ -164,12 +175,12 @@ def load(
         scored = each.scores[kept] if config.easiest == "low" else -each.scores[kept]
         order, cut = layout.cut_levels(scored, min(levels[each.name], len(kept)))
         rows = each.own[kept[order]]
-        notes += notes_on_rows(each, scored, kind, asked=levels[each.name], cut=len(cut))
+        notes += notes_on_rows(each, scored, difficulty, asked=levels[each.name], cut=len(cut))
         sizes.append(np.pad(cut, (0, most - len(cut))))
         fingerprints.append(layout.fingerprint(each.prepared.digest, rows, cut))
         drawn.append(each)
         chosen.append(each.first + rows)
-    together = _Together.of(datasets)
+    together = _Together.of(datasets, kind_of(cfg))
     train = together.select(chosen)
     cells = Cells(tuple(names), np.array(sizes), train.lengths, train.trained, tuple(fingerprints))
     if tested:
@@ -182,7 +193,7 @@ def load(
     for name, pair in zip(steer, all_of(partial(halves, sets[name], name) for name in steer), strict=True):
         judging[name], steering[name] = pair
     notes += notes_on_steering(steering) if steers else []
-    held_out = _Together.of(tested) if tested else together
+    held_out = _Together.of(tested, kind_of(cfg)) if tested else together
     judges = held_out.of_sets(judging)
     notes += notes_on_overlap(train.rows, judges) if config.target else []
     if judging:
@@ -199,6 +210,7 @@ def load(
         cells=cells,
         judging=judges,
         metric_names=written,
+        kind=kind_of(cfg),
         steering=held_out.of_sets(steering),
         target=target,
         tied=tied,

@@ -16,10 +16,12 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
-from hbo_plugin import compat
+from hbo_plugin import compat, compat_rows
 from hbo_plugin.data import rows as tokenised
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.files import files_in
+from hbo_plugin.data.row_kinds import ROW_KINDS
+from hbo_plugin.kinds import kind_of
 from hbo_plugin.numbers import RAW_ROW, RowError
 
 LOG = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Preparer:
         self._entries = entries
         self._tokenizer = tokenizer
         cfg = entries.cfg
+        self._kind = ROW_KINDS[kind_of(cfg).rows]
         self._settings = {key: value for key in compat.PREPARING if (value := cfg.get(key)) is not None}
 
     def load(self, name: str, entry: Any, *, split: str, versions: Collection[str] = ()) -> Prepared:
@@ -110,16 +113,16 @@ class Preparer:
             msg = f"dataset `{name}` has no prepared rows in `{folder}`, which cannot be written ({error}); make it writable."
             raise ValueError(msg) from error
         made, raw_rows, version = self._tokenise(draft, name, entry, split)
-        rows = tokenised.typed(made)
+        rows = self._kind.typed(made)
         # Axolotl has not saved these rows where it found them on a hub, took a shard, or made other types than `typed`.
         if rows is not made or self._entries.cfg.dataset_shard_num or not any(draft.iterdir()):
             shutil.rmtree(draft)
             rows.save_to_disk(str(draft / "rows"))
-        np.save(draft / _COUNTS, np.stack([tokenised.lengths(rows), tokenised.trained(rows)]))
+        np.save(draft / _COUNTS, self._kind.counts(rows, self._tokenizer))
         about = {
             "sources": sources,
             "files": {str(file.relative_to(draft)): file.stat().st_size for file in files_in(draft)},
-            "digest": tokenised.digest(rows),
+            "digest": self._kind.digest(rows),
             "raw_rows": raw_rows,
             "version": version,
         }
@@ -133,8 +136,9 @@ class Preparer:
         alone = self._entries.alone(entry, split)
         alone["dataset_prepared_path"] = str(draft)
         try:
-            with compat.watching_rows(split, tokenised.check) as parts:
-                rows = compat.load_entry(self._tokenizer, alone, split)
+            with compat_rows.watching_rows(alone, split, tokenised.check) as parts:
+                rows = compat_rows.load_entry(self._tokenizer, alone, split)
+            self._kind.check(rows)
             raw_rows = sum(len(part.rows) for part in parts)
             return rows, raw_rows or len(rows), " ".join(part.version for part in parts)
         except (RowError, tokenised.TokenError) as error:

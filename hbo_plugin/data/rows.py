@@ -1,7 +1,7 @@
-"""Rows: what hbo reads of a tokenised row. Training on something else than `input_ids` and `labels` would begin here."""
+"""Rows: what hbo reads of tokenised rows, which Arrow holds."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +41,19 @@ def check(dataset: Dataset) -> None:
         first += len(batch)
 
 
-def read(files: Iterable[Path]) -> Dataset:
+def read(files: Iterable[Path], columns: Collection[str] | None = None) -> Dataset:
     """The rows in Arrow files, one file after the other and without a copy; `typed` made them alike.
 
-    Of their columns, those that every file has and that a collator can put into a batch: lists of numbers. Of these, the
-    Trainer drops what its model does not take. Not as many Datasets and then one of them all: each takes as long as
+    Where it is not said which of their columns, those that every file has and that a collator can put into a batch: lists of
+    numbers. Of these, the Trainer drops what its model does not take. Not as many Datasets and then one of them all: each takes as long as
     hundreds of rows.
     """
     tables = [MemoryMappedTable.from_file(str(file)) for file in files]
-    shared = [name for name in tables[0].column_names if all(_holds_numbers(table.schema, name) for table in tables)]
+    shared = [
+        name
+        for name in tables[0].column_names
+        if (all(_holds_numbers(table.schema, name) for table in tables) if columns is None else name in columns)
+    ]
     alike = (table if table.column_names == shared else table.select(shared) for table in tables)
     return Dataset(concat_tables([*alike]))
 
@@ -71,9 +75,9 @@ def typed(dataset: Dataset) -> Dataset:
     return dataset if features == dataset.features else dataset.cast(features)
 
 
-def lengths(dataset: Dataset) -> NDArray[np.int32]:
+def lengths(dataset: Dataset, column: str = "input_ids") -> NDArray[np.int32]:
     """Tokens of each row, int32[rows]."""
-    parts = [pc.list_value_length(batch["input_ids"]).to_numpy() for batch in _batches(dataset, "input_ids")]
+    parts = [pc.list_value_length(batch[column]).to_numpy() for batch in _batches(dataset, column)]
     return np.asarray(np.concatenate([np.empty(0, np.int32), *parts]), dtype=np.int32)
 
 
@@ -97,11 +101,11 @@ def trained(dataset: Dataset) -> NDArray[np.int32]:
     return np.concatenate(parts).astype(np.int32)
 
 
-def digest(dataset: Dataset) -> str:
+def digest(dataset: Dataset, columns: Collection[str] = ("input_ids", "labels")) -> str:
     """A digest of all tokens and labels, in order; Axolotl's own fingerprints change when the same data are prepared anew."""
     digest = hashlib.blake2b(digest_size=16)
-    for batch in _batches(dataset, "input_ids", "labels"):
-        for name in ("input_ids", "labels"):
+    for batch in _batches(dataset, *columns):
+        for name in columns:
             values = batch[name].combine_chunks()
             digest.update(np.asarray(pc.list_value_length(values), dtype=np.int32).tobytes())
             digest.update(np.asarray(values.flatten(), dtype=np.int32).tobytes())

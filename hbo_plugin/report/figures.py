@@ -114,7 +114,7 @@ def losses(run: Shown, found: Summary, *, training: bool) -> Drawn | None:
     evaluations = [] if training else series.thin(run.history.evaluations)
     if not lines and not evaluations:
         return None
-    drawn = courses(run.keys, lines, "nats per token")
+    drawn = courses(run.keys, lines, run.history.about.losses)
     if training:
         return drawn
     drawn.figure.add_trace(

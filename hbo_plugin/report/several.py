@@ -31,8 +31,9 @@ def _sections(runs: Sequence[RunPage]) -> Iterator[Section]:
         for run in runs
         if (found := series.thin(run.history.evaluations))
     ]
+    measured = " and ".join(dict.fromkeys(run.history.about.losses for run in runs))
     if lines:
-        drawn = figures.courses(looks, lines, "nats per token")
+        drawn = figures.courses(looks, lines, measured)
         yield Section("Held-out loss of the target", "By optimizer steps.", [drawn], wide=True)
     among = series.top(*(run.history for run in runs))
     mixtures = [replace(figures.mixture(series.Shown.of(run.history, among)), title=run.name) for run in runs]
@@ -42,7 +43,7 @@ def _sections(runs: Sequence[RunPage]) -> Iterator[Section]:
     yield Section("Weights now", "Of each dataset, in each run.", table=weights)
     if any(each.held_out_loss for run in runs for each in run.summary.datasets):
         losses = _by_dataset("held_out", runs, names, lambda each: each.held_out_loss, ".4f")
-        yield Section("Held-out loss now", "Of each dataset, in nats per token.", table=losses)
+        yield Section("Held-out loss now", f"Of each dataset, in {measured}.", table=losses)
     if differences := _differences(runs):
         yield Section("Different keys", "Keys of the `hbo:` block whose values are not the same.", table=differences)
 

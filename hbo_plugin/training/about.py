@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 from hbo_plugin._sampler import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from hbo_plugin.args import HBOConfig
+    from hbo_plugin.data.load import RunData
     from hbo_plugin.training.balancer import Balancer
 
 _PACKAGES = ("axolotl", "torch", "transformers", "accelerate")
 
 
-def about(
-    balancer: Balancer, config: HBOConfig, *, steps: int, watched: Collection[str], notes: Sequence[str]
-) -> dict[str, Any]:
+def about(balancer: Balancer, config: HBOConfig, data: RunData, *, steps: int, notes: Sequence[str]) -> dict[str, Any]:
     """Describe a run that was not begun yet, as plain JSON values; docs/logs.md has each key.
 
     Args:
         balancer: new.
         config: the `hbo:` block.
+        data: what is trained on.
         steps: of the whole run.
-        watched: datasets that `max_epochs: auto` may stop.
         notes: what the user should know, a sentence each.
     """
     names = balancer.cells.names
-    caps = config.epochs_of(names, balancer.average_epochs, watched)
+    caps = config.epochs_of(names, balancer.average_epochs, data.watched)
     return {
         "steps": steps,
+        "kind": data.kind.written,
         "prior": dict(zip(names, balancer.method.weights().sum(axis=1).tolist(), strict=True)),
         "max_epochs": {name: cap if math.isfinite(cap) else None for name, cap in zip(names, caps, strict=True)},
         "config": config.effective(),

@@ -147,7 +147,7 @@ class Run:
     def begin(self, step: int) -> None:
         """The training begins: afresh at step 0, or at the step of the checkpoint that was loaded."""
         self._begun, self._first_step = True, step + 1
-        told = about(self.balancer, self.config, steps=self.shape.steps, watched=self.data.watched, notes=self.notes)
+        told = about(self.balancer, self.config, self.data, steps=self.shape.steps, notes=self.notes)
         self.journal.begin(step, told)
         self._measuring.begin()
         if self.balancer.changed:
@@ -236,12 +236,13 @@ class Run:
             self.watching.weighing.save(self._folder)
         self.journal.end(step)
 
-    def held_out_losses(self, step: int) -> dict[str, float]:
-        """Mean loss per token of each held-out set after an evaluation, in nats, and that of the target.
+    def held_out_losses(self, step: int, losses: Mapping[str, float] | None = None) -> dict[str, float]:
+        """The loss of each held-out set after an evaluation, and that of the target.
 
-        They are named as metrics are, while the trace has the names of the sets.
+        They are named as metrics are, while the trace has the names of the sets. Where the Trainer did not evaluate them one
+        by one, they are mean losses per token, in nats.
         """
-        losses = self.evaluation.losses()
+        losses = self.evaluation.losses() if losses is None else losses
         if losses is None:
             warn_of_no_losses()
             return {}

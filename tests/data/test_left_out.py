@@ -64,9 +64,9 @@ def test_a_run_without_it(make_config: Any, capsys: pytest.CaptureFixture[str]) 
 def test_names_are_checked_before_anything_is_tokenised(
     make_config: Any, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hbo_plugin import compat
+    from hbo_plugin import compat_rows
 
-    monkeypatch.setattr(compat, "load_entry", lambda *_: pytest.fail("tokenised"))
+    monkeypatch.setattr(compat_rows, "load_entry", lambda *_: pytest.fail("tokenised"))
     for given, message in (
         (
             {**WEIGHTS, "wrds": 0},

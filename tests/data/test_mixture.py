@@ -15,7 +15,7 @@ from datasets import Dataset
 from runs import TASKS, load
 from transformers import AutoTokenizer
 
-from hbo_plugin import compat
+from hbo_plugin import compat_rows
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
 from hbo_plugin.data.mixture import Mixture, find_mixture
@@ -209,7 +209,7 @@ def test_values_that_are_no_text(make: Any, write: Write, tmp_path: Path, source
 def test_names_are_checked_before_anything_is_tokenised(
     make: Any, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hbo: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr(compat, "load_entry", lambda *_: pytest.fail("tokenised"))
+    monkeypatch.setattr(compat_rows, "load_entry", lambda *_: pytest.fail("tokenised"))
     with pytest.raises(ValueError, match=re.escape(message)):
         load_data(make(entry(write("mix", SOURCES * 2)), hbo=hbo), tmp_path)
 
@@ -223,9 +223,9 @@ def test_rows_are_prepared_once_whatever_groups_them(
     plain = {**config, "hbo": {"levels": 1}}
     load_data(plain, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(compat, "load_entry", lambda *_: pytest.fail("tokenised"))
+        patch.setattr(compat_rows, "load_entry", lambda *_: pytest.fail("tokenised"))
         load_data(config, tmp_path)
-        patch.setattr(compat, "raw_rows", lambda *_: pytest.fail("read"))
+        patch.setattr(compat_rows, "raw_rows", lambda *_: pytest.fail("read"))
         assert load_data(config, tmp_path).cells.names == ("chat", "code", "math")
         (kept,) = tmp_path.glob("prepared/hbo/columns/*.arrow")
         kept.write_bytes(kept.read_bytes()[:100])

@@ -17,7 +17,7 @@ import axolotl.cli.config  # sets up logging, and would take caplog's handler aw
 from datasets import Dataset
 from runs import load
 
-from hbo_plugin import compat
+from hbo_plugin import compat, compat_rows
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data import load as data
 
@@ -125,7 +125,7 @@ def test_a_run_that_finds_everything_prepares_and_writes_nothing(
     """Whatever the seed, the number of levels or of held-out rows."""
     run_data(config, tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.joinpath("prepared").rglob("*") if path.is_file()}
-    monkeypatch.setattr(compat, "load_entry", lambda *_: pytest.fail("prepared anew"))
+    monkeypatch.setattr(compat_rows, "load_entry", lambda *_: pytest.fail("prepared anew"))
     config["hbo"]["levels"] = 3
     loaded = run_data({**config, "seed": 8, "val_set_size": 0.25}, tmp_path)
     assert loaded.cells.sizes.sum() == 36 - 4 - 5
@@ -289,7 +289,7 @@ def test_every_key_that_axolotl_reads_while_preparing_is_known() -> None:
     """A new version that looks at another key would serve rows that were prepared under another value."""
     root = Path(next(iter(axolotl.__path__)))
     files = [root / "datasets.py", root / "loaders" / "tokenizer.py", *root.glob("prompt_*.py")]
-    files += [root / "utils" / "data" / f"{name}.py" for name in ("sft", "shared", "utils", "wrappers")]
+    files += [root / "utils" / "data" / f"{name}.py" for name in ("rl", "sft", "shared", "utils", "wrappers")]
     files += [path for path in root.glob("prompt_strategies/*.py") if path.name != "base.py"]
     read = {
         key

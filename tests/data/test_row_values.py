@@ -193,9 +193,9 @@ def test_a_number_in_a_row_that_teaches_nothing_does_not_count(configured: Any, 
 def test_a_column_that_a_dataset_lacks_is_refused_before_anything_is_tokenised(
     configured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hbo_plugin import compat
+    from hbo_plugin import compat_rows
 
-    monkeypatch.setattr(compat, "load_entry", lambda *_: pytest.fail("tokenised"))
+    monkeypatch.setattr(compat_rows, "load_entry", lambda *_: pytest.fail("tokenised"))
     config = configured(write(tmp_path, "a", [1, 2]), hbo={"row_weights": {"column": "qualty"}})
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         load_data(config, tmp_path)

@@ -21,6 +21,7 @@ from benchmarks.targets import BASELINE  # noqa: E402
 from benchmarks.trials import STEPS  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402
+from hbo_plugin.kinds import ASYNC, FEATURES, KINDS, REFUSED  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,25 @@ def keys() -> str:
         for name, field in HBOConfig.model_fields.items()
     )
     return _table(("key", "default", "meaning"), rows)
+
+
+def kinds() -> str:
+    """What works in which kind of training."""
+    known = [*KINDS.values()]
+    rows = (
+        (feature.told, *("refused" if name in kind.lacks else "yes" for kind in known))
+        for name, feature in FEATURES.items()
+    )
+    return _table(("what you ask for", *(kind.told for kind in known)), rows)
+
+
+def refused_kinds() -> str:
+    """Which kinds of training are refused."""
+    options = " or ".join(f"`trl.{key}`" for key in ASYNC)
+    rows = (
+        (f"`grpo` with {options}" if name == "async" else f"`{name}`", f"It {why}.") for name, why in REFUSED.items()
+    )
+    return _table(("`rl`", "why not"), rows)
 
 
 def comparison() -> str:
@@ -217,6 +237,7 @@ def memory() -> str:
 
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
+    "kinds.md": (kinds, refused_kinds),
     "evidence.md": (comparison, targets, trials, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, memory, starting),
