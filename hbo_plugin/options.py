@@ -103,7 +103,7 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
         if entry.get("weight") is not None:
             LOG.warning(
                 "`datasets[].weight: %s` of `%s`: it keeps that share of the dataset's rows, chosen once before tokenising "
-                "(Axolotl 0.19 ignores it, and `rl` does), and is no mixing probability.",
+                "(Axolotl 0.19 ignores it, and so does `rl`), and is no mixing probability.",
                 *(entry["weight"], entry.get("path")),
             )
 

@@ -204,7 +204,7 @@ def test_warnings(caplog: pytest.LogCaptureFixture) -> None:
         "`group_by_length: true` has no effect, because the weights choose the rows.",
         (
             "`datasets[].weight: 0.5` of `b`: it keeps that share of the dataset's rows, chosen once before tokenising "
-            "(Axolotl 0.19 ignores it, and `rl` does), and is no mixing probability."
+            "(Axolotl 0.19 ignores it, and so does `rl`), and is no mixing probability."
         ),
     ]
 

@@ -44,9 +44,9 @@ def check(dataset: Dataset) -> None:
 def read(files: Iterable[Path], columns: Collection[str] | None = None) -> Dataset:
     """The rows in Arrow files, one file after the other and without a copy; `typed` made them alike.
 
-    Where it is not said which of their columns, those that every file has and that a collator can put into a batch: lists of
-    numbers. Of these, the Trainer drops what its model does not take. Not as many Datasets and then one of them all: each takes as long as
-    hundreds of rows.
+    Where it is not said which of their columns, those that every file has and that a collator can put into a batch: lists
+    of numbers. Of these, the Trainer drops what its model does not take. Not as many Datasets and then one of them all:
+    each takes as long as hundreds of rows.
     """
     tables = [MemoryMappedTable.from_file(str(file)) for file in files]
     shared = [

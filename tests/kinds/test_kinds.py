@@ -1,8 +1,10 @@
 """The table of kinds: each cell is run or refused. What is refused, and with which words."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
 from hbo_plugin import kinds
@@ -85,6 +87,22 @@ def test_every_value_of_rl_is_known() -> None:
 
     assert {each.value for each in RLType} == {*KINDS, *REFUSED} - {"", "reward_model", "process_reward_model", "async"}
     assert [kinds.kind_of({"rl": each}).written for each in (RLType.DPO, "dpo")] == ["rl: dpo", "rl: dpo"]
+
+
+@pytest.mark.axolotl
+def test_evaluating_and_comparing_pairs_is_refused(tmp_path: Path) -> None:
+    from axolotl.utils.dict import DictDefault
+
+    from hbo_plugin import HBOPlugin
+    from hbo_plugin.compare.cli import compare
+
+    with pytest.raises(ValueError, match=r"^`axolotl evaluate` works with supervised fine-tuning alone"):
+        HBOPlugin().add_callbacks_post_trainer(DictDefault({"rl": "dpo", "hbo": {}}), None)
+    path = tmp_path / "config.yml"
+    path.write_text("rl: dpo\nhbo: {weights: {a: 1}}\n")
+    done = CliRunner().invoke(compare, [str(path)])
+    assert done.exit_code != 0
+    assert "a comparison of runs works with supervised fine-tuning alone, and not with `rl: dpo`" in done.output
 
 
 def test_commands_for_supervised_training_refuse_others() -> None:
