@@ -18,7 +18,8 @@ from benchmarks.mixtures import FAMILIES
 from benchmarks.tasks import LEARNABLE, VOCABULARY, task_rows
 from hbo_plugin.bench.report import environment
 from hbo_plugin.compare.arms import find_arms
-from hbo_plugin.compare.outcome import Comparison, RunResult, outcomes_of, result_of
+from hbo_plugin.compare.outcome import Comparison, outcomes_of
+from hbo_plugin.compare.results import RunResult, result_of
 from hbo_plugin.compare.runs import Launch, locked, planned
 from hbo_plugin.compare.work import Work
 from hbo_plugin.outputs import STDOUT, json_option, write_json

@@ -9,44 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hbo_plugin.compare.plain import PlainRun
+from hbo_plugin.compare.results import result_of
 from hbo_plugin.compare.statistics import Difference, holm, paired, seeds_to_settle, verdict
-from hbo_plugin.trace import costs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hbo_plugin.compare.results import RunResult
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Verdict
-    from hbo_plugin.history import History
 
 _SAME_TOKENS = 0.01
 """Runs whose trained tokens differ by no more than this share are at equal tokens as they are."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run that has ended.
-
-    Attributes:
-        arm: its name.
-        seed: of the run.
-        steps: that it made.
-        target: loss of the target at the end, on rows that steered nothing; nats per token.
-        losses: of each held-out set, the same.
-        tokens: that it learned to predict; None where nobody counted them.
-        course: of each evaluation the step, these tokens so far and the loss of the target.
-        seconds: that its training took.
-    """
-
-    arm: str
-    seed: int
-    steps: int
-    target: float
-    losses: dict[str, float]
-    tokens: float | None
-    course: tuple[tuple[int, float, float], ...]
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -124,47 +98,6 @@ def compared(planned: Sequence[PlannedRun], baseline: str) -> Comparison:
     outcomes = outcomes_of(results, arms, baseline)
     steps = {result.steps for result in results.values()}
     return Comparison(baseline, outcomes, tuple(missing), tuple(without_number), len(steps) > 1)
-
-
-def result_of(run: PlannedRun) -> RunResult | None:
-    """Return what a run came to; None where it has not ended.
-
-    Raises:
-        ValueError: it was not evaluated at its end.
-    """
-    found = run.history()
-    if found is None or not found.ended:
-        return None
-    if isinstance(run, PlainRun):
-        return _measured(run, found)
-    last = found.states[-1]
-    if not found.evaluations or found.evaluations[-1].step != last.step:
-        msg = f"`{run.folder}` was not evaluated after its last step, so nothing can be compared; make the run again."
-        raise ValueError(msg)
-    end = found.evaluations[-1]
-    trained = [sum(map(sum, state.trained_tokens.values())) for state in found.states]
-    steps = [state.step for state in found.states]
-    course = [(each.step, float(np.interp(each.step, steps, trained)), each.target) for each in found.evaluations]
-    spent = costs(run.folder)
-    return RunResult(
-        arm=run.arm.name,
-        seed=run.seed,
-        steps=last.step,
-        target=end.target,
-        losses=end.losses,
-        tokens=trained[-1],
-        course=tuple(course),
-        seconds=spent[1] if spent else None,
-    )
-
-
-def _measured(run: PlainRun, found: History) -> RunResult:
-    """Of a run without hbo, whose model was evaluated before the first step of its measuring."""
-    first = next((each for each in found.evaluations if each.step == 0), None)
-    if first is None:
-        msg = f"`{run.traced}` was not evaluated before its first step, so nothing was measured; remove it, and measure again."
-        raise ValueError(msg)
-    return RunResult(run.arm.name, run.seed, run.steps, first.target, first.losses, None, (), None)
 
 
 def outcomes_of(
