@@ -14,7 +14,8 @@ COLUMNS = ("prompt", "chosen_ids", "input_ids")
 class CollatedPlugin(BasePlugin):
     """`plugins: [..., collated.CollatedPlugin]`; batches of evaluations are left out."""
 
-    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
+        """The one hook with a finished trainer that Axolotl 0.19 calls in every kind of training; it adds none."""
         collate, evaluate, evaluating = trainer.data_collator, trainer.evaluation_loop, False
 
         def evaluated(*args: Any, **kwargs: Any) -> Any:
@@ -39,3 +40,4 @@ class CollatedPlugin(BasePlugin):
             return collate(rows)
 
         trainer.data_collator = written
+        return []
