@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SAME_TOKENS = 0.01
 """Runs whose trained tokens differ by no more than this share are at equal tokens as they are."""
+_NEAR = 0.25
+"""A loss between two evaluations is read where they are no further apart than this share of the tokens so far."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ def _at_equal_tokens(found: Sequence[tuple[RunResult, RunResult]]) -> Difference
         if any(result.course[0][1] > tokens for result in pair):
             return None  # a single evaluation, after the other run had ended
         ours, theirs = (_at(tokens, result.course) for result in pair)
+        if ours is None or theirs is None:
+            return None
         gaps.append(ours - theirs)
     return paired(gaps)
 
@@ -184,6 +188,10 @@ def _course(results: Sequence[RunResult]) -> tuple[tuple[int, float], ...]:
     return tuple((step, fmean(losses[step] for losses in known)) for step in steps)
 
 
-def _at(tokens: float, course: Sequence[tuple[int, float, float]]) -> float:
+def _at(tokens: float, course: Sequence[tuple[int, float, float]]) -> float | None:
+    """None where the evaluations around it are far apart: a loss falls along no straight line."""
     _, at_tokens, losses = zip(*course, strict=True)
+    after = int(np.searchsorted(at_tokens, tokens))
+    if at_tokens[after] != tokens and at_tokens[after] - at_tokens[after - 1] > _NEAR * tokens:
+        return None
     return float(np.interp(tokens, at_tokens, losses))

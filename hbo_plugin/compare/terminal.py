@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -11,10 +12,15 @@ from hbo_plugin.compare.words import with_interval
 from hbo_plugin.report.terminal import literal, table, title
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
     from rich.table import Table
 
-    from hbo_plugin.compare.outcome import Comparison
+    from hbo_plugin.compare.outcome import ArmOutcome, Comparison
+
+_ARMS, _WIDTH = 3, 18
+"""So many arms beside each other, in columns of so many letters, leave room for the name of a held-out set."""
 
 
 def comparison(found: Comparison) -> RenderableType:
@@ -23,7 +29,9 @@ def comparison(found: Comparison) -> RenderableType:
     if found.arms:
         parts += [title(words.TARGET), _arms(found), "", *map(literal, words.verdicts(found))]
         if sets := {name for each in found.arms for name in each.sets}:
-            parts += ["", title(words.of_sets(found)), _sets(found, sorted(sets))]
+            arms = [each for each in found.arms if each.sets]
+            parts += ["", title(words.of_sets(found))]
+            parts += [_sets(arms[at : at + _ARMS], sorted(sets)) for at in range(0, len(arms), _ARMS)]
         parts += ["", words.how_judged(found)]
     for caveat in words.caveats(found):
         parts += ["", literal(caveat)]
@@ -51,9 +59,8 @@ def _arms(found: Comparison) -> Table:
     return made
 
 
-def _sets(found: Comparison, sets: list[str]) -> Table:
-    arms = [each for each in found.arms if each.sets]
-    made = table([each.arm.replace(", ", ",\n") for each in arms])
+def _sets(arms: Sequence[ArmOutcome], sets: list[str]) -> Table:
+    made = table([fill(each.arm, _WIDTH) for each in arms])
     made.columns[0].header = "held-out set"
     for name in sets:
         made.add_row(literal(name), *(with_interval(each.sets[name]) if name in each.sets else "" for each in arms))

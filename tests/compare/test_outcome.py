@@ -87,6 +87,28 @@ def test_runs_of_unequal_length_are_also_read_at_equal_tokens(tmp_path: Path) ->
     assert hbo.at_equal_tokens.mean == 1  # its middle, where the loss is 3, is where the other ended
 
 
+def test_between_evaluations_that_are_far_apart_no_loss_is_read(tmp_path: Path) -> None:
+    for seed in range(2):
+        run(tmp_path / f"static.{seed}", steps=10, sums=2.0)
+        run(tmp_path / f"hbo.{seed}", steps=16, sums=2.0)
+    # The longer one was evaluated after 0, 8 and 16 steps, and the other ended after 10.
+    assert of(tmp_path, 2).arms[1].at_equal_tokens is None
+
+
+def test_the_name_of_a_held_out_set_has_room_beside_many_arms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"rest to another dataset with a long name {number}" for number in range(5)]
+    arms = find_arms({}, (), {name: {"method": "static", "prior": 2} for name in names}, "static", controls=False)
+    for each in planned(arms, range(3), tmp_path):
+        run(each.folder, sums=2.0 + each.seed)
+    show(comparison(compared(planned(arms, range(3), tmp_path), "static")))
+    told = capsys.readouterr().out
+    assert told.count("\nsums ") == 2
+    assert max(map(len, told.splitlines())) <= 80
+
+
 def test_a_control_is_compared_with_the_arm_that_it_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(3):
         run(tmp_path / f"static.{seed}", sums=2.0)
