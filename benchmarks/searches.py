@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hbo_plugin.compare.runs import PlannedRun
 
-STEPS = 80
+STEPS = 48
 CAP = 4
 """How often a run may repeat the targets."""
 SEEDS = 5

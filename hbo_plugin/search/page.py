@@ -57,5 +57,6 @@ def _sections(found: Found) -> Iterator[Section]:
         text = f"What each trial did to the held-out sets that do not count, minus {found.baseline}; above 0 they are forgotten."
         yield Section("Outside the target", text, table=table)
     if found.confirmed is not None:
-        yield Section("Confirmation", "What follows are full runs, on seeds that chose nothing.", wide=True)
+        text = "What follows are full runs, on seeds that chose nothing."
+        yield Section("Confirmation", text, notes=words.helped(found), wide=True)
         yield from of_comparison(found.confirmed)

@@ -22,7 +22,7 @@ def search(found: Found) -> RenderableType:
     parts: list[RenderableType] = [title(words.of_trials(found)), _trials(found), ""]
     parts += [*map(literal, words.nominations(found)), ""]
     if found.confirmed is not None:
-        parts += [comparison(found.confirmed), ""]
+        parts += [comparison(found.confirmed), "", *map(literal, words.helped(found)), ""]
     parts.append(literal(words.conclusion(found)))
     if block := words.block(found):
         parts += [words.PASTE, "", *map(literal, block)]

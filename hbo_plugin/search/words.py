@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from hbo_plugin.compare.words import with_interval
 from hbo_plugin.messages import listed
 
 if TYPE_CHECKING:
@@ -29,6 +30,17 @@ def nominations(found: Found) -> list[str]:
     if found.trials.failed:
         told.append(f"Left out, as they failed or came to no number: {listed(found.trials.failed)}.")
     return told
+
+
+def helped(found: Found) -> list[str]:
+    """What each nomination did, in full runs, for the held-out set that nominated it."""
+    arms = {arm.arm: arm for arm in found.confirmed.arms} if found.confirmed else {}
+    pairs = ((name, trial.name) for name, trial in found.trials.nominated.items() if trial.name in arms)
+    moved = {(name, arm): arms[arm].sets[name] for name, arm in pairs if name in arms[arm].sets}
+    return [
+        f"In full runs, {arm} moved the loss of {name} by {with_interval(difference, ' ')}."
+        for (name, arm), difference in moved.items()
+    ]
 
 
 def conclusion(found: Found) -> str:

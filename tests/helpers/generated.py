@@ -115,6 +115,41 @@ def trials() -> str:
     return _table(columns, rows)
 
 
+def searched() -> str:
+    """What a search nominated by short trials."""
+    found = _measured("search.json")
+    rows = (
+        (
+            trial["name"] + (", at half" if trial["given_up"] else ""),
+            *(f"{trial['sets'][name]['mean']:+.3f}" for name in found["target"]),
+        )
+        for trial in found["trials"]["trials"]
+    )
+    return _table(("trial", *(f"`{name}`" for name in found["target"])), rows)
+
+
+def confirmed() -> str:
+    """What full runs of what it nominated came to."""
+    found = _measured("search.json")
+
+    def interval(difference: Mapping[str, float] | None) -> str:
+        return "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format_map(difference) if difference else ""
+
+    rows = (
+        (
+            arm["arm"],
+            f"{arm['target']:.3f}",
+            interval(arm["difference"]),
+            *(interval(arm["sets"].get(name)) for name in found["target"]),
+            arm["verdict"] or "",
+        )
+        for arm in found["confirmed"]["arms"]
+    )
+    return _table(
+        ("mixture", "loss", f"from {found['baseline']}", *(f"`{name}` alone" for name in found["target"]), ""), rows
+    )
+
+
 def starting() -> str:
     """How soon a run starts."""
     cases: dict[str, list[dict[str, Any]]] = {}
@@ -238,7 +273,7 @@ def memory() -> str:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "kinds.md": (kinds, refused_kinds),
-    "evidence.md": (comparison, targets, trials, signals),
+    "evidence.md": (comparison, targets, trials, searched, confirmed, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, memory, starting),
 }

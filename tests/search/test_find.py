@@ -34,7 +34,9 @@ class World:
     def look(self, config: Path, ranks: int) -> Findings:
         counted = [SimpleNamespace(name=name, counted=True, asked=(share,)) for name, share in FIRST.items()]
         others = [SimpleNamespace(name=name, counted=False, asked=(0.1,)) for name in self.names]
-        plan: Any = SimpleNamespace(datasets=[*counted, *others], steps=240, target={"exam": 0.5, "essay": 0.5})
+        plan: Any = SimpleNamespace(
+            datasets=[*counted, *others], steps=240, target={"exam": 0.5, "essay": 0.5}, judges={}
+        )
         return Findings((), (), (), plan)
 
     def train(self, run: PlannedRun, config: Path) -> bool:
@@ -124,6 +126,12 @@ def test_the_helpers_of_both_targets_are_found_confirmed_and_given_the_rest(
     show(terminal.search(found))
     told = capsys.readouterr().out
     assert "Best for exam: rest to d2." in told
+    for name, arm in (("exam", found.confirmed.arms[1]), ("essay", found.confirmed.arms[2])):
+        moved = arm.sets[name]
+        said = f"In full runs, {arm.arm} moved the loss of {name} by {moved.mean:+.3f} [{moved.low:+.3f}, {moved.high:+.3f}]."
+        assert said in " ".join(told.split())
+        assert moved.high is not None
+        assert moved.high < 0
     # Noise of the baseline decides which of those that help nothing are behind for both sets.
     given_up = {trial.name for trial in found.trials.trials if trial.given_up}
     assert given_up.isdisjoint({"rest to d2", "rest to d4"})
