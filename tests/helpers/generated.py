@@ -145,9 +145,8 @@ def confirmed() -> str:
         )
         for arm in found["confirmed"]["arms"]
     )
-    return _table(
-        ("mixture", "loss", f"from {found['baseline']}", *(f"`{name}` alone" for name in found["target"]), ""), rows
-    )
+    alone = (f"`{name}` alone" for name in found["target"])
+    return _table(("mixture", "loss", f"from {found['baseline']}", *alone, "verdict"), rows)
 
 
 def starting() -> str:
