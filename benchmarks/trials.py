@@ -22,7 +22,7 @@ from hbo_plugin.outputs import STDOUT, json_option, write_json
 from hbo_plugin.search.candidates import EVEN, Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from benchmarks.real_model import Pretrained
 
@@ -103,28 +103,44 @@ class Ranking:
     show_default=True,
     help="Folder of the finished trials, which are not made again.",
 )
+@click.option(
+    "--earlier",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What an earlier call wrote by `--json`; its trials count, and are not made again.",
+)
 @json_option
-def trials(*, seeds: int, out: Path, json_to: Path | None) -> None:
+def trials(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | None) -> None:
     """Give what two targets leave to one dataset at a time, in whole runs and in shorter ones, and compare the rankings.
 
     A step takes a second on a core. The command can be stopped and started again at any moment, and several can work on
     one folder at once, on a core each.
     """
     out.mkdir(parents=True, exist_ok=True)
+    found = [] if earlier is None else _read(json.loads(earlier.read_text(encoding="utf-8"))["runs"])
+    there = {(each.part, each.seed, each.candidate) for each in found}
     start = None
     # The short ones first, of which a table can be made early.
-    planned = [*product(reversed(PARTS), range(seeds), range(len(CANDIDATES)))]
+    planned = [
+        (part, seed, number)
+        for part, seed, (number, each) in product(reversed(PARTS), range(seeds), enumerate(CANDIDATES))
+        if (part, seed, each.name) not in there
+    ]
     for part, seed, number in track(planned, "trials", console=Console(stderr=True), transient=True):
         for path in claimed(out / f"{number}.{part}.{seed}.json"):
             start = start or pretrained()
             write_finished(path, asdict(_run(start, part, seed, number)))
-    found = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*.json"))]
+    made = _read(json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
+    found += [each for each in made if (each.part, each.seed, each.candidate) not in there]
     rankings = ranked(found)
     if json_to != STDOUT:
         _show(rankings)
     if json_to is not None:
         rows, kept = ([asdict(each) for each in several] for several in (rankings, found))
         write_json(json_to, {"rows": rows, "runs": kept, "environment": environment()})
+
+
+def _read(runs: Iterable[dict[str, Any]]) -> list[Result]:
+    return [Result(**run) for run in runs]
 
 
 def _run(start: Pretrained, part: int, seed: int, number: int) -> Result:

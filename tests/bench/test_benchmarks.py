@@ -287,6 +287,10 @@ def test_a_finished_trial_is_not_made_again(
     monkeypatch.setattr(trials, "pretrained", None)
     main(command, standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["runs"] == first["runs"]
+    earlier = tmp_path / "earlier"
+    earlier.write_text(json.dumps(first))
+    main([*command[:4], str(tmp_path / "elsewhere"), *command[5:], "--earlier", str(earlier)], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["runs"] == first["runs"]
 
 
 def test_rows_of_a_target_are_different_and_right() -> None:
