@@ -184,6 +184,7 @@ def test_steering_rows_can_be_recorded_and_that_changes_nothing(make_config: Any
     judged = [each for each in read_trace(train(whole)) if each["event"] == "evaluate"]
     assert len(found) == len(judged) > 1
     for half, both in zip(found, judged, strict=True):
-        assert [*half["steering"]] == ["words"]
-        low, high = sorted((half["steering"]["words"], half["held_out"]["words"]))
-        assert low < both["held_out"]["words"] < high
+        assert {*half["steering"]} == {*both["held_out"]} > {"words"}
+        for name, of_all in both["held_out"].items():
+            low, high = sorted((half["steering"][name], half["held_out"][name]))
+            assert low < of_all < high
