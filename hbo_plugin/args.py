@@ -21,9 +21,6 @@ from hbo_plugin.methods import Method, RunFacts, make_method
 from hbo_plugin.methods.parameters import Moment, in_order, plain
 from hbo_plugin.row_weights.settings import RowWeightsSettings, read, written
 
-MODEL_SCORES = ("loss", "perplexity", "ifd")
-"""The kinds of difficulty that run the initial model over the data once."""
-
 LEVELS = 4
 """The difficulty levels of a dataset for which none are set."""
 MAX_EPOCHS = 4.0

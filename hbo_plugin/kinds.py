@@ -1,12 +1,20 @@
 """Kinds of training: what hbo does in each, what it refuses there, and which it refuses. Nothing else decides this."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hbo_plugin.args import MODEL_SCORES, HBOConfig
 from hbo_plugin.messages import all_of, yaml_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hbo_plugin.args import HBOConfig
+
+MODEL_SCORES = ("loss", "perplexity", "ifd")
+"""The kinds of difficulty that run the initial model over the data once."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +165,7 @@ FEATURES: Mapping[str, Feature] = {
 """What a configuration may ask for beside `record_rows`, a trace, a report, a check, a resume and ranks, which work in all kinds."""
 
 
-_NO_SIGNALS = frozenset(
-    {
-        "methods",
-        "max_epochs_auto",
-        "model_scores",
-        "trained_token",
-        "target",
-        "record_steering",
-        "row_weights",
-        "packing",
-    }
-)
+_NO_SIGNALS = frozenset(name for name, feature in FEATURES.items() if feature.why)
 
 SUPERVISED = Kind("supervised fine-tuning")
 KINDS: Mapping[str, Kind] = {

@@ -1,12 +1,17 @@
 """The words of an error: what was given, what is allowed, and what to do. One form for every key."""
 
+from __future__ import annotations
+
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin import compat, kinds, options
-from hbo_plugin.args import MODEL_SCORES, HBOConfig
+from hbo_plugin.args import HBOConfig
 from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
@@ -78,10 +78,10 @@ class Setup:
     def _check_scorer(self) -> None:
         """Refuse a model that has nothing to score."""
         name, kind = self.config.scorer_model, self.config.difficulty
-        if name is not None and kind not in MODEL_SCORES:
+        if name is not None and kind not in kinds.MODEL_SCORES:
             msg = (
                 f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to one of "
-                f"{listed(MODEL_SCORES)}, or remove `scorer_model`."
+                f"{listed(kinds.MODEL_SCORES)}, or remove `scorer_model`."
             )
             raise ValueError(msg)
 

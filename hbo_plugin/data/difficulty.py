@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.columns import Column, values_of
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.score_file import UNSCORED, ScoreFile
 from hbo_plugin.data.scoring_model import ScoringModel
+from hbo_plugin.kinds import MODEL_SCORES
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.padding import by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss

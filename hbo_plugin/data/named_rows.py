@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hbo_plugin.args import MODEL_SCORES
 from hbo_plugin.data.columns import Column, Columns, no_column, values_of
 from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.mixture import Mixture, Part
 from hbo_plugin.data.prepared import Prepared, Preparer
+from hbo_plugin.kinds import MODEL_SCORES
 from hbo_plugin.messages import all_of
 
 
