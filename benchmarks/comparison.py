@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from benchmarks.kept_runs import earlier_option, earlier_runs, out_option
 from benchmarks.mixtures import FAMILIES
 from benchmarks.tasks import LEARNABLE, VOCABULARY, task_rows
 from hbo_plugin.bench.report import environment
 from hbo_plugin.compare.arms import find_arms
-from hbo_plugin.compare.outcome import Comparison, outcomes_of
-from hbo_plugin.compare.results import RunResult, result_of
+from hbo_plugin.compare.outcome import judged
+from hbo_plugin.compare.results import RunResult, results_of
 from hbo_plugin.compare.runs import Launch, locked, planned
 from hbo_plugin.compare.work import Work
 from hbo_plugin.outputs import STDOUT, json_option, write_json
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
     from benchmarks.mixtures import Family
     from benchmarks.training_run import Rows, Training
+    from hbo_plugin.compare.outcome import Comparison
+    from hbo_plugin.compare.results import Results
     from hbo_plugin.compare.runs import PlannedRun
-
-    Results = dict[tuple[str, int], RunResult]
-    """By arm and seed."""
 
 ROWS_PER_STEP = 32
 STEPS = 300
@@ -90,19 +89,9 @@ class InProcess(Launch):
     "--seeds", default=10, type=click.IntRange(min=1), show_default=True, help="Runs of each arm, on other mixtures."
 )
 @click.option("--family", "families", multiple=True, type=click.Choice([*FAMILIES]), help="Only this; all by default.")
-@click.option("--only", multiple=True, metavar="ARM", help="Only this arm, beside the first of its family.")
-@click.option(
-    "--out",
-    default=Path("demo/compare"),
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default=True,
-    help="Folder of the finished runs, which are not made again.",
-)
-@click.option(
-    "--earlier",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What an earlier call wrote by `--json`; its runs count, and are not made again.",
-)
+@click.option("--only", multiple=True, metavar="ARM", help="Train only this arm, beside the first of its family.")
+@out_option("demo/compare")
+@earlier_option
 @json_option
 def compare(
     *,
@@ -115,24 +104,21 @@ def compare(
 ) -> None:
     """Train a small model on made mixtures with each of several methods, and compare the held-out losses.
 
-    A run takes some ten seconds on a core. The command can be stopped and started again at any moment, and several can
+    A run takes some fifteen seconds on a core. The command can be stopped and started again at any moment, and several can
     work on one folder at once, on a core each.
     """
-    before = json.loads(earlier.read_text(encoding="utf-8"))["runs"] if earlier else {}
+    before = earlier_runs(earlier) or {}
     rows, runs = {}, {}
     for name in families or FAMILIES:
         family = FAMILIES[name]
         kept: Results = {(each["arm"], each["seed"]): RunResult(**each) for each in before.get(name, [])}
         arms = find_arms({**family.block, "target": [*family.counts]}, (), family.arms, family.baseline, controls=False)
-        chosen = [arm for arm in arms if not only or arm.name in {family.baseline, *only}]
-        wanted = planned(chosen, range(seeds), out / name.replace(" ", "-"))
-        left = [run for run in wanted if (run.arm.name, run.seed) not in kept]
-        Work(left, {}, InProcess(family=family, steps=STEPS)).train([None])
-        ended = {(run.arm.name, run.seed): result for run in left if (result := result_of(run))}
-        results = kept | ended
-        missing = tuple(run.name for run in wanted if (run.arm.name, run.seed) not in results)
-        outcomes = outcomes_of(results, dict.fromkeys(family.arms), family.baseline)
-        found = Comparison(family.baseline, outcomes, missing, without_number=(), unequal_steps=False)
+        every = planned(arms, range(seeds), out / name.replace(" ", "-"))
+        left = [run for run in every if (run.arm.name, run.seed) not in kept]
+        chosen = [run for run in left if not only or run.arm.name in {family.baseline, *only}]
+        Work(chosen, {}, InProcess(family=family, steps=STEPS)).train([None])
+        results = kept | results_of(left)
+        found = judged(every, results, family.baseline)
         rows[name], runs[name] = asdict(found), [asdict(each) for each in results.values()]
         if json_to != STDOUT:
             _show(name, found)

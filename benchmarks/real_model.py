@@ -1,4 +1,4 @@
-"""SmolLM2-135M with LoRA on the rows of the targets, their helpers and the rest: what every run on it starts from, and who makes it."""
+"""SmolLM2-135M with LoRA on the rows of the targets, their helpers and the rest: what every run on it starts from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import click
 
 from axolotl_configs.quickstart_search_data import pairs
 from hbo_plugin.bench.report import environment
-from hbo_plugin.outputs import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -102,23 +101,3 @@ def pretrained() -> Pretrained:
 def versions() -> dict[str, Any]:
     """The machine, and the libraries that the losses depend on."""
     return environment() | {name: version(name) for name in ("transformers", "peft")}
-
-
-def claimed(path: Path) -> Iterator[Path]:
-    """The path, once, if nothing is there and no other process is making it; the system unlocks what a dead one had."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_suffix(".lock"), timeout=0)
-    try:
-        with lock:
-            if not path.exists():
-                yield path
-    except Timeout:
-        return
-
-
-def write_finished(path: Path, result: dict[str, Any]) -> None:
-    """Write what a run came to, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    write_json(unfinished, result)
-    unfinished.replace(path)

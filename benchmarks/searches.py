@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmarks.comparison import ROWS_PER_STEP, InProcess
+from benchmarks.kept_runs import out_option
 from benchmarks.mixtures import FAMILIES, HELPERS, TARGETS
 from hbo_plugin.bench.report import environment
 from hbo_plugin.compare.study import Study
@@ -20,6 +20,7 @@ from hbo_plugin.search.find import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from hbo_plugin.compare.runs import PlannedRun
 
@@ -76,18 +77,12 @@ class _Search(Study):
 @click.command()
 @click.option("--searches", default=40, type=click.IntRange(min=1), show_default=True, help="Of each family.")
 @click.option("--family", "families", multiple=True, type=click.Choice(_FAMILIES), help="Only this; all by default.")
-@click.option(
-    "--out",
-    default=Path("demo/searches"),
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default=True,
-    help="Folder of the finished runs, which are not made again.",
-)
+@out_option("demo/searches")
 @json_option
 def searches(*, searches: int, families: tuple[str, ...], out: Path, json_to: Path | None) -> None:
     """Search mixtures with two small targets, with helpers and without, and count what is named.
 
-    A search takes half a minute on a core. The command can be stopped and started again at any moment.
+    The command can be stopped and started again at any moment.
     """
     rows = []
     for family in families or _FAMILIES:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,14 +17,16 @@ from rich.progress import track
 from rich.table import Table
 
 from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
-from benchmarks.real_model import ROWS_PER_STEP, claimed, pretrained, versions, write_finished
+from benchmarks.kept_runs import claimed, earlier_option, kept_runs, out_option, write_finished
+from benchmarks.real_model import ROWS_PER_STEP, pretrained, versions
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.bench.report import environment, wide_console
 from hbo_plugin.messages import reasons
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.real_model import Pretrained
 
@@ -130,18 +131,8 @@ class Outcome:
 @click.option(
     "--only", multiple=True, type=click.Choice(NAMES), help="Train only these; the table has all that are there."
 )
-@click.option(
-    "--out",
-    default=Path("demo/targets"),
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default=True,
-    help="Folder of the finished runs, which are not made again.",
-)
-@click.option(
-    "--earlier",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What an earlier call wrote by `--json`; its runs count, and are not made again.",
-)
+@out_option("demo/targets")
+@earlier_option
 @json_option
 def targets(
     *, seeds: int, steps: tuple[int, ...], only: tuple[str, ...], out: Path, earlier: Path | None, json_to: Path | None
@@ -155,26 +146,21 @@ def targets(
     for length, name in product(steps, chosen):
         _check(name, arms(length)[name])
     out.mkdir(parents=True, exist_ok=True)
-    found = [] if earlier is None else _read(json.loads(earlier.read_text(encoding="utf-8"))["runs"])
-    there = {(each.steps, each.seed, each.arm) for each in found}
+    kept = partial(kept_runs, Result, lambda run: (run.steps, run.seed, run.arm), out, earlier)
+    there = kept()
     start = None
     runs = [run for run in product(steps, range(seeds), chosen) if run not in there]
     for length, seed, name in track(runs, "runs", console=Console(stderr=True), transient=True):
         for path in claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
             start = start or pretrained()
             write_finished(path, asdict(_run(start, name, length, seed)))
-    made = _read(json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
-    found += [each for each in made if (each.steps, each.seed, each.arm) not in there]
+    found = [*kept().values()]
     outcomes = _outcomes(found)
     if json_to != STDOUT:
         _show(outcomes)
     if json_to is not None:
-        rows, kept = ([asdict(each) for each in several] for several in (outcomes, found))
-        write_json(json_to, {"rows": rows, "runs": kept, "environment": environment()})
-
-
-def _read(runs: Iterable[dict[str, Any]]) -> list[Result]:
-    return [Result(**run) for run in runs]
+        written = {"rows": [*map(asdict, outcomes)], "runs": [*map(asdict, found)]}
+        write_json(json_to, written | {"environment": environment()})
 
 
 def _check(name: str, block: dict[str, Any]) -> None:

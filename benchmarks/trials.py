@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,13 +15,16 @@ from rich.progress import track
 from rich.table import Table
 
 from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
-from benchmarks.real_model import ROWS_PER_STEP, WARM_UP, claimed, pretrained, versions, write_finished
+from benchmarks.kept_runs import claimed, earlier_option, kept_runs, out_option, write_finished
+from benchmarks.real_model import ROWS_PER_STEP, WARM_UP, pretrained, versions
 from hbo_plugin.bench.report import environment, wide_console
 from hbo_plugin.outputs import STDOUT, json_option, write_json
 from hbo_plugin.search.candidates import EVEN, Shares
+from hbo_plugin.search.trials import worse_for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.real_model import Pretrained
 
@@ -96,18 +98,8 @@ class Ranking:
 
 @click.command()
 @click.option("--seeds", default=3, type=click.IntRange(min=1), show_default=True, help="Trials of each length.")
-@click.option(
-    "--out",
-    default=Path("demo/trials"),
-    type=click.Path(path_type=Path, file_okay=False),
-    show_default=True,
-    help="Folder of the finished trials, which are not made again.",
-)
-@click.option(
-    "--earlier",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What an earlier call wrote by `--json`; its trials count, and are not made again.",
-)
+@out_option("demo/trials")
+@earlier_option
 @json_option
 def trials(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | None) -> None:
     """Give what two targets leave to one dataset at a time, in whole runs and in shorter ones, and compare the rankings.
@@ -116,8 +108,8 @@ def trials(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | None)
     one folder at once, on a core each.
     """
     out.mkdir(parents=True, exist_ok=True)
-    found = [] if earlier is None else _read(json.loads(earlier.read_text(encoding="utf-8"))["runs"])
-    there = {(each.part, each.seed, each.candidate) for each in found}
+    kept = partial(kept_runs, Result, lambda run: (run.part, run.seed, run.candidate), out, earlier)
+    there = kept()
     start = None
     # The short ones first, of which a table can be made early.
     planned = [
@@ -129,18 +121,13 @@ def trials(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | None)
         for path in claimed(out / f"{number}.{part}.{seed}.json"):
             start = start or pretrained()
             write_finished(path, asdict(_run(start, part, seed, number)))
-    made = _read(json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json")))
-    found += [each for each in made if (each.part, each.seed, each.candidate) not in there]
+    found = [*kept().values()]
     rankings = ranked(found)
     if json_to != STDOUT:
         _show(rankings)
     if json_to is not None:
-        rows, kept = ([asdict(each) for each in several] for several in (rankings, found))
-        write_json(json_to, {"rows": rows, "runs": kept, "environment": environment()})
-
-
-def _read(runs: Iterable[dict[str, Any]]) -> list[Result]:
-    return [Result(**run) for run in runs]
+        written = {"rows": [*map(asdict, rankings)], "runs": [*map(asdict, found)]}
+        write_json(json_to, written | {"environment": environment()})
 
 
 def _run(start: Pretrained, part: int, seed: int, number: int) -> Result:
@@ -185,7 +172,7 @@ def ranked(results: Sequence[Result]) -> list[Ranking]:
         behind = [
             dataset
             for (found, _), (name, dataset) in product(pairs, zip(names, _OTHERS, strict=True))
-            if all(found[name].middle[target] > found[EVEN].middle[target] for target in HELPERS)
+            if worse_for_each(HELPERS, found[name].middle, found[EVEN].middle)
         ]
         made.append(
             Ranking(

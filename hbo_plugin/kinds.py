@@ -35,7 +35,7 @@ class Feature:
 
 
 Rows = Literal["tokens", "texts", "pairs"]
-"""What the rows of a kind are made of, see `data.rows`."""
+"""What the rows of a kind are made of, see `data.row_kinds`."""
 
 
 @dataclass(frozen=True)

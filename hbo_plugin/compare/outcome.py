@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hbo_plugin.compare.results import result_of
+from hbo_plugin.compare.results import results_of
 from hbo_plugin.compare.statistics import Difference, holm, paired, seeds_to_settle, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hbo_plugin.compare.results import RunResult
+    from hbo_plugin.compare.results import Results, RunResult
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Verdict
 
@@ -86,33 +86,23 @@ def compared(planned: Sequence[PlannedRun], baseline: str) -> Comparison:
     Raises:
         ValueError: a run that has ended was not evaluated at its end.
     """
-    results: dict[tuple[str, int], RunResult] = {}
-    missing, without_number = [], []
-    for run in planned:
-        result = result_of(run)
-        if result is None:
-            missing.append(run.name)
-        elif math.isfinite(result.target):
-            results[result.arm, result.seed] = result
-        else:
-            without_number.append(run.name)
-    arms = {run.arm.name: run.arm.replays for run in planned}
-    outcomes = outcomes_of(results, arms, baseline)
-    steps = {result.steps for result in results.values()}
-    return Comparison(baseline, outcomes, tuple(missing), tuple(without_number), len(steps) > 1)
+    return judged(planned, results_of(planned), baseline)
 
 
-def outcomes_of(
-    results: dict[tuple[str, int], RunResult], arms: dict[str, str | None], baseline: str
-) -> tuple[ArmOutcome, ...]:
-    """Return what each arm came to.
+def judged(planned: Sequence[PlannedRun], results: Results, baseline: str) -> Comparison:
+    """Compare runs by what those of them that have ended came to."""
+    ended = [(run.name, results.get((run.arm.name, run.seed))) for run in planned]
+    numbers = {key: result for key, result in results.items() if math.isfinite(result.target)}
+    return Comparison(
+        baseline,
+        _outcomes(numbers, {run.arm.name: run.arm.replays for run in planned}, baseline),
+        missing=tuple(name for name, result in ended if result is None),
+        without_number=tuple(name for name, result in ended if result and not math.isfinite(result.target)),
+        unequal_steps=len({result.steps for result in numbers.values()}) > 1,
+    )
 
-    Args:
-        results: of runs that ended with a number, by arm and seed.
-        arms: by name, the arm that each is the control of; None for every other.
-        baseline: the arm that all are compared with.
-    """
 
+def _outcomes(results: Results, arms: dict[str, str | None], baseline: str) -> tuple[ArmOutcome, ...]:
     def pairs(arm: str, other: str) -> list[tuple[RunResult, RunResult]]:
         seeds = sorted(
             {seed for name, seed in results if name == arm} & {seed for name, seed in results if name == other}

@@ -11,6 +11,8 @@ from hbo_plugin.compare.plain import PlainRun
 from hbo_plugin.trace import costs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.history import History
 
@@ -40,12 +42,20 @@ class RunResult:
     seconds: float | None
 
 
-def result_of(run: PlannedRun) -> RunResult | None:
-    """Return what a run came to; None where it has not ended.
+Results = dict[tuple[str, int], RunResult]
+"""By arm and seed."""
+
+
+def results_of(runs: Sequence[PlannedRun]) -> Results:
+    """Return what those of the runs came to that have ended.
 
     Raises:
-        ValueError: it was not evaluated at its end.
+        ValueError: one was not evaluated at its end.
     """
+    return {(run.arm.name, run.seed): result for run in runs if (result := _result(run))}
+
+
+def _result(run: PlannedRun) -> RunResult | None:
     found = run.history()
     if found is None or not found.ended:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hbo_plugin.compare.statistics import paired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.statistics import Difference
@@ -53,9 +53,14 @@ def is_behind(
     pairs = [(run, even[run.seed]) for run in runs if run.arm.name == candidate != baseline]
     for pair in pairs:
         ours, theirs = (_evaluation(run, steps // 2) for run in pair)
-        if ours and theirs and all(ours.steering.get(name, math.nan) > theirs.steering[name] for name in target):
+        if ours and theirs and worse_for_each(target, ours.steering, theirs.steering):
             return True
     return False
+
+
+def worse_for_each(target: Iterable[str], ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    """Whether each held-out set of the target has a greater loss; one that is no number is not greater."""
+    return all(ours.get(name, math.nan) > theirs[name] for name in target)
 
 
 def _evaluation(run: PlannedRun, step: int) -> Evaluation | None:
