@@ -40,12 +40,15 @@ def private(module: str, name: str) -> Any:
     try:
         return attrgetter(name)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
-        msg = (
-            f"`{module}.{name}` was not found: hbo works with axolotl {SUPPORTED}, and {axolotl_version()} is installed; "
-            f"install a supported version."
-        )
-        # Not an ImportError, which Axolotl 0.19 swallows.
-        raise RuntimeError(msg) from error
+        raise _missing(module, name) from error
+
+
+def _missing(owner: str, name: str) -> RuntimeError:
+    """Not an ImportError, which Axolotl 0.19 swallows."""
+    return RuntimeError(
+        f"`{owner}.{name}` was not found: hbo works with axolotl {SUPPORTED}, and {axolotl_version()} is installed; "
+        f"install a supported version."
+    )
 
 
 def load_config(path: Path, **options: Any) -> Any:
@@ -133,3 +136,23 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
+
+
+@contextmanager
+def watched(trainer: Any, name: str, look: Callable[..., None]) -> Iterator[None]:
+    """Let `look` see what a method of TRL's trainers returns, and then what it was given, while open.
+
+    Raises:
+        RuntimeError: there is no such method; it names the supported versions.
+    """
+    method = getattr(trainer, name, None)
+    if method is None:
+        raise _missing(type(trainer).__name__, name)
+
+    def looked(*args: Any, **kwargs: Any) -> Any:
+        found = method(*args, **kwargs)
+        look(found, *args, **kwargs)
+        return found
+
+    with replaced(trainer, name, looked):
+        yield

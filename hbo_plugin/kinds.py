@@ -46,12 +46,14 @@ class Kind:
         told: what it is called, for the documentation.
         written: the option of Axolotl's that asks for it; empty for supervised training.
         rows: what its rows are made of.
+        source: what looks at its training batches, see `signals.sources`; empty where nothing does.
         lacks: the features that it does not have.
     """
 
     told: str
     written: str = ""
     rows: Rows = "tokens"
+    source: str = "reuse"
     lacks: frozenset[str] = frozenset()
 
     @property
@@ -85,7 +87,7 @@ FEATURES: Mapping[str, Feature] = {
         lambda _, config: f"hbo.method: {config.method}" if config.is_static else None,
     ),
     "methods": Feature(
-        "any other `method`",
+        "any other `method`, where its signals are measured",
         lambda _, config: None if config.is_static else f"hbo.method: {config.method}",
         "hbo measures no signals yet",
         "write the shares down as `hbo.weights`, or set `hbo.method: static`",
@@ -166,16 +168,17 @@ FEATURES: Mapping[str, Feature] = {
 
 
 _NO_SIGNALS = frozenset(name for name, feature in FEATURES.items() if feature.why)
+_PAIRS = _NO_SIGNALS - {"methods"}
 
 SUPERVISED = Kind("supervised fine-tuning")
 KINDS: Mapping[str, Kind] = {
     "": SUPERVISED,
-    "dpo": Kind("DPO", "rl: dpo", "texts", _NO_SIGNALS),
-    "ipo": Kind("IPO", "rl: ipo", "texts", _NO_SIGNALS),
-    "orpo": Kind("ORPO", "rl: orpo", "texts", _NO_SIGNALS),
-    "simpo": Kind("SimPO", "rl: simpo", "texts", _NO_SIGNALS),
-    "reward_model": Kind("reward model", "reward_model: true", "pairs", _NO_SIGNALS),
-    "process_reward_model": Kind("process reward model", "process_reward_model: true", "tokens", _NO_SIGNALS),
+    "dpo": Kind("DPO", "rl: dpo", "texts", "pairs", _PAIRS),
+    "ipo": Kind("IPO", "rl: ipo", "texts", "pairs", _PAIRS),
+    "orpo": Kind("ORPO", "rl: orpo", "texts", "pairs", _PAIRS),
+    "simpo": Kind("SimPO", "rl: simpo", "texts", "pairs", _PAIRS),
+    "reward_model": Kind("reward model", "reward_model: true", "pairs", "pairs", _PAIRS),
+    "process_reward_model": Kind("process reward model", "process_reward_model: true", "tokens", "", _NO_SIGNALS),
 }
 """Every kind that hbo trains, by the value of `rl` or the key that asks for it."""
 

@@ -36,6 +36,8 @@ _CHANGED_LOSS = ("use_dft", "use_eaft", "kd_trainer")
 
 _FUSED_LOSS = ("cut_cross_entropy", "liger_fused_linear_cross_entropy", "unsloth_cross_entropy_loss")
 """Options under which a training batch leaves no logits."""
+_HIDDEN_PAIRS = ("dpo_use_liger_kernel", "dpo_ld_alpha")
+"""Options under which DPO sums no log-probabilities of answers that hbo could look at."""
 _COMPILED = "torch_compile"
 _FUSED_LAYERS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel", _COMPILED)
 """Options under which a training batch goes past the layers that are trained, as hooks see it."""
@@ -108,13 +110,6 @@ def warn_of_changed(cfg: Mapping[str, Any]) -> None:
             )
 
 
-def notes_on_data(cfg: Mapping[str, Any]) -> list[str]:
-    """What options do to the data beside `hbo:`, for the user to know."""
-    if cfg.get("dataset_exact_deduplication") and len(cfg["datasets"]) > 1:
-        return ["duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"]
-    return []
-
-
 def check_packed_evaluation(cfg: Mapping[str, Any], lengths: NDArray[np.int32]) -> None:
     """Refuse packed held-out rows that fill no batch: Axolotl drops a batch that is not full, and would evaluate on none.
 
@@ -176,6 +171,15 @@ def without_predictions(cfg: Mapping[str, Any]) -> str | None:
     return f"`{fused}` leaves no logits of a training batch, and {why}"
 
 
+def without_pairs(cfg: Mapping[str, Any]) -> str | None:
+    """Why the margins of pairs cannot be looked at, and what to do; None where they can."""
+    given = {key: cfg.get(key) for key in _HIDDEN_PAIRS}
+    found = next(
+        (_written(key, value) for key, value in given.items() if value is not None and value is not False), None
+    )
+    return found and f"`{found}` keeps the log-probabilities of answers out of sight; remove it"
+
+
 def without_layers(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the trained layers cannot be watched, as in `lora_mlp_kernel: true`; None if none is."""
     fused = next((_written(key, cfg[key]) for key in _FUSED_LAYERS if cfg.get(key)), None)
@@ -223,7 +227,7 @@ def without_row_weights(cfg: Mapping[str, Any]) -> str | None:
 
 def changed_loss(cfg: Mapping[str, Any]) -> str | None:
     """The option under which the model is not trained on its next-token loss; None if none is."""
-    return next((key for key in _CHANGED_LOSS if cfg.get(key)), kinds.kind_of(cfg).written or None)
+    return next((key for key in _CHANGED_LOSS if cfg.get(key)), None)
 
 
 def sharded(cfg: Mapping[str, Any]) -> str | None:

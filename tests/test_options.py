@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from hbo_plugin import options
 from hbo_plugin.args import HBOConfig
+from hbo_plugin.data.notes import notes_on_duplicates
 from hbo_plugin.input_args import HBOArgs
 from hbo_plugin.signals.sources import choose
 
@@ -277,7 +278,7 @@ def test_packed_held_out_rows_must_fill_a_batch_where_axolotl_drops_one_that_is_
 
 def test_duplicates_across_datasets_are_noted() -> None:
     cfg = {"dataset_exact_deduplication": True, "datasets": [{}, {}]}
-    assert options.notes_on_data(cfg) == [
+    assert notes_on_duplicates(cfg) == [
         "duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"
     ]
-    assert options.notes_on_data({**cfg, "datasets": [{}]}) == options.notes_on_data({}) == []
+    assert notes_on_duplicates({**cfg, "datasets": [{}]}) == notes_on_duplicates({}) == []

@@ -19,7 +19,7 @@ from hbo_plugin.data.held_out import halves, held_out_counts, holds_out, judged,
 from hbo_plugin.data.mixture import Mixture, find_mixture
 from hbo_plugin.data.named_rows import NamedRows, Unscored, prepare
 from hbo_plugin.data.names import metric_names
-from hbo_plugin.data.notes import notes_on_rows, notes_on_watching
+from hbo_plugin.data.notes import notes_on_duplicates, notes_on_rows, notes_on_watching
 from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.row_kinds import ROW_KINDS
@@ -161,7 +161,7 @@ def load(
     datasets, tested = found.scored(run_model=scores_missing), found.held_out
     counts = {each.name: len(each.own) for each in datasets}
     held, few = held_out_counts(*held_by, counts)
-    notes = [*options.notes_on_data(cfg), *mixture.notes, *few]
+    notes = [*notes_on_duplicates(cfg), *mixture.notes, *few]
     drawn, chosen, sizes, fingerprints = [], [], [], []
     sets: dict[str, NDArray[np.int64]] = {}
     # Among all of them, so that leaving one out changes what no other holds out.

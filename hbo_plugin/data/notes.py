@@ -1,12 +1,20 @@
 """Notes: what a user should know about the rows of a dataset, a sentence each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hbo_plugin.data.named_rows import NamedRows
 from hbo_plugin.messages import listed
+
+
+def notes_on_duplicates(cfg: Mapping[str, Any]) -> list[str]:
+    """What becomes of rows that stand there twice."""
+    if cfg.get("dataset_exact_deduplication") and len(cfg["datasets"]) > 1:
+        return ["duplicate rows were removed inside each dataset; a row that stands in two datasets stays in both"]
+    return []
 
 
 def notes_on_watching(watched: Sequence[str], every: int) -> list[str]:

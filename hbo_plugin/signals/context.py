@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hbo_plugin.clock import Clock
+from hbo_plugin.kinds import SUPERVISED
 from hbo_plugin.methods.parameters import PENALTY, TWIN_EVERY
 from hbo_plugin.ranks import Ranks
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hbo_plugin.cells import Cells
+    from hbo_plugin.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Context:
         clock: what measuring takes inside the training's own passes.
         passes: whether hbo can run the model apart from the training.
         logits: whether a training batch leaves its logits to be looked at.
+        kind: of training.
         seed: of the run; what measures draws from a domain of its own in it.
         gradient_rows: rows of a dataset that a gradient is measured on.
         forward_rows: rows of a cell that are measured without gradients.
@@ -90,6 +93,7 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     passes: bool = True
     logits: bool = True
+    kind: Kind = SUPERVISED
     seed: int = 0
     gradient_rows: int = 32
     forward_rows: int = 16

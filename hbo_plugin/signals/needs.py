@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hbo_plugin import options
+from hbo_plugin import kinds, options
+from hbo_plugin.messages import listed
+from hbo_plugin.signals.table import SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hbo_plugin.args import HBOConfig
     from hbo_plugin.signals.table import Need
 
 
@@ -20,6 +25,8 @@ def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -
         tied: whether a held-out set belongs to a dataset.
         probed: whether passes of their own would give the signal too.
     """
+    if not kinds.kind_of(cfg).supervised or need == "pairs":
+        return _of_kind(cfg, need)
     rows = {
         "held_out": (held_out, "there are no held-out rows; set `val_set_size` or `test_datasets`"),
         "tied": (
@@ -37,11 +44,46 @@ def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -
     if need == "layers":
         hidden = options.without_layers(cfg)
         return hidden and f"`{hidden}` keeps the trained layers out of sight; turn it off, or set `hbo.signals: probe`"
-    if need == "adapter":
-        return options.without_twin(cfg)
-    if need == "steps":
-        return options.without_branches(cfg)
-    return _no_pass(cfg, need)
+    without = {"adapter": options.without_twin, "steps": options.without_branches}.get(need)
+    return without(cfg) if without else _no_pass(cfg, need)
+
+
+def unseen(cfg: Any) -> str | None:
+    """Why training batches show nothing of what hbo looks at in this kind of training; None where they do."""
+    if kinds.kind_of(cfg).supervised:
+        return options.without_predictions(cfg) or options.changed_loss(cfg)
+    return options.without_pairs(cfg)
+
+
+def notes_on(config: HBOConfig, signals: Sequence[str]) -> list[str]:
+    """What a user should know about these signals, whichever source gives them."""
+    taken = {need for name in signals if name in SIGNALS for needs in SIGNALS[name].sources.values() for need in needs}
+    notes = []
+    if "held_out" in taken and not config.target:
+        notes.append(
+            f"the method `{config.method}` looks at held-out rows, of which all sets count alike: then little is to be gained "
+            "over a good `method: static`; name in `hbo.target` what the run should be good at"
+        )
+    if "pairs" in taken:
+        notes.append(
+            f"the method `{config.method}` follows {listed(signals)}, where a pair whose label is wrong looks like one that is "
+            "hard: a dataset with noisy labels moves the weights as a hard one does"
+        )
+    return notes
+
+
+def _of_kind(cfg: Any, need: Need) -> str | None:
+    """Why a kind of training cannot meet a need: beside supervised fine-tuning, each has one of its own at most."""
+    kind = kinds.kind_of(cfg)
+    if need == kind.source:
+        return unseen(cfg)
+    if kind.supervised:
+        return "rows of supervised fine-tuning are no pairs; name another signal"
+    own = [name for name, signal in SIGNALS.items() if kind.source in signal.sources]
+    return (
+        f"with `{kind.written}` hbo measures {listed(own)} alone; set `hbo.reward: {{global: {own[0]}, local: {own[0]}}}` with "
+        f"`method: hbo`, or `method: static`"
+    )
 
 
 def without_influence(cfg: Any, *, held_out: bool) -> str | None:

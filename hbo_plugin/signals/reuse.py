@@ -65,7 +65,7 @@ class Reuse(SignalSource):
         self._total = np.zeros_like(self._local)
         """The same for all ranks together, since the last measurement and until `gather`."""
         self._untold = np.zeros((2, len(cells.names)))
-        """Tokens and the sum of their losses since `take_losses`, of all ranks together, float64[2, datasets]."""
+        """Tokens and the sum of their losses since `take_means`, of all ranks together, float64[2, datasets]."""
         self._norm_rows = np.minimum(cells.sizes.sum(axis=1), context.gradient_rows)
         """Rows of each dataset that its gradient norm is one of, as with probes, int64[datasets]."""
         self._first = np.full(cells.sizes.size, np.nan)
@@ -188,15 +188,15 @@ class Reuse(SignalSource):
             shaped["gradient_norm"], shaped["gradient_variance"] = self._gradients.measure(self._norm_rows)
         return {name: shaped[name] for name in self.names}
 
-    def take_losses(self) -> dict[str, float]:
-        """The losses of the batches since the last call."""
+    def take_means(self) -> dict[str, dict[str, float]]:
+        """The losses of the batches since the last call, per token."""
         named = zip(self._context.cells.names, *self._untold.tolist(), strict=True)
         losses = {name: total / tokens for name, tokens, total in named if tokens}
         self._untold[:] = 0
-        return losses
+        return {"loss": losses}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the sums since the last measurement and since `take_losses`, and the first losses."""
+        """Return the sums since the last measurement and since `take_means`, and the first losses."""
         return {name: torch.from_numpy(values) for name, values in self._kept().items()}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:

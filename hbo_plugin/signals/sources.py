@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hbo_plugin import options
-from hbo_plugin.signals.needs import blocked
+from hbo_plugin import kinds, options
+from hbo_plugin.signals.needs import blocked, notes_on, unseen
 from hbo_plugin.signals.table import SIGNALS
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class SignalSource(ABC):
     afterwards. Every rank calls every method at the same step.
     """
 
+    looks_at_predictions = True
+    """Whether `observe` wants the predictions of the batch, token by token."""
+
     def __init__(self, names: Sequence[str], context: Context) -> None:
         """Measure nothing yet.
 
@@ -95,8 +98,8 @@ class SignalSource(ABC):
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """Return each of the signals in its shape, NaN where nothing finite was measured."""
 
-    def take_losses(self) -> dict[str, float]:
-        """Return the mean loss per token of each dataset that was trained on since this was last called, as observed."""
+    def take_means(self) -> dict[str, dict[str, float]]:
+        """Return what was observed since this was last called, for the loggers: by its name, the mean of each dataset."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,10 +122,13 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "reuse": ("hbo_plugin.signals.reuse:Reuse", "the training batches"),
     "probe": ("hbo_plugin.signals.probes:Probes", "passes over a sample of rows"),
     "held_out": ("hbo_plugin.signals.held_out:HeldOut", "passes over the held-out rows"),
+    "pairs": ("hbo_plugin.signals.pairs:Pairs", "the pairs that are trained on"),
     "twin": ("hbo_plugin.signals.twin:Twin", "a twin that is trained beside the model"),
     "branches": ("hbo_plugin.signals.branches:Branches", "branches of the run"),
 }
 """Where each source is, and what it measures on. They are imported when a run needs them, for they need torch."""
+_IN_PASSING = frozenset({"reuse", "pairs"})
+"""The sources that look at the training batches, and at nothing else."""
 
 
 @dataclass(frozen=True)
@@ -189,21 +195,14 @@ def choose(
         )
         raise ValueError(msg)
     names: dict[str, tuple[str, ...]] = {}
-    notes = []
-    if not config.target and any(
-        "held_out" in needs for name in signals if name in SIGNALS for needs in SIGNALS[name].sources.values()
-    ):
-        notes.append(
-            f"the method `{config.method}` looks at held-out rows, of which all sets count alike: then little is to be gained "
-            "over a good `method: static`; name in `hbo.target` what the run should be good at"
-        )
+    notes = notes_on(config, signals)
     for signal in signals:
         if signal not in SIGNALS:
             known = ", ".join(f"`{name}`" for name in SIGNALS)
             msg = f"The method `{config.method}` asks for the signal `{signal}`, but the signals are {known}; name one of them."
             raise ValueError(msg)
-        if preferred == "reuse" and "reuse" not in SIGNALS[signal].sources:
-            reused = ", ".join(f"`{name}`" for name, entry in SIGNALS.items() if "reuse" in entry.sources)
+        if preferred == "reuse" and not _IN_PASSING & SIGNALS[signal].sources.keys():
+            reused = ", ".join(f"`{name}`" for name, entry in SIGNALS.items() if _IN_PASSING & entry.sources.keys())
             msg = (
                 f"`hbo.signals: reuse` was given, but `{signal}`, which the method `{config.method}` needs, does not come "
                 f"from training batches ({reused} do); set `signals: auto`."
@@ -211,17 +210,16 @@ def choose(
             raise ValueError(msg)
         source, reasons = _source(cfg, signal, preferred, held_out=held_out, tied=tied)
         if source is None:
-            msg = (
-                f"`{signal}`, which the method `{config.method}` needs, cannot be measured here: {'; '.join(reasons)}."
-            )
+            why = "; ".join(dict.fromkeys(reasons))
+            msg = f"`{signal}`, which the method `{config.method}` needs, cannot be measured here: {why}."
             raise ValueError(msg)
         names[source] = (*names.get(source, ()), signal)
         notes += [f"`{signal}` comes from {SOURCES[source][1]}, because {reason}" for reason in reasons]
     if watches:
         options.check_watching(cfg)
         names.setdefault("held_out", ())
-    if config.signals != "probe" and not options.without_predictions(cfg) and not options.changed_loss(cfg):
-        names.setdefault("reuse", ())
+    if (own := kinds.kind_of(cfg).source) and config.signals != "probe" and not unseen(cfg):
+        names.setdefault(own, ())
     return Choice(
         names,
         options.ranks_can_run_forward(cfg),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Need = Literal["predictions", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied"]
+Need = Literal[
+    "predictions", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied", "pairs"
+]
 """What measuring takes: the predictions for training batches, a view of the layers that they go through, passes of its own
 forward or backward, a copy of what is trained that makes steps, branches of the run, that an adapter is all that is trained,
-held-out rows, or a held-out set that belongs to a dataset."""
+held-out rows, a held-out set that belongs to a dataset, or rows that are pairs of answers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ _HELD_OUT: frozenset[Need] = frozenset({"held_out"})
 _COPIES: frozenset[Need] = frozenset({"backward", "copies", "held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
 _TWIN: frozenset[Need] = frozenset({"adapter", "predictions", "backward", "held_out"})
+_PAIRS: frozenset[Need] = frozenset({"pairs"})
 
 SIGNALS: Mapping[str, Signal] = {
     "gradient_norm": Signal(
@@ -96,6 +99,18 @@ SIGNALS: Mapping[str, Signal] = {
         "mean entropy of the predictions per token of the answer",
         "nats",
         {"reuse": _PREDICTIONS, "probe": _FORWARD},
+    ),
+    "pair_loss": Signal(
+        "cell",
+        "mean over pairs of how surprised the model is by which answer is the better one: -log sigmoid of the margin",
+        "nats",
+        {"pairs": _PAIRS},
+    ),
+    "margin": Signal(
+        "cell",
+        "mean over pairs of how much better the model holds the chosen answer than the rejected one, see kinds.md",
+        "log-odds, in nats",
+        {"pairs": _PAIRS},
     ),
     "held_out_loss": Signal(
         "dataset",
@@ -157,7 +172,7 @@ def cost(
     """What measuring takes at each update, in words; the numbers, and the branches, as they should stand in them."""
     if "adapter" in needs:
         return f"forward and backward over the rows of one step in {twin_every}, and over as many held-out rows"
-    if "predictions" in needs:
+    if needs & {"predictions", "pairs"}:
         return "no pass"
     if "steps" in needs:
         return str(branches)

@@ -17,7 +17,7 @@ from hbo_plugin.training.scalars import Scalars
 from hbo_plugin.training.warnings import warn_of_nothing_left
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -209,14 +209,15 @@ class Journal:
             record = {**record, "stopped": {name: asdict(stop) for name, stop in stopped.items()}}
         self._write({"step": step, "event": "update", "head": head, **record})
 
-    def scalars(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """What goes to the loggers and into `trainer_state.json`, with these training losses, by dataset."""
+    def scalars(self, seen: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+        """What goes to the loggers and into `trainer_state.json`, with what each source has seen, see `take_means`."""
         scalars = self._scalars.of_mixture(self._balancer)
         scalars |= {**self._signals, **self._weighed, **self._delay, **self.costs.scalars()}
         if (efficiency := self._efficiency()) is not None:
             scalars["hbo/packing/efficiency"] = efficiency
-        self._losses.add(losses)
-        return scalars | {f"hbo/loss/{self._data.metric_names[name]}": loss for name, loss in losses.items()}
+        means = {what: found for each in seen for what, found in each.items()}
+        self._losses.add(means.get("loss", {}))
+        return scalars | self._scalars.of_batches(means)
 
     def _efficiency(self) -> float | None:
         """How full the packed batches were that were trained on; None where there was none."""

@@ -94,6 +94,7 @@ class Run:
             self.clock,
             choice.passes,
             choice.logits,
+            data.kind,
             seed=seed,
             gradient_rows=config.gradient_rows,
             forward_rows=config.forward_rows,
@@ -215,8 +216,7 @@ class Run:
 
     def scalars(self) -> dict[str, float]:
         """What goes to the loggers with a training loss."""
-        losses = {name: loss for source in self.sources.values() for name, loss in source.take_losses().items()}
-        return self.journal.scalars(losses)
+        return self.journal.scalars(source.take_means() for source in self.sources.values())
 
     @property
     def notes(self) -> list[str]:

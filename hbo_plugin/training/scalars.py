@@ -80,6 +80,11 @@ class Scalars:
             scalars |= self._levels(f"hbo/level_row_weight/{name}", np.array(of_levels, np.float64))
         return {name: value for name, value in scalars.items() if value is not None}
 
+    def of_batches(self, means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """What was seen of the training batches, of each dataset that was there."""
+        named = dict(zip(self._cells.names, self._names, strict=True))
+        return {f"hbo/{what}/{named[name]}": mean for what, found in means.items() for name, mean in found.items()}
+
     def _levels(self, name: str, values: NDArray[np.float64]) -> dict[str, float]:
         """A scalar for each measured level, where they are asked for."""
         if not self._log_levels:

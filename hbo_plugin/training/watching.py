@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,11 @@ class Watching:
         return self._weighs or bool(self._observing)
 
     @property
+    def _predicts(self) -> bool:
+        """Whether they look at it token by token."""
+        return self._weighs or any(source.looks_at_predictions for source in self._observing)
+
+    @property
     def _weighs(self) -> bool:
         """Whether weights of rows follow from it."""
         return self.weighing is not None and self.weighing.looks
@@ -119,7 +124,7 @@ class Watching:
             rows: in each of its sequences.
         """
         self._predictions = None
-        if self._context.logits:
+        if self._context.logits or not self._predicts:
             yield
             return
         head = Head(self._context.model)
@@ -128,14 +133,14 @@ class Watching:
             with self._context.clock("signals", settled=True):
                 self._look(head.of(states), inputs, rows)
 
-        with head.watching(look) if self._looks else nullcontext():
+        with head.watching(look):
             yield
 
     def observe(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Look at a micro-batch that was just run forward; see `Batch`."""
         # What looks at the predictions waits for the forward pass, which is the training's.
         with self._context.clock("signals", settled=self._looks):
-            if self._looks and self._context.logits and outputs.get("logits") is not None:
+            if self._predicts and self._context.logits and outputs.get("logits") is not None:
                 self._look(Logits.whole(outputs["logits"]), inputs, rows)
             batch = Batch(inputs, outputs, rows, self._predictions)
             if self.weighing:

@@ -187,11 +187,11 @@ def test_losses_are_those_of_the_answers_since_they_were_last_asked_for(rows: li
     losses = [expected(rows, pair)["loss"].flat[cell] for pair, cell in zip(both, cells, strict=True)]
     tokens = [len(rows[row]["labels"]) - 2 for row in trained]
     right = {"a": np.average(losses[:3], weights=tokens[:3]), "b": np.average(losses[3:], weights=tokens[3:])}
-    assert seen.take_losses() == pytest.approx(right, rel=1e-5)
-    assert other.take_losses() == pytest.approx(right, rel=1e-5)
-    assert seen.take_losses() == {}
+    assert seen.take_means()["loss"] == pytest.approx(right, rel=1e-5)
+    assert other.take_means()["loss"] == pytest.approx(right, rel=1e-5)
+    assert seen.take_means() == {"loss": {}}
     train(seen, batch(rows, [[9]]))
-    assert seen.take_losses() == pytest.approx({"b": losses[4]}, rel=1e-5)
+    assert seen.take_means()["loss"] == pytest.approx({"b": losses[4]}, rel=1e-5)
 
 
 def test_losses_that_a_batch_does_not_show_are_left_out(rows: list[dict[str, Any]]) -> None:
@@ -199,7 +199,7 @@ def test_losses_that_a_batch_does_not_show_are_left_out(rows: list[dict[str, Any
     with seen.watching():
         seen.observe(Batch({}, {"loss": 1.0}, trained.rows))
     seen.gather()
-    assert seen.take_losses() == {}
+    assert seen.take_means() == {"loss": {}}
 
 
 def test_rows_of_a_batch_may_come_as_one_line(rows: list[dict[str, Any]]) -> None:
