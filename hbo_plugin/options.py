@@ -173,11 +173,9 @@ def without_predictions(cfg: Mapping[str, Any]) -> str | None:
 
 def without_pairs(cfg: Mapping[str, Any]) -> str | None:
     """Why the margins of pairs cannot be looked at, and what to do; None where they can."""
-    given = {key: cfg.get(key) for key in _HIDDEN_PAIRS}
-    found = next(
-        (_written(key, value) for key, value in given.items() if value is not None and value is not False), None
-    )
-    return found and f"`{found}` keeps the log-probabilities of answers out of sight; remove it"
+    found = [key for key in _HIDDEN_PAIRS if cfg.get(key) is not None and cfg[key] is not False]
+    why = "keeps the log-probabilities of answers out of sight; remove it"
+    return f"`{_written(found[0], cfg[found[0]])}` {why}" if found else None
 
 
 def without_layers(cfg: Mapping[str, Any]) -> str | None:

@@ -81,7 +81,7 @@ def _of_kind(cfg: Any, need: Need) -> str | None:
         return "rows of supervised fine-tuning are no pairs; name another signal"
     own = [name for name, signal in SIGNALS.items() if kind.source in signal.sources]
     return (
-        f"with `{kind.written}` hbo measures {listed(own)} alone; set `hbo.reward: {{global: {own[0]}, local: {own[0]}}}` with "
+        f"with `{kind.written}` hbo measures {listed(own)} and nothing else; set `hbo.reward: {{global: {own[0]}, local: {own[0]}}}` with "
         f"`method: hbo`, or `method: static`"
     )
 

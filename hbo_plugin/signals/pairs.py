@@ -164,7 +164,10 @@ def _of_ratios(trainer: Any) -> Iterator[Callable[[Batch], torch.Tensor]]:
         elif reference:
             before = _of_answers(reference.pop(), inputs)
         else:
-            msg = "the trainer ran no reference model that hbo saw; set `precompute_ref_log_probs: true`."
+            msg = (
+                "the trainer ran no reference model that hbo saw; set `precompute_ref_log_probs: true`, or "
+                "`hbo.signals: probe` with `method: static`."
+            )
             raise RuntimeError(msg)
         chosen, rejected = (_of_answers(batch.outputs["logits"], inputs) - before).chunk(2)
         return trainer.args.beta * (chosen - rejected)  # type: ignore[no-any-return]

@@ -51,6 +51,9 @@ MADE: dict[str, tuple[Config, Config, Callable[[int, int], Config]]] = {
 }
 """For each kind, the options that ask for it, what an entry of `datasets:` says, and what makes a row of it."""
 
+FOLLOWED: Config = {"method": "hbo", "reward": {"global": "pair_loss", "local": "margin"}}
+"""A method that adapts where pairs are compared, whose two signals it takes."""
+
 
 def of_kind(config: Config, kind: str, folder: Path, sizes: dict[str, int] = SIZES) -> Config:
     """A configuration as one of another kind, on datasets of these sizes.

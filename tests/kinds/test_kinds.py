@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from hbo_plugin import kinds
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.input_args import HBOArgs
-from hbo_plugin.kinds import ASYNC, FEATURES, KINDS, REFUSED, SUPERVISED
+from hbo_plugin.kinds import ASYNC, FEATURES, KINDS, REFUSED
 
 ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "methods": ({}, {"method": "hbo"}, "hbo.method: hbo"),
@@ -23,7 +23,7 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "packing": ({"sample_packing": True}, {}, "sample_packing: true"),
 }
 """For each feature that a kind may lack: Axolotl's options and the keys of `hbo:` that ask for it, and how they are quoted."""
-OTHERS = {kind for kind in KINDS.values() if kind is not SUPERVISED}
+LACKING = [(name, feature) for name, kind in KINDS.items() for feature in FEATURES if feature in kind.lacks]
 
 
 def asked(cfg: dict[str, Any], block: dict[str, Any]) -> tuple[Any, HBOConfig]:
@@ -37,11 +37,9 @@ def options(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.axolotl
-@pytest.mark.parametrize("name", [name for name in KINDS if name])
-@pytest.mark.parametrize("feature", [name for name in FEATURES if any(name in kind.lacks for kind in OTHERS)])
+@pytest.mark.parametrize(("name", "feature"), LACKING)
 def test_a_feature_that_a_kind_lacks_is_refused_by_name(name: str, feature: str) -> None:
     """Which features run in a kind, and that they do, is in test_pairs.py."""
-    assert feature in KINDS[name].lacks
     cfg, block, quoted = ASKED[feature]
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         kinds.refuse(*asked({**options(name), **cfg}, block))
@@ -58,8 +56,8 @@ def test_supervised_training_lacks_nothing(feature: str) -> None:
 
 
 def test_all_that_a_kind_lacks_is_told_at_once() -> None:
-    with pytest.raises(ValueError, match=r"(?s)`hbo\.method: hbo`.*`hbo\.unit: trained_token`"):
-        kinds.refuse(*asked({"rl": "dpo"}, {"method": "hbo", "unit": "trained_token"}))
+    with pytest.raises(ValueError, match=r"(?s)`hbo\.unit: trained_token`.*`hbo\.target: \[a\]`"):
+        kinds.refuse(*asked({"rl": "dpo"}, {"target": ["a"], "unit": "trained_token"}))
 
 
 def test_a_model_scores_nothing_where_there_is_one_level() -> None:

@@ -1,6 +1,7 @@
 """Pairs and reward models: shares, levels, groups and caps hold, held-out sets are told apart, and a killed run goes on.
 
-Which features of a kind run is asked of the table; each of them stands in one of the two configurations below.
+Which features of a kind run is asked of the table; each of them stands in one of the configurations below, but for a method
+that adapts, which test_pair_signals.py runs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from collated import FILE
-from pairs import MADE, SIZES, of_kind
+from pairs import FOLLOWED, MADE, SIZES, of_kind
 from resume import assert_resumes
 from runs import Config, history, lines, load, read_trace, train
 
@@ -83,6 +84,8 @@ def asked(config: Config, folder: Path) -> set[str]:
 def test_what_a_kind_is_said_to_do_is_run_below(of: Any, tmp_path: Path, kind: str) -> None:
     assert {*KINDS} == {"", *MADE}
     run = asked(by_length(of, kind), tmp_path) | asked(by_column(of, kind), tmp_path)
+    if KINDS[kind].source:
+        run |= asked(of(kind, FOLLOWED), tmp_path)
     assert run == {*FEATURES} - KINDS[kind].lacks
 
 

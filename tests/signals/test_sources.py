@@ -59,6 +59,7 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
         "held_out": "HeldOut",
         "branches": "Branches",
         "twin": "Twin",
+        "pairs": "Pairs",
     }
 
 
@@ -212,11 +213,49 @@ def test_a_twin_is_refused_where_it_cannot_be(cfg: dict[str, Any], reason: str) 
 def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
     assert refused({}, "loss", "look_ahead", signals="reuse") == (
         "`hbo.signals: reuse` was given, but `look_ahead`, which the method `hbo` needs, does not come from training batches "
-        "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy` do); set `signals: auto`."
+        "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy`, `pair_loss`, `margin` do); set `signals: auto`."
     )
     assert refused(HIDDEN, "loss", signals="reuse") == (
         f"`loss`, which the method `hbo` needs, cannot be measured here: {NO_LOGITS}, or set `hbo.signals: probe`."
     )
+
+
+def test_pairs_have_signals_of_their_own() -> None:
+    for cfg in ({"rl": "dpo"}, {"rl": "simpo", "deepspeed": "zero3.json"}, {"reward_model": True}):
+        for signals in ("auto", "reuse", "probe"):
+            found = chosen(cfg, "pair_loss", "margin", signals=signals)
+            assert found.names == {"pairs": ("pair_loss", "margin")}
+            (note,) = found.notes
+            assert note == (
+                "the method `hbo` follows `pair_loss`, `margin`, where a pair whose label is wrong looks like one that is hard: a "
+                "dataset with noisy labels moves the weights as a hard one does"
+            )
+        assert chosen(cfg).names == {"pairs": ()}
+        assert chosen(cfg, signals="probe").names == {}
+    assert chosen({"process_reward_model": True}).names == {}
+
+
+def test_a_signal_that_a_kind_of_training_has_not_is_refused() -> None:
+    for signal in ("gradient_norm", "held_out_loss", "branch_effect"):
+        assert refused({"rl": "ipo"}, signal, held_out=True) == (
+            f"`{signal}`, which the method `hbo` needs, cannot be measured here: with `rl: ipo` hbo measures `pair_loss`, "
+            "`margin` and nothing else; set `hbo.reward: {global: pair_loss, local: pair_loss}` with `method: hbo`, or `method: static`."
+        )
+    assert refused({}, "margin") == (
+        "`margin`, which the method `hbo` needs, cannot be measured here: rows of supervised fine-tuning are no pairs; name "
+        "another signal."
+    )
+
+
+@pytest.mark.parametrize(("option", "value"), [("dpo_use_liger_kernel", True), ("dpo_ld_alpha", 0.0)])
+def test_margins_out_of_sight_are_refused(option: str, value: object) -> None:
+    cfg = {"rl": "dpo", option: value}
+    assert chosen(cfg).names == {}
+    assert refused(cfg, "margin") == (
+        f"`margin`, which the method `hbo` needs, cannot be measured here: `{option}: {str(value).lower()}` keeps the "
+        "log-probabilities of answers out of sight; remove it."
+    )
+    assert chosen({"rl": "dpo", "dpo_use_liger_kernel": False}).names == {"pairs": ()}
 
 
 def test_an_unknown_signal_is_refused() -> None:
