@@ -22,9 +22,9 @@ from hbo_plugin.data.held_out import counted, halves, target_shares, ties
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.rows import lengths, trained
 from hbo_plugin.row_weights.make import make_row_weights
+from hbo_plugin.signals.choice import choose
 from hbo_plugin.signals.context import HeldOutRows
 from hbo_plugin.signals.padding import fetch, pad
-from hbo_plugin.signals.sources import choose
 from hbo_plugin.trainer import attach
 from hbo_plugin.training.run import Run
 from hbo_plugin.training.target_first import target_first

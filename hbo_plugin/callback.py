@@ -17,7 +17,7 @@ from hbo_plugin.report import terminal
 from hbo_plugin.report.banner import Banner, BannerDataset
 from hbo_plugin.report.summary import summarise
 from hbo_plugin.row_weights.settings import told
-from hbo_plugin.signals.sources import SOURCES
+from hbo_plugin.signals.choice import SOURCES
 from hbo_plugin.training.run import Run
 
 LOG = logging.getLogger(__name__)

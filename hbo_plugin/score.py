@@ -21,7 +21,7 @@ def score(config: Path) -> None:
     import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
 
     from hbo_plugin import user_errors
-    from hbo_plugin.kinds import MODEL_SCORES
+    from hbo_plugin.features import MODEL_SCORES
     from hbo_plugin.messages import listed
     from hbo_plugin.setup import Setup, read_config
 

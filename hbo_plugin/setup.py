@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,15 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
+from hbo_plugin.features import MODEL_SCORES
 from hbo_plugin.messages import all_of, listed
 from hbo_plugin.methods import Method
 from hbo_plugin.row_weights.base import LearnsFromInfluence, RowWeights
 from hbo_plugin.row_weights.dwm import DwmSettings
 from hbo_plugin.row_weights.make import find_row_weights, make_row_weights
+from hbo_plugin.signals.choice import Choice, choose
 from hbo_plugin.signals.needs import without_influence
-from hbo_plugin.signals.sources import Choice, choose
+from hbo_plugin.training.planned_shape import planned_shape
 from hbo_plugin.training.step_shape import StepShape
 from hbo_plugin.training.target_first import target_first
 
@@ -78,10 +79,10 @@ class Setup:
     def _check_scorer(self) -> None:
         """Refuse a model that has nothing to score."""
         name, kind = self.config.scorer_model, self.config.difficulty
-        if name is not None and kind not in kinds.MODEL_SCORES:
+        if name is not None and kind not in MODEL_SCORES:
             msg = (
                 f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to one of "
-                f"{listed(kinds.MODEL_SCORES)}, or remove `scorer_model`."
+                f"{listed(MODEL_SCORES)}, or remove `scorer_model`."
             )
             raise ValueError(msg)
 
@@ -141,18 +142,7 @@ class Setup:
     @cached_property
     def shape(self) -> StepShape:
         """Of an optimizer step, as Axolotl's trainer will have it."""
-        cfg = self._cfg
-        arguments = SimpleNamespace(
-            train_batch_size=cfg.micro_batch_size,
-            dataloader_num_workers=cfg.dataloader_num_workers,
-            gradient_accumulation_steps=cfg.gradient_accumulation_steps,
-            max_steps=self.data.steps(cfg),
-            sample_packing=cfg.sample_packing,
-            max_seq_length=cfg.sequence_len,
-            multipack_real_batches=options.one_bin_a_row(cfg),
-        )
-        ranks = cfg.batch_size // (cfg.micro_batch_size * cfg.gradient_accumulation_steps)
-        return StepShape.of(arguments, ranks)
+        return planned_shape(self._cfg, self.data.steps(self._cfg))
 
     @cached_property
     def method(self) -> Method:

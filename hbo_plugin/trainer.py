@@ -6,8 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import SequentialSampler
 
+from hbo_plugin import compat
 from hbo_plugin.data.dropped import refuse_dropped
 from hbo_plugin.data.held_out import TARGET
 from hbo_plugin.training import checkpoint
@@ -32,7 +35,11 @@ def attach(trainer: Any, run: Run) -> None:
     """
     refuse_dropped(run.data, trainer.train_dataset)
     base = type(trainer)
-    trainer.__class__ = type(f"HBO{base.__name__}", (HBOTrainerMixin, base), {})
+    mixin = HBOTrainerMixin
+    if run.data.kind.generates:
+        compat.private("trl", "GRPOTrainer._calculate_rewards")
+        mixin = GeneratingTrainerMixin
+    trainer.__class__ = type(f"HBO{base.__name__}", (mixin, base), {})
     trainer.hbo = run
 
 
@@ -119,7 +126,7 @@ class HBOTrainerMixin(Trainer):
             metrics: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
         finally:
             self._evaluates_own = False
-        if own and not data.kind.supervised:  # the Trainer has evaluated set by set
+        if own and not data.kind.supervised and not data.kind.generates:  # the Trainer has evaluated set by set
             metrics.update(self._judge(metrics, kwargs.get("metric_key_prefix", "eval")))
         return metrics
 
@@ -148,3 +155,32 @@ class HBOTrainerMixin(Trainer):
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             checkpoint.save(self.hbo, folder)
         return super()._save_checkpoint(model, trial, **kwargs)
+
+
+class GeneratingTrainerMixin(HBOTrainerMixin):
+    """What changes in a trainer that generates answers and rewards them."""
+
+    model: Any
+    reward_weights: Any
+    _judged: list[NDArray[np.float64]]
+    """Rewards of the evaluation that runs."""
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        # Of all ranks, float[answers, reward functions].
+        rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]  # TRL's own
+        weighted = rewards * self.reward_weights.to(rewards.device)
+        found = weighted.nansum(dim=1).masked_fill(weighted.isnan().all(dim=1), float("nan"))
+        found = found.double().cpu().numpy()
+        if self.model.training:
+            self.hbo.watching.rewarded(found)
+        else:
+            self._judged.append(found)
+        return rewards
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate a held-out set; its mean reward is there beside its loss, which says nothing of answers that change."""
+        self._judged = []
+        output = super().evaluation_loop(*args, **kwargs)
+        mean = float(np.nanmean(np.concatenate(self._judged)))
+        output.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_reward"] = mean
+        return output

@@ -19,6 +19,7 @@ LAYERS = (
             "compat",
             "compat_rows",
             "devices",
+            "generation",
             "history",
             "messages",
             "numbers",
@@ -41,6 +42,7 @@ LAYERS = (
     ),  # NumPy only; of signals they know the table
     (
         "args",
+        "features",
         "input_args",
         "kinds",
         "method_args",

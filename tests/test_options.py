@@ -11,7 +11,7 @@ from hbo_plugin import options
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data.notes import notes_on_duplicates
 from hbo_plugin.input_args import HBOArgs
-from hbo_plugin.signals.sources import choose
+from hbo_plugin.signals.choice import choose
 
 REFUSED = {
     "processor_type": ("AutoProcessor", "feeds images, which hbo cannot batch; remove it, or remove `hbo:`"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hbo_plugin.signals.sources import SOURCES
+from hbo_plugin.signals.choice import SOURCES
 from hbo_plugin.signals.table import SIGNALS, cost
 
 if TYPE_CHECKING:
     from hbo_plugin.args import HBOConfig
-    from hbo_plugin.signals.sources import Choice
+    from hbo_plugin.signals.choice import Choice
     from hbo_plugin.training.moments import Moments
 
 

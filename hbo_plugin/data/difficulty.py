@@ -17,7 +17,7 @@ from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.score_file import UNSCORED, ScoreFile
 from hbo_plugin.data.scoring_model import ScoringModel
-from hbo_plugin.kinds import MODEL_SCORES
+from hbo_plugin.features import MODEL_SCORES
 from hbo_plugin.ranks import Ranks
 from hbo_plugin.signals.padding import by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss

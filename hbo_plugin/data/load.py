@@ -24,6 +24,7 @@ from hbo_plugin.data.overlap import notes_on_overlap
 from hbo_plugin.data.prepared import Prepared
 from hbo_plugin.data.row_kinds import ROW_KINDS
 from hbo_plugin.data.row_values import row_values
+from hbo_plugin.generation import GenerationBatch
 from hbo_plugin.kinds import SUPERVISED, Kind, kind_of
 from hbo_plugin.messages import all_of
 from hbo_plugin.row_weights.settings import ColumnSettings
@@ -80,8 +81,12 @@ class RunData:
     def steps(self, cfg: Any) -> int:
         """Optimizer steps of the run; an epoch is as many rows as the training set has, or tokens when they are packed.
 
+        Under GRPO a row is a prompt, and an epoch ends with a whole generation batch.
+
         `max_steps` may be more than the epochs have: Axolotl's trainer then begins as many epochs as it takes.
         """
+        if self.kind.generates:
+            return int(cfg.max_steps or GenerationBatch.of_config(cfg).steps_of(len(self.train), cfg.num_epochs))
         if cfg.sample_packing:
             epoch = int(self.cells.lengths.sum()) / (cfg.batch_size * cfg.sequence_len)
         else:

@@ -14,7 +14,7 @@ from hbo_plugin.data.difficulty import Scorer, column_of
 from hbo_plugin.data.entries import Entries
 from hbo_plugin.data.mixture import Mixture, Part
 from hbo_plugin.data.prepared import Prepared, Preparer
-from hbo_plugin.kinds import MODEL_SCORES
+from hbo_plugin.features import MODEL_SCORES
 from hbo_plugin.messages import all_of
 
 

@@ -1,12 +1,13 @@
 """Row kinds: what the rows of each kind of training hold, how long they are, and what of them the trainer is given."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset, Sequence, Value
+from datasets import Dataset, Sequence, Value, concatenate_datasets
 from numpy.typing import NDArray
 
 from hbo_plugin.data import rows as tokenised
@@ -104,11 +105,9 @@ class _Texts(_Columns):
         super().__init__(("prompt", "chosen", "rejected"), Value("string"), "a text")
 
     def check(self, dataset: Dataset) -> None:
-        """See `RowKind`; images would be left out in silence."""
+        """See `RowKind`."""
         super().check(dataset)
-        if images := [name for name in ("image", "images") if name in dataset.column_names]:
-            msg = f"its rows have {listed(images)}, which hbo cannot batch; remove the column"
-            raise tokenised.TokenError(msg)
+        _refuse_images(dataset)
 
     def counts(self, dataset: Dataset, tokenizer: Any) -> NDArray[np.int32]:
         """See `RowKind`: the prompt is counted with each answer, and without special tokens, as `sequence_len` counts."""
@@ -147,4 +146,62 @@ class _Pairs(_Columns):
         return tokenised.digest(dataset, self._columns)
 
 
-ROW_KINDS: Mapping[Rows, RowKind] = {"tokens": _Tokens(), "texts": _Texts(), "pairs": _Pairs()}
+class _Prompts:
+    """A prompt, a text or the messages of a chat, and columns that rewards read."""
+
+    def check(self, dataset: Dataset) -> None:
+        """See `RowKind`."""
+        if "prompt" not in dataset.column_names:
+            has = listed(name for name in dataset.column_names if name != RAW_ROW)
+            msg = f"its rows have {has}, where this kind of training takes a `prompt`; use a `type` that makes it"
+            raise tokenised.TokenError(msg)
+        _refuse_images(dataset)
+
+    def typed(self, dataset: Dataset) -> Dataset:
+        """See `RowKind`; what a column holds is for the rewards."""
+        return dataset
+
+    def counts(self, dataset: Dataset, tokenizer: Any) -> NDArray[np.int32]:
+        """See `RowKind`: tokens are those of the prompt, and what the loss looks at is one group of answers."""
+        lengths: list[int] = []
+        for batch in dataset.select_columns(["prompt"]).iter(batch_size=_BATCH):
+            texts = [
+                prompt
+                if isinstance(prompt, str)
+                else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+                for prompt in batch["prompt"]
+            ]
+            lengths += map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])
+        return np.stack([np.array(lengths, np.int32), np.ones(len(lengths), np.int32)])
+
+    def digest(self, dataset: Dataset) -> str:
+        """See `RowKind`."""
+        digest = hashlib.blake2b(digest_size=16)
+        kept = [name for name in dataset.column_names if name != RAW_ROW]
+        for row in dataset.select_columns(kept):
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+    def read(self, files: Iterable[Path]) -> Dataset:
+        """See `RowKind`; a row of a dataset without a column that another has holds None there."""
+        parts = [Dataset.from_file(str(file)) for file in files]
+        types: dict[str, Any] = {}
+        for name, feature in (each for part in parts for each in part.features.items()):
+            if types.setdefault(name, feature) != feature:
+                msg = (
+                    f"the column `{name}` holds {types[name]} in one dataset and {feature} in another, which cannot stand beside "
+                    f"each other; make them alike, or rename it in one of them."
+                )
+                raise ValueError(msg)
+        rows = concatenate_datasets(parts)
+        return rows.remove_columns([RAW_ROW]) if RAW_ROW in rows.column_names else rows
+
+
+def _refuse_images(dataset: Dataset) -> None:
+    """Raise a TokenError where rows have images, which would be left out in silence."""
+    if images := [name for name in ("image", "images") if name in dataset.column_names]:
+        msg = f"its rows have {listed(images)}, which hbo cannot batch; remove the column"
+        raise tokenised.TokenError(msg)
+
+
+ROW_KINDS: Mapping[Rows, RowKind] = {"tokens": _Tokens(), "texts": _Texts(), "pairs": _Pairs(), "prompts": _Prompts()}

@@ -11,6 +11,7 @@ from hbo_plugin.classes import imported
 from hbo_plugin.messages import listed, nearest
 from hbo_plugin.methods.base import Method, MethodClass, RunFacts, check_rows
 from hbo_plugin.methods.branches import Branches
+from hbo_plugin.methods.frontier import Frontier
 from hbo_plugin.methods.hbo import Hbo
 from hbo_plugin.methods.learning_progress import LearningProgress
 from hbo_plugin.methods.parameters import parameters
@@ -46,6 +47,7 @@ METHODS: Mapping[str, MethodClass] = {
     "scalebio": ScaleBio,
     "learning_progress": LearningProgress,
     "branches": Branches,
+    "frontier": Frontier,
     "static": Static,
     "random": RandomRewards,
     "replay": Replay,

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from hbo_plugin.methods.actors import Actor, ClosedForm, ClosedFormSettings
 from hbo_plugin.methods.base import RunFacts
+from hbo_plugin.methods.levels import LocalActors
 from hbo_plugin.methods.prior import prior_weights
 from hbo_plugin.methods.reading import SIGNALS, by_dataset, read_signal
 
@@ -98,49 +99,28 @@ class Hbo:
     Settings: ClassVar[type] = HboSettings
 
     def __init__(self, rows: NDArray[np.int64], settings: HierarchySettings, run: RunFacts) -> None:
-        self._rows, self._arms = rows, rows > 0
+        self._rows = rows
         self._reward = settings.reward
         self.signals = tuple(dict.fromkeys((self._reward.global_, self._reward.local)))
         self._global = settings.global_actor(prior_weights(settings.prior, rows.sum(axis=1), run.names))
-        levels = self._arms.sum(axis=1)
-        self._local = [
-            (self._arms & (levels == count)[:, None], settings.local_actor(np.full((members, count), 1 / count)))
-            for count, members in zip(*np.unique(levels, return_counts=True), strict=True)
-        ]
-        """The datasets with one number of levels at a time: their cells, and their actors."""
+        self._local = LocalActors(rows, settings.local_actor)
 
     def weights(self) -> NDArray[np.float64]:
         """Return the weights in force: float64[datasets, levels], sums to 1, 0 exactly where a cell has no rows."""
-        weights = np.zeros(self._arms.shape)
-        # A boolean mask reads and writes cells dataset by dataset, so the actors' arms are in order.
-        for cells, actor in self._local:
-            weights[cells] = actor.weights().ravel()
-        return weights * self._global.weights()[:, None]
+        return self._local.weights() * self._global.weights()[:, None]
 
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Update every actor that has a reward; ValueError where a signal is missing or has the wrong shape."""
-        datasets = by_dataset(read_signal(signals, self._reward.global_, self._arms.shape), self._rows)
-        cells = read_signal(signals, self._reward.local, self._arms.shape)
+        datasets = by_dataset(read_signal(signals, self._reward.global_, self._rows.shape), self._rows)
+        cells = read_signal(signals, self._reward.local, self._rows.shape)
         self._global.update(datasets)
-        for arms, actor in self._local:
-            actor.update(cells[arms].reshape(-1, arms.sum(axis=1).max()))
+        self._local.update(cells)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the global and the local actors."""
-        return {
-            "global": self._global.state_dict(),
-            "local": [actor.state_dict() for _, actor in self._local],
-        }
+        return {"global": self._global.state_dict(), "local": self._local.state()}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        saved = state.get("local")
-        if "global" not in state or not isinstance(saved, list) or len(saved) != len(self._local):
-            message = (
-                f"The saved state of the method does not fit `{len(self._rows)}` datasets with a local actor each; "
-                "resume with the method and the datasets that the checkpoint was made with."
-            )
-            raise ValueError(message)
-        self._global.load_state_dict(state["global"])
-        for (_, actor), actor_state in zip(self._local, saved, strict=True):
-            actor.load_state_dict(actor_state)
+        self._global.load_state_dict(state.get("global", {}))
+        self._local.load(state.get("local"))

@@ -45,7 +45,7 @@ class RandomRewards(Hbo):
         self._updates += 1
         rewards = {}
         for name in self.signals:
-            measured = read_signal(signals, name, self._arms.shape)
+            measured = read_signal(signals, name, self._rows.shape)
             drawn = self._spread ** (2 * random.random(measured.shape) - 1)
             rewards[name] = np.where(np.isnan(measured), np.nan, drawn)
         super().update(rewards)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from hbo_plugin.signals.table import Need
 
 
+_ELSEWHERE = {
+    "pairs": "rows of supervised fine-tuning are no pairs",
+    "rollouts": "nothing is generated in supervised fine-tuning that could have a reward",
+}
+"""What other kinds of training show of their batches, and why supervised fine-tuning does not."""
+
+
 def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -> str | None:
     """Why a need cannot be met under this configuration, and what to do; None where it can.
 
@@ -25,7 +32,7 @@ def blocked(cfg: Any, need: Need, *, held_out: bool, tied: bool, probed: bool) -
         tied: whether a held-out set belongs to a dataset.
         probed: whether passes of their own would give the signal too.
     """
-    if not kinds.kind_of(cfg).supervised or need == "pairs":
+    if not kinds.kind_of(cfg).supervised or need in _ELSEWHERE:
         return _of_kind(cfg, need)
     rows = {
         "held_out": (held_out, "there are no held-out rows; set `val_set_size` or `test_datasets`"),
@@ -78,12 +85,14 @@ def _of_kind(cfg: Any, need: Need) -> str | None:
     if need == kind.source:
         return unseen(cfg)
     if kind.supervised:
-        return "rows of supervised fine-tuning are no pairs; name another signal"
+        return f"{_ELSEWHERE[need]}; name another signal"
     own = [name for name, signal in SIGNALS.items() if kind.source in signal.sources]
-    return (
-        f"with `{kind.written}` hbo measures {listed(own)} and nothing else; set `hbo.reward: {{global: {own[0]}, local: {own[0]}}}` with "
-        f"`method: hbo`, or `method: static`"
+    best = (
+        "`hbo.method: frontier`"
+        if kind.generates
+        else f"`hbo.reward: {{global: {own[0]}, local: {own[0]}}}` with `method: hbo`"
     )
+    return f"with `{kind.written}` hbo measures {listed(own)} and nothing else; set {best}, or `method: static`"
 
 
 def without_influence(cfg: Any, *, held_out: bool) -> str | None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hbo_plugin import compat
 from hbo_plugin.signals.sources import Batch, SignalSource
+from hbo_plugin.signals.sums import Sums
 from hbo_plugin.signals.tokens import Logits, token_statistics
 
 if TYPE_CHECKING:
@@ -46,11 +47,7 @@ class Pairs(SignalSource):
         """Gives the margins of the micro-batch that is watched."""
         self._pending: list[tuple[torch.Tensor, NDArray[np.int64]]] = []
         """Margins of micro-batches, and their rows."""
-        cells = context.cells.sizes
-        self._total = np.zeros((1 + len(_SIGNALS), cells.size))
-        """Since the last measurement, of all ranks together: rows of each cell and the sums of their values, float64[3, cells]."""
-        self._untold = np.zeros((1 + len(_SIGNALS), len(cells)))
-        """The same since `take_means`, by dataset, float64[3, datasets]."""
+        self._sums = Sums(_SIGNALS, context.cells)
 
     def observes(self, step: int) -> bool:
         """One step in so many: whole steps, however they are shared out over ranks."""
@@ -69,45 +66,33 @@ class Pairs(SignalSource):
 
     def gather(self) -> None:
         """Add up what all ranks saw."""
-        count = self._total.shape[1]
-        seen, dropped = np.zeros_like(self._total), 0
+        seen, dropped = self._sums.of(np.empty(0, np.int64), np.empty((len(_SIGNALS), 0))), 0
         for margins, rows in self._pending:
             found = margins.double().cpu().numpy()
             finite = np.isfinite(found)
-            cell, margin = self._context.cells.of(rows)[finite], found[finite]
-            seen += [np.bincount(cell, each, count) for each in (np.ones(cell.size), margin, np.logaddexp(0, -margin))]
+            margin = found[finite]
+            seen += self._sums.of(rows[finite], np.stack([margin, np.logaddexp(0, -margin)]))
             dropped += int((~finite).sum())
         self._pending.clear()
         sums = self._context.ranks.sum(np.append(seen, dropped))
         self.dropped += int(sums[-1])
-        seen = sums[:-1].reshape(seen.shape)
-        self._total += seen
-        self._untold += seen.reshape(len(seen), *self._context.cells.sizes.shape).sum(axis=2)
+        self._sums.add(sums[:-1].reshape(seen.shape))
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
         """The signals of the pairs since the last measurement; NaN where there was none."""
-        rows, *sums = self._total.copy()
-        self._total[:] = 0
-        with np.errstate(invalid="ignore"):
-            means = [(total / rows).reshape(self._context.cells.sizes.shape) for total in sums]
-        return {name: values for name, values in zip(_SIGNALS, means, strict=True) if name in self.names}
+        return self._sums.measure(self.names)
 
     def take_means(self) -> dict[str, dict[str, float]]:
         """The means of the pairs since the last call."""
-        rows, *sums = self._untold.copy()
-        self._untold[:] = 0
-        seen = np.flatnonzero(rows)
-        names = [self._context.cells.names[index] for index in seen]
-        means = (dict(zip(names, (total[seen] / rows[seen]).tolist(), strict=True)) for total in sums)
-        return dict(zip(_SIGNALS, means, strict=True))
+        return self._sums.take_means()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the sums since the last measurement and since `take_means`."""
-        return {"sums": torch.from_numpy(self._total), "untold": torch.from_numpy(self._untold)}
+        return self._sums.tensors()
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `tensors` returned."""
-        self._total[:], self._untold[:] = tensors["sums"].numpy(), tensors["untold"].numpy()
+        self._sums.load(tensors)
 
 
 @contextmanager

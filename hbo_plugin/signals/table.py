@@ -9,11 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Need = Literal[
-    "predictions", "layers", "forward", "backward", "copies", "steps", "adapter", "held_out", "tied", "pairs"
+    "predictions",
+    "layers",
+    "forward",
+    "backward",
+    "copies",
+    "steps",
+    "adapter",
+    "held_out",
+    "tied",
+    "pairs",
+    "rollouts",
 ]
 """What measuring takes: the predictions for training batches, a view of the layers that they go through, passes of its own
 forward or backward, a copy of what is trained that makes steps, branches of the run, that an adapter is all that is trained,
-held-out rows, a held-out set that belongs to a dataset, or rows that are pairs of answers."""
+held-out rows, a held-out set that belongs to a dataset, rows that are pairs of answers, or answers that are generated."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ _COPIES: frozenset[Need] = frozenset({"backward", "copies", "held_out"})
 _TIED: frozenset[Need] = frozenset({"held_out", "tied"})
 _TWIN: frozenset[Need] = frozenset({"adapter", "predictions", "backward", "held_out"})
 _PAIRS: frozenset[Need] = frozenset({"pairs"})
+_ROLLOUTS: frozenset[Need] = frozenset({"rollouts"})
 
 SIGNALS: Mapping[str, Signal] = {
     "gradient_norm": Signal(
@@ -156,6 +167,25 @@ SIGNALS: Mapping[str, Signal] = {
         "nats",
         {"twin": _TWIN},
     ),
+    "reward": Signal("cell", "mean reward of the answers to a prompt", "that of the rewards", {"rollouts": _ROLLOUTS}),
+    "reward_variance": Signal(
+        "cell",
+        "variance of the rewards of the answers to one prompt, mean over prompts; for rewards of 0 and 1 the mean of p (1 - p)",
+        "the square of that of the rewards",
+        {"rollouts": _ROLLOUTS},
+    ),
+    "advantage": Signal(
+        "cell",
+        "mean absolute difference of a reward from the mean of those of the same prompt",
+        "that of the rewards",
+        {"rollouts": _ROLLOUTS},
+    ),
+    "no_variance": Signal(
+        "cell",
+        "share of prompts whose answers all have the same reward, from which nothing is learned",
+        "a share",
+        {"rollouts": _ROLLOUTS},
+    ),
 }
 """Every signal by its name."""
 
@@ -172,7 +202,7 @@ def cost(
     """What measuring takes at each update, in words; the numbers, and the branches, as they should stand in them."""
     if "adapter" in needs:
         return f"forward and backward over the rows of one step in {twin_every}, and over as many held-out rows"
-    if needs & {"predictions", "pairs"}:
+    if needs & {"predictions", "pairs", "rollouts"}:
         return "no pass"
     if "steps" in needs:
         return str(branches)

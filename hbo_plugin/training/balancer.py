@@ -31,7 +31,7 @@ class Balancer:
         *,
         seed: int,
         steps: int,
-        capacity: int,
+        capacity: float,
         window: int = 0,
         watched: Collection[str] = (),
     ) -> None:

@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler
 
 from hbo_plugin.packing import PackedBatchSampler
 from hbo_plugin.training.ahead import StepsAhead
+from hbo_plugin.training.generation_batcher import GenerationBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Batcher(Protocol):
-    """What a run asks of either batcher. Neither has a `set_epoch`: where an epoch begins follows from the training."""
+    """What a run asks of a batcher. Neither has a `set_epoch`: where an epoch begins follows from the training."""
 
     @property
     def head(self) -> int:
@@ -49,6 +50,8 @@ def make_batcher(
     shape: StepShape, balancer: Balancer, cells: Cells, clock: Clock, done: dict[str, Any] | None
 ) -> Batcher:
     """The batcher of a run, which continues from `done`, or begins where it is None."""
+    if shape.generation:
+        return GenerationBatcher(shape, shape.generation, balancer, cells, clock, done)
     if shape.bins is None:
         return RowBatcher(shape, balancer, cells, clock, done)
     return PackedBatcher(shape, shape.bins, balancer, cells, clock, done)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hbo_plugin.history import Stop
     from hbo_plugin.methods import Method
     from hbo_plugin.row_weights.base import RowWeights
-    from hbo_plugin.signals.sources import Choice
+    from hbo_plugin.signals.choice import Choice
     from hbo_plugin.training.batchers import Batcher
 
 LOG = logging.getLogger(__name__)

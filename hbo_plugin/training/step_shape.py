@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hbo_plugin.generation import GenerationBatch
 from hbo_plugin.packing import WINDOW
 from hbo_plugin.training.ahead import AHEAD_OF_WORKERS
 
@@ -35,6 +36,7 @@ class StepShape:
         bins: the shape of a packed batch; None where rows are not packed.
         ahead: steps that are drawn and not made whenever a step was made, at least: new weights take force after them. Where
             a loader has no workers, accelerate takes the first batch of one step ahead.
+        generation: what is generated together; None where rows are trained on as they are.
     """
 
     micro_batch: int
@@ -42,6 +44,7 @@ class StepShape:
     steps: int
     bins: Bins | None = None
     ahead: int = 0
+    generation: GenerationBatch | None = None
 
     @classmethod
     def of(cls, args: Any, ranks: int) -> StepShape:
@@ -49,7 +52,8 @@ class StepShape:
         rows, batches = args.train_batch_size, args.gradient_accumulation_steps * ranks
         ahead = AHEAD_OF_WORKERS if args.dataloader_num_workers else 0
         if not args.sample_packing:
-            return cls(rows, batches, args.max_steps, ahead=ahead)
+            generation = GenerationBatch.of(args, ranks) if getattr(args, "num_generations", None) else None
+            return cls(rows, batches, args.max_steps, ahead=ahead, generation=generation)
         # With `multipack_real_batches`, attention cannot tell packed rows apart in one long bin: each row is a bin.
         tokens, bins = (args.max_seq_length, rows) if args.multipack_real_batches else (args.max_seq_length * rows, 1)
         # No row waits much longer than for 4 steps; the bound below keeps bins full where a step has few of them.
@@ -58,12 +62,14 @@ class StepShape:
 
     @property
     def rows(self) -> int:
-        """Rows of a step, where they are not packed."""
+        """Rows of a step, where they are neither packed nor prompts."""
         return self.micro_batch * self.batches
 
     @property
-    def capacity(self) -> int:
-        """Rows of a step, or tokens that its bins can hold."""
+    def capacity(self) -> float:
+        """Rows of a step, or tokens that its bins can hold; the mean where a generation batch has several steps."""
+        if self.generation:
+            return self.generation.prompts / self.generation.steps
         return self.rows if self.bins is None else self.batches * self.bins.bins_per_batch * self.bins.capacity
 
     @property
@@ -77,4 +83,6 @@ class StepShape:
         return [[[row] for row in rows[start : start + self.micro_batch]] for start in starts]
 
     def __str__(self) -> str:
+        if self.generation:
+            return str(self.generation)
         return f"{self.rows} rows" if self.bins is None else f"{self.batches} packed batches"

@@ -15,7 +15,7 @@ _LEAST = 1e-6
 
 
 def target_first(
-    cells: Cells, config: HBOConfig, counted: Collection[str], *, steps: int, capacity: int, packed: bool
+    cells: Cells, config: HBOConfig, counted: Collection[str], *, steps: int, capacity: float, packed: bool
 ) -> dict[str, float]:
     """Return a prior by name: the counted datasets by temperature, up to `max_epochs`, and the rest evenly to the others.
 

@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hbo_plugin.row_weights.weighing import Weighing
 from hbo_plugin.signals.head import Head
 from hbo_plugin.signals.sources import Batch
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import torch
+    from numpy.typing import NDArray
 
     from hbo_plugin.row_weights.base import RowWeights
     from hbo_plugin.signals.context import Context
@@ -147,6 +150,13 @@ class Watching:
                 batch = replace(batch, weights=self.weighing.weigh(batch))
             for source in self._observing:
                 source.observe(batch)
+
+    def rewarded(self, rewards: NDArray[np.float64]) -> None:
+        """Look at the rewards of the answers to the prompts of a generation batch, one prompt after the other, float64[answers]."""
+        with self._context.clock("signals"):
+            rows = np.array(self._batches()[0], np.int64).ravel()
+            for source in self._sources:
+                source.rewarded(rows, rewards.reshape(len(rows), -1))
 
     def _look(self, logits: Logits, inputs: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> None:
         """Keep what those who look at this micro-batch want to know of its predictions."""

@@ -22,7 +22,7 @@ from benchmarks.gpu.case import Case, Finding, findings
 from benchmarks.gpu.cases import CASES
 from benchmarks.gpu.command import gpu
 from hbo_plugin.args import HBOConfig
-from hbo_plugin.signals.sources import choose
+from hbo_plugin.signals.choice import choose
 
 
 @pytest.mark.timeout(1500)  # it starts a dozen processes

@@ -11,7 +11,7 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
 from hbo_plugin.check.plan import Plan, plan
 from hbo_plugin.check.signals import SignalPlan
-from hbo_plugin.signals.sources import Choice
+from hbo_plugin.signals.choice import Choice
 from hbo_plugin.training.balancer import Balancer
 from hbo_plugin.training.step_shape import Bins, StepShape
 

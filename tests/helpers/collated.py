@@ -35,8 +35,10 @@ class CollatedPlugin(BasePlugin):
             with path.open("a") as file:
                 for row in rows:
                     known = row[next(name for name in COLUMNS if name in row)]
-                    told = known if isinstance(known, str) else trainer.processing_class.decode(known)
-                    file.write(json.dumps(told) + "\n")
+                    if not isinstance(known, str):
+                        chat = isinstance(known[0], dict)
+                        known = known[-1]["content"] if chat else trainer.processing_class.decode(known)
+                    file.write(json.dumps(known) + "\n")
             return collate(rows)
 
         trainer.data_collator = written

@@ -21,7 +21,8 @@ from benchmarks.targets import BASELINE  # noqa: E402
 from benchmarks.trials import STEPS  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402
-from hbo_plugin.kinds import ASYNC, FEATURES, KINDS, REFUSED  # noqa: E402
+from hbo_plugin.features import FEATURES  # noqa: E402
+from hbo_plugin.kinds import ASYNC, KINDS, REFUSED  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from hbo_plugin.methods.base import NoSettings, RunFacts
-from hbo_plugin.signals import sources, table
+from hbo_plugin.signals import choice, table
 from hbo_plugin.signals.context import Context
+from hbo_plugin.signals.sources import SignalSource
 
 
-class Keeper(sources.SignalSource):
+class Keeper(SignalSource):
     """Gives `kept`, which is no measurement of anything."""
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
@@ -63,6 +64,6 @@ class Remembers:
 
 def register(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run find the source and its signal: one entry in each table."""
-    monkeypatch.setitem(sources.SOURCES, "keeper", ("keeper:Keeper", "nothing"))
+    monkeypatch.setitem(choice.SOURCES, "keeper", ("keeper:Keeper", "nothing"))
     signal = table.Signal("dataset", "what the source kept", "none", {"keeper": frozenset()})
     monkeypatch.setitem(table.SIGNALS, "kept", signal)

@@ -58,9 +58,9 @@ def _pair(batch: dict[str, torch.Tensor], index: int) -> list[tuple[torch.Tensor
     if "input_ids" not in batch:
         pair = []
         for answer in ("chosen", "rejected"):
-            there = batch[f"{answer}_attention_mask"][index].bool()
-            labels = batch[f"{answer}_labels"][index][there]
-            pair.append((batch[f"{answer}_input_ids"][index][there], labels != -100))
+            mask = batch[f"{answer}_attention_mask"][index].bool()
+            labels = batch[f"{answer}_labels"][index][mask]
+            pair.append((batch[f"{answer}_input_ids"][index][mask], labels != -100))
         return pair
     answered = batch.get("completion_mask", batch["attention_mask"])
     lines = (index, index + _rows(batch))

@@ -9,13 +9,15 @@ from pydantic import ValidationError
 
 from hbo_plugin import kinds
 from hbo_plugin.args import HBOConfig
+from hbo_plugin.features import FEATURES
 from hbo_plugin.input_args import HBOArgs
-from hbo_plugin.kinds import ASYNC, FEATURES, KINDS, REFUSED
+from hbo_plugin.kinds import ASYNC, KINDS, REFUSED
 
 ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "methods": ({}, {"method": "hbo"}, "hbo.method: hbo"),
     "max_epochs_auto": ({}, {"max_epochs": {"a": "auto"}}, "hbo.max_epochs: auto"),
     "model_scores": ({}, {"levels": 2, "difficulty": "ifd"}, "hbo.difficulty: ifd"),
+    "token": ({}, {"unit": "token"}, "hbo.unit: token"),
     "trained_token": ({}, {"unit": "trained_token"}, "hbo.unit: trained_token"),
     "target": ({}, {"target": ["a"]}, "hbo.target: [a]"),
     "record_steering": ({}, {"record_steering": True}, "hbo.record_steering: true"),
@@ -39,7 +41,7 @@ def options(name: str) -> dict[str, Any]:
 @pytest.mark.axolotl
 @pytest.mark.parametrize(("name", "feature"), LACKING)
 def test_a_feature_that_a_kind_lacks_is_refused_by_name(name: str, feature: str) -> None:
-    """Which features run in a kind, and that they do, is in test_pairs.py."""
+    """Which features run in a kind, and that they do, is in test_pairs.py and test_grpo.py."""
     cfg, block, quoted = ASKED[feature]
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         kinds.refuse(*asked({**options(name), **cfg}, block))

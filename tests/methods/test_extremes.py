@@ -67,7 +67,7 @@ LEAST: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     # Where nobody has told how long the run is: two logits, and the most that Adam with betas of 0.9 and 0.95 can make of
     # a gradient, at a rate of 6 / 20.
     "scalebio": _stepwise(lambda _datasets: 2 * 1.165 * 6 / 20),
-    **dict.fromkeys(("static", "replay"), _kept(1.0)),
+    **dict.fromkeys(("static", "replay", "frontier"), _kept(1.0)),
 }
 """The least weight of every dataset that a method's rule leaves, given the first weights, float64[datasets], and the
 number of updates."""
@@ -105,6 +105,10 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
         "transfer": size * each(st.floats(-1, 1)),
         "transfer_variance": each(MAGNITUDES),
         "twin_gap": size * each(st.floats(-1, 1)),
+        "reward": size * each(st.floats(-1, 1)),
+        "reward_variance": each(MAGNITUDES),
+        "advantage": each(MAGNITUDES),
+        "no_variance": each(st.floats(0, 1)),
     }
     assert signals.keys() == SIGNALS.keys()
     unmeasured = draw(st.integers(0, datasets))  # at `datasets`, none is left out

@@ -241,7 +241,7 @@ SIGNAL_NAMES = (
     "`gradient_norm`, `row_gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
     "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `held_out_loss`, `look_ahead` or `twin_gap`"
 )
-CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio`, `mean_perplexity_ratio` or `entropy`"
+CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `reward`, `reward_variance`, `advantage` or `no_variance`"
 DEFAULTS = {
     "corrected": "{global: gradient_norm, local: perplexity_ratio}",
     "published": "{global: row_gradient_norm, local: mean_perplexity_ratio}",

@@ -12,7 +12,7 @@ import pytest
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.cells import Cells
-from hbo_plugin.signals.sources import SOURCES, Choice, choose
+from hbo_plugin.signals.choice import SOURCES, Choice, choose
 from hbo_plugin.signals.table import SIGNALS
 
 FUSED = {"liger_fused_linear_cross_entropy": True}
@@ -35,7 +35,7 @@ def refused(cfg: dict[str, Any], *signals: str, **keys: Any) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("module", ["signals", "signals.table", "signals.sources"])
+@pytest.mark.parametrize("module", ["signals", "signals.table", "signals.choice"])
 def test_reading_about_signals_imports_nothing_heavy(module: str) -> None:
     """Methods read the table, and sources are chosen before there is a model: neither may wait for torch."""
     code = f"import sys, hbo_plugin.{module}; print(*sys.modules)"
@@ -59,6 +59,7 @@ def test_every_source_of_the_table_is_built_for_its_signals() -> None:
         "held_out": "HeldOut",
         "branches": "Branches",
         "twin": "Twin",
+        "rollouts": "Rollouts",
         "pairs": "Pairs",
     }
 
@@ -213,7 +214,7 @@ def test_a_twin_is_refused_where_it_cannot_be(cfg: dict[str, Any], reason: str) 
 def test_reuse_alone_is_refused_where_it_cannot_be() -> None:
     assert refused({}, "loss", "look_ahead", signals="reuse") == (
         "`hbo.signals: reuse` was given, but `look_ahead`, which the method `hbo` needs, does not come from training batches "
-        "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy`, `pair_loss`, `margin` do); set `signals: auto`."
+        "(`gradient_norm`, `gradient_variance`, `loss`, `perplexity_ratio`, `entropy`, `pair_loss`, `margin`, `reward`, `reward_variance`, `advantage`, `no_variance` do); set `signals: auto`."
     )
     assert refused(HIDDEN, "loss", signals="reuse") == (
         f"`loss`, which the method `hbo` needs, cannot be measured here: {NO_LOGITS}, or set `hbo.signals: probe`."
@@ -261,7 +262,7 @@ def test_margins_out_of_sight_are_refused(option: str, value: object) -> None:
 def test_an_unknown_signal_is_refused() -> None:
     message = refused({}, "los")
     assert message.startswith("The method `hbo` asks for the signal `los`, but the signals are `gradient_norm`, ")
-    assert message.endswith("`twin_gap`; name one of them.")
+    assert message.endswith("`no_variance`; name one of them.")
 
 
 def test_ranks_share_a_pass_and_run_the_model_as_often(tiny_model: Path) -> None:
