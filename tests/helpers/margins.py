@@ -64,9 +64,9 @@ def _pair(batch: dict[str, torch.Tensor], index: int) -> list[tuple[torch.Tensor
         return pair
     answered = batch.get("completion_mask", batch["attention_mask"])
     lines = (index, index + _rows(batch))
-    there = [batch["attention_mask"][line].bool() for line in lines]
+    masks = [batch["attention_mask"][line].bool() for line in lines]
     return [
-        (batch["input_ids"][line][mask], answered[line][mask].bool()) for line, mask in zip(lines, there, strict=True)
+        (batch["input_ids"][line][mask], answered[line][mask].bool()) for line, mask in zip(lines, masks, strict=True)
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_run_continues_with_every_part(tmp_path: Path) -> None:
     assert run.done == {"head": 100}
     assert run.sources["reuse"].dropped == 4
     np.testing.assert_array_equal(run.sources["reuse"]._first, whole.sources["reuse"]._first)
-    scalars = run.journal.scalars({})
+    scalars = run.journal.scalars(())
     assert scalars["hbo/signal/gradient_norm/a"] == 1 / 3
     assert scalars["hbo/delay/steps"] == 0
 

@@ -74,7 +74,7 @@ def test_a_weight_that_reaches_zero_draws_nothing_and_can_come_back() -> None:
     shape = StepShape(micro_batch=4, batches=1, steps=250)
     data = RunData(None, run.cells, HeldOutRows(), {"a": "a", "b": "b"})
     journal = Journal(Path(), run, shape, Clock(), data, writes=False)
-    assert [journal.scalars({})[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [
+    assert [journal.scalars(())[f"hbo/{kind}/a"] for kind in ("weight", "epochs", "share/row", "share/token")] == [
         0
     ] * 4
     run.update(signals([1, 1], [[1], [1]]), 500)

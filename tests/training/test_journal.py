@@ -52,7 +52,7 @@ def updated(names: list[str], folder: Path, *, writes: bool) -> Journal:
 def scalars(tmp_path: Path) -> dict[str, float]:
     """Of a line of the log, and of an evaluation."""
     losses = {f"eval_{name}_loss": 1.0 for name in (*metric_names(NAMES).values(), "target")}
-    return updated(NAMES, tmp_path, writes=False).scalars({}) | losses
+    return updated(NAMES, tmp_path, writes=False).scalars(()) | losses
 
 
 def test_every_scalar_arrives_in_a_store_of_files(scalars: dict[str, float], tmp_path: Path) -> None:
