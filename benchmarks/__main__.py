@@ -6,6 +6,7 @@ from benchmarks.comparison import compare
 from benchmarks.gpu.command import gpu
 from benchmarks.memory import memory
 from benchmarks.packing import packing
+from benchmarks.rollouts import rollouts
 from benchmarks.scoring import scoring
 from benchmarks.searches import searches
 from benchmarks.signals import signals
@@ -30,6 +31,7 @@ main.add_command(signals)
 main.add_command(targets)
 main.add_command(trials)
 main.add_command(searches)
+main.add_command(rollouts)
 main.add_command(memory)
 main.add_command(gpu)
 

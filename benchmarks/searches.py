@@ -33,6 +33,10 @@ SHORTER = 4
 _FAMILIES = tuple(name for name in FAMILIES if name.startswith("target "))
 
 
+TOLD = ("nothing", "one helper", "both helpers", "other datasets")
+"""What a search may name, in words that are alike for all mixtures."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Search(Study):
     """A search in this process, of one mixture.
@@ -101,11 +105,11 @@ def searches(*, searches: int, families: tuple[str, ...], out: Path, json_to: Pa
 
 
 def _told(chosen: str | None) -> str:
-    """What was named, in words that are alike for all mixtures."""
+    """Which of `TOLD` was named."""
     if chosen is None:
-        return "nothing"
-    helpers = [name for name in HELPERS.values() if name in chosen]
-    return "other datasets" if "other" in chosen else {1: "one helper", 2: "both helpers"}[len(helpers)]
+        return TOLD[0]
+    helpers = sum(name in chosen for name in HELPERS.values())
+    return TOLD[-1] if "other" in chosen else TOLD[helpers]
 
 
 def _search(family: str, mixture: int, out: Path) -> _Search:

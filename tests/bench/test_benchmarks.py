@@ -16,6 +16,7 @@ from benchmarks import (
     mixtures,
     packing,
     real_model,
+    rollouts,
     scoring,
     searches,
     start,
@@ -43,11 +44,12 @@ def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert all(row["unit"] == "s" for row in result["rows"])
 
 
-def test_every_method_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_method_of_supervised_training_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("transformers")
     main(["methods", "--steps", "4"], standalone_mode=False)
     shown = capsys.readouterr().out
-    assert all(f" {name} " in shown for name in METHODS)
+    assert all(f" {name} " in shown for name in training_cases.TRIED)
+    assert {*METHODS} - {*training_cases.TRIED} == {"frontier"}
 
 
 def test_methods_are_compared_on_the_same_rows(
@@ -325,6 +327,33 @@ def test_a_search_of_a_small_model_is_counted_and_not_made_again(
     monkeypatch.setattr(comparison, "first_model", None)
     main(command, standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["rows"] == first
+
+
+@pytest.mark.axolotl
+def test_runs_of_grpo_are_compared_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("axolotl")
+    small = {"PRETRAINED": 60, "STEPS": 4, "ROWS": 64, "HELD_OUT": 16, "PROMPTS": 4}
+    for name, value in small.items():
+        monkeypatch.setattr(rollouts, name, value)
+    arms = {name: block for name, block in rollouts.ARMS.items() if name != "hbo"}
+    monkeypatch.setattr(rollouts, "ARMS", arms)
+    command = ["rollouts", "--seeds", "1", "--out", str(tmp_path), "--json", "-"]
+    main(command, standalone_mode=False)
+    first = json.loads(capsys.readouterr().out)
+    static, moved = first["runs"]
+    assert [run["arm"] for run in first["runs"]] == [*arms]
+    assert static["before"] == moved["before"] != static["after"]
+    assert 0 < static["no_variance"] < 1
+    row = next(row for row in first["rows"] if row["arm"] == "frontier")
+    assert row["difference"] == pytest.approx(
+        np.mean([moved["after"][task] - static["after"][task] for task in rollouts.TASKS])
+    )
+    assert row["saved"] == pytest.approx(1 - moved["no_variance"] / static["no_variance"])
+    monkeypatch.setattr(rollouts, "_pretrain", None)
+    main(command, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["rows"] == first["rows"]
 
 
 @pytest.mark.parametrize(

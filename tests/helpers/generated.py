@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from axolotl_configs.quickstart_search_data import HELPERS  # noqa: E402
 from benchmarks.memory import WHAT  # noqa: E402 found through the line above
+from benchmarks.searches import TOLD  # noqa: E402
 from benchmarks.targets import BASELINE  # noqa: E402
 from benchmarks.trials import STEPS  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
@@ -150,6 +151,32 @@ def confirmed() -> str:
     return _table(("mixture", "loss", f"from {found['baseline']}", *alone, "verdict"), rows)
 
 
+def rollouts() -> str:
+    """What moving levels came to under GRPO."""
+    rows = (
+        (
+            row["arm"],
+            f"{row['before']:.3f}",
+            f"{row['after']:.3f}",
+            _difference(row),
+            f"{row['better']} of {row['seeds']}",
+            f"{row['no_variance']:.1%}",
+        )
+        for row in _measured("rollouts.json")["rows"]
+    )
+    columns = ("pass rate before", "after", "from static", "higher in", "prompts without variance")
+    return _table(("levels and datasets", *columns), rows)
+
+
+def named() -> str:
+    """What searches of a small model named where nothing helps."""
+    rows = (
+        (row["family"], f"{row['searches']}", *(f"{row['named'].get(told, 0)}" for told in TOLD))
+        for row in _measured("searches.json")["rows"]
+    )
+    return _table(("family", "searches", *TOLD), rows)
+
+
 def starting() -> str:
     """How soon a run starts."""
     cases: dict[str, list[dict[str, Any]]] = {}
@@ -273,7 +300,7 @@ def memory() -> str:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "kinds.md": (kinds, refused_kinds),
-    "evidence.md": (comparison, targets, trials, searched, confirmed, signals),
+    "evidence.md": (comparison, targets, trials, searched, confirmed, named, rollouts, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, memory, starting),
 }
