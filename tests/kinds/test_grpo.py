@@ -195,8 +195,10 @@ def test_levels_move_and_a_killed_run_goes_on(of: Any, monkeypatch: pytest.Monke
             {name: share / 100 for name, share in prior.items()}
         )
     assert any(levels[0] != pytest.approx(levels[1]) for levels in updates[-1]["weights"].values())
-    for name in prior:
-        assert {0, 8, 16} <= {*history(folder, f"eval_{name}_reward")}
+    told = {name: history(folder, f"eval_{name}_reward") for name in (*prior, "target")}
+    for step in (0, 8, 16):
+        assert told["target"][step] == pytest.approx(np.mean([told[name][step] for name in prior]))
+    assert not [record for record in read_trace(folder) if record["event"] == "evaluate"]
 
 
 @pytest.mark.parametrize(
