@@ -11,7 +11,7 @@ from tqdm import tqdm
 from hbo_plugin.messages import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 
 _SHOWN = 2
 """Datasets that the line about new weights names, of those that gained and of those that lost."""
+_LEAST = 1e-9
+"""A share that is none."""
 
 
 def tell(
@@ -44,11 +46,30 @@ def tell(
         tqdm.write(encodable(f"hbo: {stop.told(name)}."))
     cells = balancer.cells
     tell_capped(step, balancer, capped | np.repeat([name in stopped for name in cells.names], cells.levels))
-    before, after = weights.sum(axis=1), balancer.weights().sum(axis=1)
+    now = balancer.weights()
+    still = np.allclose(weights.sum(axis=1), now.sum(axis=1))
+    moved = (still and _levels(cells.names, weights, now)) or _datasets(cells.names, weights, now)
+    tqdm.write(encodable(f"hbo: step {step}: {moved}"))
+
+
+def _datasets(names: Sequence[str], weights: NDArray[np.float64], now: NDArray[np.float64]) -> str:
+    """The datasets whose weights moved most."""
+    before, after = weights.sum(axis=1), now.sum(axis=1)
     order = np.argsort(before - after, kind="stable")
     shown = order if order.size <= 2 * _SHOWN else [*order[:_SHOWN], *order[-_SHOWN:]]
-    moved = ", ".join(f"{cells.names[each]} {before[each]:.1%} → {after[each]:.1%}" for each in shown)
-    tqdm.write(encodable(f"hbo: step {step}: {moved}"))
+    return ", ".join(f"{names[each]} {before[each]:.1%} → {after[each]:.1%}" for each in shown)
+
+
+def _levels(names: Sequence[str], weights: NDArray[np.float64], now: NDArray[np.float64]) -> str:
+    """The levels that moved most inside their dataset, as shares of it; empty where none did."""
+    before, after = (each / np.maximum(each.sum(axis=1, keepdims=True), _LEAST) for each in (weights, now))
+    far = np.abs(after - before).max(axis=1)
+    shown = [each for each in np.argsort(-far, kind="stable")[: 2 * _SHOWN] if far[each] > _LEAST]
+    return ", ".join(f"levels of {names[each]} {_shares(before[each])} → {_shares(after[each])}" for each in shown)
+
+
+def _shares(levels: NDArray[np.float64]) -> str:
+    return " ".join(f"{share:.0%}" for share in levels)
 
 
 def tell_capped(step: int, balancer: Balancer, before: NDArray[np.bool_]) -> None:

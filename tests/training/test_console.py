@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hbo_plugin.training.console import tell_capped
+from hbo_plugin.training.console import tell, tell_capped
 
 
 def test_a_cap_is_told_where_a_share_is_another_as_it_is_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,3 +26,23 @@ def test_a_cap_is_told_where_a_share_is_another_as_it_is_shown(caplog: pytest.Lo
     caplog.clear()
     tell_capped(8, balancer, balancer.capped)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ([[0.3, 0.3], [0.2, 0.2]], "a 50.0% → 60.0%, b 50.0% → 40.0%"),
+        ([[0.25, 0.25], [0.4, 0.1]], "levels of b 50% 50% → 80% 20%"),
+        ([[0.3, 0.2], [0.1, 0.4]], "levels of b 50% 50% → 20% 80%, levels of a 50% 50% → 60% 40%"),
+        ([[0.25, 0.25], [0.25, 0.25]], "a 50.0% → 50.0%, b 50.0% → 50.0%"),
+    ],
+)
+def test_what_moved_most_is_told(now: list[list[float]], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names, still = ("a", "b"), np.zeros(4, bool)
+    cells = SimpleNamespace(names=names, levels=2, sizes=np.ones((2, 2)))
+    weights = np.array(now)
+    balancer: Any = SimpleNamespace(
+        cells=cells, capped=still, weights=lambda: weights, method=SimpleNamespace(weights=lambda: weights)
+    )
+    tell(10, balancer, np.full((2, 2), 0.25), still, {})
+    assert capsys.readouterr().out == f"hbo: step 10: {told}\n"
