@@ -55,7 +55,7 @@ class HBOConfig(MethodConfig):
     difficulty: str = Field(
         default="length",
         min_length=1,
-        description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, or the name of a numeric column.",
+        description="How hard a row is: `length`, `loss`, `perplexity`, `ifd`, `margin` of a pair, or the name of a numeric column.",
     )
     scorer_model: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
@@ -103,8 +103,10 @@ class HBOConfig(MethodConfig):
         "datasets, the default prior is target first: these by temperature up to `max_epochs`, and what is left evenly to "
         "the others.",
     )
-    easiest: Literal["low", "high"] = Field(
-        default="low", description="Which scores of `difficulty` are the easiest: a quality column wants `high`."
+    easiest: Literal["low", "high"] | None = Field(
+        default=None,
+        description="Which scores of `difficulty` are the easiest: a quality column wants `high`. Unset, the low "
+        "ones are, and of `margin` the high ones.",
     )
     row_weights: _RowWeights | None = Field(
         default=None,

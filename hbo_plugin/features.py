@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from hbo_plugin.args import HBOConfig
 
-MODEL_SCORES = ("loss", "perplexity", "ifd")
+MODEL_SCORES = ("loss", "perplexity", "ifd", "margin")
 """The kinds of difficulty that run the initial model over the data once."""
+SCORES_TOLD = "`loss`, `perplexity` or `ifd`, or in DPO, IPO, ORPO and SimPO to `margin`"
+"""The same, each where it can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,16 @@ FEATURES: Mapping[str, Feature] = {
         lambda _, config: _difficulty(config, fits=config.difficulty not in ("length", *MODEL_SCORES)),
     ),
     "model_scores": Feature(
-        "`levels` by the scores of a model",
-        lambda _, config: _difficulty(config, fits=config.difficulty in MODEL_SCORES),
-        "no model scores rows yet",
-        "set it to `length`, or to a numeric column",
+        "`levels` by `difficulty: loss`, `perplexity` or `ifd`",
+        lambda _, config: _difficulty(config, fits=config.difficulty in MODEL_SCORES and config.difficulty != "margin"),
+        "no row is one answer that a language model learns",
+        "set it to `length`, to a numeric column, or in DPO, IPO, ORPO and SimPO to `margin`",
+    ),
+    "margin": Feature(
+        "`levels` by `difficulty: margin`",
+        lambda _, config: _difficulty(config, fits=config.difficulty == "margin"),
+        "no language model learns from a chosen and a rejected answer",
+        "set it to `length`, or to a numeric column of another name",
     ),
     "token": Feature(
         "`unit: token`",

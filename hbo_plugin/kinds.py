@@ -50,19 +50,20 @@ class Kind:
 _NO_PASSES = frozenset(
     ("max_epochs_auto", "model_scores", "trained_token", "target", "record_steering", "row_weights", "packing")
 )
+_NO_MARGIN = _NO_PASSES | {"margin"}
 
-SUPERVISED = Kind("supervised fine-tuning")
+SUPERVISED = Kind("supervised fine-tuning", lacks=frozenset({"margin"}))
 KINDS: Mapping[str, Kind] = {
     "": SUPERVISED,
     "dpo": Kind("DPO", "rl: dpo", "texts", "pairs", _NO_PASSES),
     "ipo": Kind("IPO", "rl: ipo", "texts", "pairs", _NO_PASSES),
     "orpo": Kind("ORPO", "rl: orpo", "texts", "pairs", _NO_PASSES),
     "simpo": Kind("SimPO", "rl: simpo", "texts", "pairs", _NO_PASSES),
-    "grpo": Kind("GRPO", "rl: grpo", "prompts", "rollouts", _NO_PASSES | {"token"}),
-    "gdpo": Kind("GDPO", "rl: gdpo", "prompts", "rollouts", _NO_PASSES | {"token"}),
-    "reward_model": Kind("reward model", "reward_model: true", "pairs", "pairs", _NO_PASSES),
+    "grpo": Kind("GRPO", "rl: grpo", "prompts", "rollouts", _NO_MARGIN | {"token"}),
+    "gdpo": Kind("GDPO", "rl: gdpo", "prompts", "rollouts", _NO_MARGIN | {"token"}),
+    "reward_model": Kind("reward model", "reward_model: true", "pairs", "pairs", _NO_MARGIN),
     "process_reward_model": Kind(
-        "process reward model", "process_reward_model: true", "tokens", "", _NO_PASSES | {"methods"}
+        "process reward model", "process_reward_model: true", "tokens", "", _NO_MARGIN | {"methods"}
     ),
 }
 """Every kind that hbo trains, by the value of `rl` or the key that asks for it."""
@@ -107,10 +108,11 @@ def refuse(cfg: Any, config: HBOConfig) -> None:
         ValueError: names what was asked for, the kind, and what to do.
     """
     kind = kind_of(cfg)
+    where = f"`{kind.written}`" if kind.written else kind.told
 
     def check(feature: Feature) -> None:
         if asked := feature.asked(cfg, config):
-            msg = f"`{asked}` cannot be used with `{kind.written}`, where {feature.why}; {feature.instead}."
+            msg = f"`{asked}` cannot be used with {where}, where {feature.why}; {feature.instead}."
             raise ValueError(msg)
 
     all_of(partial(check, feature) for name, feature in FEATURES.items() if name in kind.lacks)

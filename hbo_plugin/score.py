@@ -21,8 +21,7 @@ def score(config: Path) -> None:
     import axolotl.cli  # noqa: F401 sets up its logging, which must not come later
 
     from hbo_plugin import user_errors
-    from hbo_plugin.features import MODEL_SCORES
-    from hbo_plugin.messages import listed
+    from hbo_plugin.features import MODEL_SCORES, SCORES_TOLD
     from hbo_plugin.setup import Setup, read_config
 
     user_errors.show_without_traceback()
@@ -31,7 +30,7 @@ def score(config: Path) -> None:
     setup = Setup(cfg)
     kind = setup.config.difficulty
     if kind not in MODEL_SCORES:
-        msg = f"`hbo.difficulty: {kind}` needs no model; set it to one of {listed(MODEL_SCORES)}, or just train."
+        msg = f"`hbo.difficulty: {kind}` needs no model; set it to {SCORES_TOLD}, or just train."
         raise ValueError(msg)
     setup.refuse()
     if setup.data.cells.levels == 1:

@@ -14,7 +14,7 @@ from hbo_plugin.args import HBOConfig
 from hbo_plugin.data.held_out import counted, holds_out, target_shares, ties
 from hbo_plugin.data.load import RunData, load
 from hbo_plugin.data.mixture import Mixture, find_mixture
-from hbo_plugin.features import MODEL_SCORES
+from hbo_plugin.features import MODEL_SCORES, SCORES_TOLD
 from hbo_plugin.messages import all_of, listed
 from hbo_plugin.methods import Method
 from hbo_plugin.row_weights.base import LearnsFromInfluence, RowWeights
@@ -81,8 +81,8 @@ class Setup:
         name, kind = self.config.scorer_model, self.config.difficulty
         if name is not None and kind not in MODEL_SCORES:
             msg = (
-                f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to one of "
-                f"{listed(MODEL_SCORES)}, or remove `scorer_model`."
+                f"`hbo.scorer_model: {name}` was given, but no model scores `difficulty: {kind}`; set it to "
+                f"{SCORES_TOLD}, or remove `scorer_model`."
             )
             raise ValueError(msg)
 

@@ -15,12 +15,14 @@ from runs import Config, lines, load
 
 pytest.importorskip("axolotl")
 
+from pairs import of_kind
 from scoring import FOLDER, KILL
 
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.load import RunData
 from hbo_plugin.data.load import load as load_data
+from hbo_plugin.features import SCORES_TOLD
 from hbo_plugin.score import score
 from hbo_plugin.setup import Setup
 
@@ -67,12 +69,16 @@ def saved(config: Config) -> dict[str, Any]:
 
 
 @pytest.mark.axolotl
+@pytest.mark.parametrize(("kind", "rows_of"), [("loss", "input_ids"), ("margin", "prompt")])
 def test_ranks_share_the_rows_and_a_killed_command_goes_on(
-    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, rows_of: str
 ) -> None:
-    config = make_config(hbo={"difficulty": "loss"}, dataset_prepared_path=str(tmp_path / "prepared"))
+    config = make_config(hbo={"difficulty": kind}, dataset_prepared_path=str(tmp_path / "prepared"))
+    if kind == "margin":
+        pairs = {"weights": {"a": 50, "b": 50}, "levels": 2, "difficulty": kind}
+        config = of_kind({**config, "hbo": pairs}, "dpo", tmp_path, {"a": 80, "b": 20})
     alone = {**config, "dataset_prepared_path": str(tmp_path / "alone")}
-    rows = Counter(map(str, data_of(alone, tmp_path).train["input_ids"]))
+    rows = Counter(map(str, data_of(alone, tmp_path).train[rows_of]))
     # As where FSDP has the first rank alone read the model, which then hands it on.
     sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
     killed = start(config, tmp_path / "first", *TORCHRUN, **sharded, **{KILL: "4"})
@@ -83,7 +89,7 @@ def test_ranks_share_the_rows_and_a_killed_command_goes_on(
     assert 0 < kept < len(partial) == 80
     done = start(config, tmp_path / "second", *ACCELERATE, **sharded)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Every row has its difficulty `loss`") == 1
+    assert done.stdout.count(f"Every row has its difficulty `{kind}`") == 1
     one, other = scored(tmp_path / "second")
     assert not (one + other) - rows
     assert one.total() + other.total() == rows.total() - kept
@@ -115,7 +121,7 @@ def test_a_process_alone_scores_and_the_notes_name_rows_without_a_prompt(
 @pytest.mark.parametrize(
     ("hbo", "message"),
     [
-        ({}, "`hbo.difficulty: length` needs no model; set it to one of `loss`, `perplexity`, `ifd`, or just train."),
+        ({}, f"`hbo.difficulty: length` needs no model; set it to {SCORES_TOLD}, or just train."),
         ({"difficulty": "loss", "levels": 1}, "no dataset has more than one level, so nothing needs a difficulty;"),
         (
             {"scorer_model": "small", "difficulty": "hardness"},
@@ -128,5 +134,5 @@ def test_what_needs_no_model_is_refused(make_config: Any, tmp_path: Path, hbo: C
         CliRunner().invoke(score, [str(written(make_config(hbo=hbo), tmp_path))], catch_exceptions=False)
     assert str(error.value).startswith(message)
     if "scorer_model" in hbo:
-        with pytest.raises(ValueError, match="was given, but no model scores `difficulty: hardness`; set it to one of"):
+        with pytest.raises(ValueError, match="was given, but no model scores `difficulty: hardness`; set it to"):
             Setup(load(make_config(hbo=hbo), tmp_path)).refuse()

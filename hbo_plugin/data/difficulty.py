@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from hbo_plugin.data.columns import Column, values_of
 from hbo_plugin.data.files import FileDigests
-from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.prepared import Prepared, tokenizer_digest
 from hbo_plugin.data.score_file import UNSCORED, ScoreFile
 from hbo_plugin.data.scoring_model import ScoringModel
 from hbo_plugin.features import MODEL_SCORES
 from hbo_plugin.ranks import Ranks
-from hbo_plugin.signals.padding import by_length, fetch, pad
+from hbo_plugin.signals.padding import IGNORED, by_length, fetch, pad
 from hbo_plugin.signals.passes import answer_loss
 
 LOG = logging.getLogger(__name__)
@@ -46,16 +46,18 @@ class Scorer:
         """Nothing is loaded until a score is missing.
 
         Args:
-            kind: `length`, `loss`, `perplexity`, `ifd` or the name of a column.
+            kind: `length`, `loss`, `perplexity`, `ifd`, `margin` or the name of a column.
             cfg: Axolotl's configuration, for the model and its precision.
-            tokenizer: whose beginning-of-sequence token stands before an answer without its prompt.
+            tokenizer: of the texts of pairs; its beginning-of-sequence token stands before an answer without its prompt.
             files: digests of the model's files.
             cache: folder of the scores.
             model: that scores in place of the run's own.
         """
         self._kind = kind
         self._cfg = cfg
-        self._bos = tokenizer.bos_token_id
+        self._tokenizer = tokenizer
+        # At once: what is tokenised may leave its options in what the tokenizer saves.
+        self._read_by = tokenizer_digest(tokenizer) if kind == "margin" else tokenizer.bos_token_id
         self._cache = cache
         self._model = ScoringModel(cfg, tokenizer, files, model)
 
@@ -66,7 +68,7 @@ class Scorer:
             _ = self._model.identity
 
     def score(self, part: Prepared, name: str, column: Column | None = None) -> NDArray[np.float64]:
-        """Difficulty of each row of an entry, larger is harder, NaN where there is none; float64[rows].
+        """The score of each row of an entry, by which levels are cut, NaN where there is none; float64[rows].
 
         Where a model scores, every process of a launcher calls it, for the same entries in the same order.
 
@@ -110,7 +112,7 @@ class Scorer:
         return part.lengths.astype(np.int64) + alone
 
     def _file(self, part: Prepared) -> ScoreFile:
-        stamp = f"{part.digest} {self._model.identity} {self._bos} {self._kind}"
+        stamp = f"{part.digest} {self._model.identity} {self._read_by} {self._kind}"
         name = hashlib.blake2b(stamp.encode(), digest_size=16).hexdigest()
         return ScoreFile(self._cache / f"{name}.npy", len(part.lengths))
 
@@ -165,6 +167,11 @@ class Scorer:
     @torch.no_grad()
     def _batch_scores(self, rows: list[dict[str, Any]]) -> torch.Tensor:
         """Of some rows, float64[rows], where the model is; the next batch is made ready while it works."""
+        if self._kind == "margin":
+            chosen, rejected = (
+                _mean_loss(self._model.network, self._answers(rows, name)) for name in ("chosen", "rejected")
+            )
+            return rejected - chosen
         given_prompt = _mean_loss(self._model.network, rows)
         if self._kind == "loss":
             return given_prompt
@@ -174,14 +181,22 @@ class Scorer:
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         """The answer without its prompt (IFD, arXiv 2308.12032, equation 4)."""
-        tokens = [label for label in row["labels"] if label >= 0]
-        if self._bos is None:
-            ids, labels = tokens, tokens
-        else:
-            ids, labels = [self._bos, *tokens], [-100, *tokens]
-        # A row without an answer still needs a token to run on; its score is NaN.
-        ids, labels = ids or [0], labels or [-100]
-        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+        bos = self._tokenizer.bos_token_id
+        return _row([] if bos is None else [bos], [label for label in row["labels"] if label >= 0])
+
+    def _answers(self, rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+        """The `chosen` or `rejected` answers of pairs of texts behind their prompts, with the tokens that `sequence_len` counts."""
+        prompts, answers = (
+            self._tokenizer([row[part] for row in rows], add_special_tokens=False)["input_ids"]
+            for part in ("prompt", name)
+        )
+        return [_row(*each) for each in zip(prompts, answers, strict=True)]
+
+
+def _row(prompt: list[int], answer: list[int]) -> dict[str, Any]:
+    """An answer behind its prompt."""
+    ids = [*prompt, *answer] or [0]  # a row of nothing still needs a token to run on; its score is NaN
+    return {"input_ids": ids, "labels": [IGNORED] * (len(ids) - len(answer)) + answer}
 
 
 def _mean_loss(model: Any, rows: list[dict[str, Any]]) -> torch.Tensor:

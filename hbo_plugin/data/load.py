@@ -30,6 +30,9 @@ from hbo_plugin.messages import all_of
 from hbo_plugin.row_weights.settings import ColumnSettings
 from hbo_plugin.signals.context import HeldOutRows
 
+_EASIEST = {"margin": "high"}
+"""Which scores of a difficulty are the easiest where nobody says it; of all others the low ones."""
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -177,7 +180,7 @@ def load(
             sets[each.name] = each.first + each.own[out]
         if each.name in mixture.left_out:
             continue
-        scored = each.scores[kept] if config.easiest == "low" else -each.scores[kept]
+        scored = -each.scores[kept] if (config.easiest or _EASIEST.get(difficulty)) == "high" else each.scores[kept]
         order, cut = layout.cut_levels(scored, min(levels[each.name], len(kept)))
         rows = each.own[kept[order]]
         notes += notes_on_rows(each, scored, difficulty, asked=levels[each.name], cut=len(cut))

@@ -13,15 +13,18 @@ pytest.importorskip("axolotl")
 import torch
 from axolotl.utils.dict import DictDefault
 from datasets import Dataset, Features, Sequence, Value
+from margins import text_margin
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
 from torch.nn import functional
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hbo_plugin.data import difficulty
 from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.data.files import FileDigests
 from hbo_plugin.data.prepared import Prepared
+from hbo_plugin.data.row_kinds import ROW_KINDS
 from hbo_plugin.data.rows import TokenError, check, digest, lengths, read, trained, typed
 from hbo_plugin.data.scoring_model import ScoringModel
 
@@ -59,10 +62,28 @@ def prepared(count: int = 12) -> Prepared:
     return made
 
 
+def pairs() -> Dataset:
+    """Pairs of texts of very unequal length: some answers are longer than a batch, one is empty, and so is a prompt."""
+    rng = np.random.default_rng(4)
+
+    def text(words: int) -> str:
+        return " ".join(rng.choice(["red", "green", "stone", "river,", "7", "cloud"], words))
+
+    columns = {"prompt": [text(1 + i % 3) for i in range(12)]}
+    columns |= {name: [text(1 + i * step % 7) for i in range(12)] for name, step in (("chosen", 3), ("rejected", 5))}
+    columns["chosen"][1] = columns["prompt"][4] = ""
+    return Dataset.from_dict(columns)
+
+
+def prepared_pairs(model: Path) -> Prepared:
+    data, kind = pairs(), ROW_KINDS["texts"]
+    made = Prepared((), *kind.counts(data, AutoTokenizer.from_pretrained(model)), kind.digest(data), raw_rows=len(data))
+    made.__dict__["rows"] = data
+    return made
+
+
 def one_by_one(model: Path, dataset: Dataset, kind: str) -> list[float]:
     """Row by row, without padding or batches, straight from the definitions."""
-    from transformers import AutoModelForCausalLM
-
     network = AutoModelForCausalLM.from_pretrained(model).eval()
 
     def loss(ids: list[int], answer: int) -> float:
@@ -97,6 +118,39 @@ def test_model_scores(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     assert np.isnan(scores[1])
 
 
+@pytest.mark.parametrize("micro_batch_size", [2, 6, 100])
+def test_margins(tiny_model: Path, tmp_path: Path, micro_batch_size: int) -> None:
+    """Whatever rows stand beside each other."""
+    part = prepared_pairs(tiny_model)
+    scores = scorer(tiny_model, tmp_path, "margin", micro_batch_size=micro_batch_size).score(part, "x")
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_model).eval(),
+        AutoTokenizer.from_pretrained(tiny_model),
+    )
+    np.testing.assert_allclose(scores, [text_margin(model, tokenizer, **row) for row in pairs()], atol=1e-5)
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [1]
+    assert np.nanstd(scores) > 0.01
+
+
+def test_margins_are_those_of_the_texts_and_kept_by_their_tokenizer(tiny_model: Path, tmp_path: Path) -> None:
+    """No special token is added, and a tokenizer that would is another one; what it was used for does not matter."""
+    part, cache = prepared_pairs(tiny_model), tmp_path / "cache"
+    first = scorer(tiny_model, cache, "margin")
+    first._tokenizer("some words of no row", truncation=True, max_length=2)
+    scores = first.score(part, "x")
+    assert not scorer(tiny_model, cache, "margin").missing(part).any()
+    adds: Any = AutoTokenizer.from_pretrained(tiny_model)
+    adds.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    adds.save_pretrained(other)
+    assert AutoTokenizer.from_pretrained(other)("red")["input_ids"][0] == 0
+    again = scorer(other, cache, "margin")
+    assert again.missing(part).all()
+    np.testing.assert_array_equal(again.score(part, "x"), scores)
+
+
 def test_length_needs_no_model(tiny_model: Path, tmp_path: Path) -> None:
     without = scorer(tiny_model, tmp_path, "length", base_model="nothing here")
     without.refuse()
@@ -119,8 +173,12 @@ def test_scores_are_cached_by_data_model_and_kind(
     np.testing.assert_array_equal(scorer(tiny_model, tmp_path, "loss").score(prepared(), "x"), first)
 
 
-def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = scorer(tiny_model, tmp_path / "whole", "loss").score(prepared(), "x")
+@pytest.mark.parametrize("kind", ["loss", "margin"])
+def test_an_interrupted_scoring_goes_on(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    part = prepared() if kind == "loss" else prepared_pairs(tiny_model)
+    whole = scorer(tiny_model, tmp_path / "whole", kind).score(part, "x")
     monkeypatch.setattr(difficulty, "_TURN", 2)
     monkeypatch.setattr(difficulty, "_SAVE_SECONDS", 0)
     scored: list[int] = []
@@ -134,19 +192,19 @@ def test_an_interrupted_scoring_goes_on(tiny_model: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(Scorer, "_batch_scores", lambda self, batch: count(self, batch, 3))
     with pytest.raises(KeyboardInterrupt):
-        scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
+        scorer(tiny_model, tmp_path / "cut", kind).score(part, "x")
     monkeypatch.setattr(Scorer, "_batch_scores", lambda self, batch: count(self, batch, None))
     before = len(scored)
-    missing = scorer(tiny_model, tmp_path / "cut", "loss").missing(prepared())
+    missing = scorer(tiny_model, tmp_path / "cut", kind).missing(part)
     assert missing.sum() == 12 - sum(scored[:2])
-    resumed = scorer(tiny_model, tmp_path / "cut", "loss").score(prepared(), "x")
+    resumed = scorer(tiny_model, tmp_path / "cut", kind).score(part, "x")
     np.testing.assert_array_equal(resumed, whole)
     assert sum(scored[:2]) + sum(scored[before:]) == 12  # two of the three batches were saved
     assert sum(scored[before:]) == missing.sum()
     assert len(list((tmp_path / "cut").glob("*.npy"))) == 1
-    assert not scorer(tiny_model, tmp_path / "cut", "loss").missing(prepared()).any()
-    assert scorer(tiny_model, tmp_path / "cut", "ifd").missing(prepared()).all()
-    assert not scorer(tiny_model, tmp_path / "cut", "length").missing(prepared()).any()
+    assert not scorer(tiny_model, tmp_path / "cut", kind).missing(part).any()
+    assert scorer(tiny_model, tmp_path / "cut", "ifd").missing(part).all()
+    assert not scorer(tiny_model, tmp_path / "cut", "length").missing(part).any()
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -48,6 +48,18 @@ def margins(kind: str, beta: float) -> list[float]:
     return found
 
 
+def text_margin(model: Any, tokenizer: Any, prompt: str, chosen: str, rejected: str) -> float:
+    """The mean log-probability of a token of the chosen answer less that of the rejected one, NaN without an answer."""
+    means = []
+    for answer in (chosen, rejected):
+        before, after = (tokenizer.encode(text, add_special_tokens=False) for text in (prompt, answer))
+        answered = torch.tensor([False] * len(before) + [True] * len(after))
+        with torch.no_grad():
+            ids = torch.tensor(before + after)
+            means.append(_logps(model, ids, answered).mean() if after else float("nan"))
+    return float(means[0] - means[1])
+
+
 def _rows(batch: dict[str, torch.Tensor]) -> int:
     """Rows of a batch: TRL's stable trainers put both answers into one tensor, its experimental ones into two."""
     return len(batch["input_ids"]) // 2 if "input_ids" in batch else len(batch["chosen_input_ids"])

@@ -30,7 +30,7 @@ class ScoringPlugin(BasePlugin):
                 os.kill(os.getpid(), signal.SIGKILL)
             batches.append(len(rows))
             with (Path(os.environ[FOLDER]) / f"{os.getpid()}.jsonl").open("a") as file:
-                file.writelines(json.dumps(row["input_ids"]) + "\n" for row in rows)
+                file.writelines(json.dumps(row.get("input_ids") or row["prompt"]) + "\n" for row in rows)
             return score(self, rows)
 
         difficulty.Scorer._batch_scores = seen  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "methods": ({}, {"method": "hbo"}, "hbo.method: hbo"),
     "max_epochs_auto": ({}, {"max_epochs": {"a": "auto"}}, "hbo.max_epochs: auto"),
     "model_scores": ({}, {"levels": 2, "difficulty": "ifd"}, "hbo.difficulty: ifd"),
+    "margin": ({}, {"levels": 2, "difficulty": "margin"}, "hbo.difficulty: margin"),
     "token": ({}, {"unit": "token"}, "hbo.unit: token"),
     "trained_token": ({}, {"unit": "trained_token"}, "hbo.unit: trained_token"),
     "target": ({}, {"target": ["a"]}, "hbo.target: [a]"),
@@ -46,13 +47,14 @@ def test_a_feature_that_a_kind_lacks_is_refused_by_name(name: str, feature: str)
     with pytest.raises(ValueError) as error:  # noqa: PT011 the whole sentence is compared
         kinds.refuse(*asked({**options(name), **cfg}, block))
     why, instead = FEATURES[feature].why, FEATURES[feature].instead
-    assert str(error.value) == f"`{quoted}` cannot be used with `{KINDS[name].written}`, where {why}; {instead}."
+    where = f"`{KINDS[name].written}`" if name else "supervised fine-tuning"
+    assert str(error.value) == f"`{quoted}` cannot be used with {where}, where {why}; {instead}."
     kinds.refuse(*asked(options(name), {}))
 
 
 @pytest.mark.axolotl
-@pytest.mark.parametrize("feature", ASKED)
-def test_supervised_training_lacks_nothing(feature: str) -> None:
+@pytest.mark.parametrize("feature", [each for each in ASKED if each != "margin"])
+def test_supervised_training_lacks_nothing_but_pairs(feature: str) -> None:
     cfg, block, _ = ASKED[feature]
     kinds.refuse(*asked(cfg, block))
 

@@ -16,17 +16,21 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from collated import FILE
+from margins import text_margin
 from pairs import FOLLOWED, MADE, SIZES, of_kind
 from resume import assert_resumes
 from runs import Config, history, lines, load, read_trace, train
+from transformers import AutoModelForCausalLM
 
 from hbo_plugin import drawn_rows
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.check.cli import check
 from hbo_plugin.data import load as data
+from hbo_plugin.data.difficulty import Scorer
 from hbo_plugin.features import FEATURES
 from hbo_plugin.kinds import KINDS
 from hbo_plugin.report.cli import report
+from hbo_plugin.score import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +55,14 @@ BY_COLUMN: Config = {
     "unit": "token",
     "record_rows": True,
 }
+BY_MARGIN: Config = {
+    "weights": {"a": 50, "b": 30, "c": 20},
+    "levels": 2,
+    "difficulty": "margin",
+    "record_rows": True,
+}
 STEP = {"micro_batch_size": 8, "gradient_accumulation_steps": 2}
+SCORED = [kind for kind in MADE if "margin" not in KINDS[kind].lacks]
 
 
 @pytest.fixture
@@ -74,6 +85,11 @@ def by_column(of: Callable[..., Config], kind: str) -> Config:
     return of(kind, BY_COLUMN, max_steps=BLOCK // 16, num_epochs=4, save_steps=16, val_set_size=0.2, eval_steps=8)
 
 
+def by_margin(of: Callable[..., Config], kind: str) -> Config:
+    """A run whose rows a model scores."""
+    return of(kind, BY_MARGIN, max_steps=8, num_epochs=4, save_steps=8)
+
+
 def asked(config: Config, folder: Path) -> set[str]:
     """The features that a configuration asks for."""
     cfg = load(config, folder)
@@ -87,6 +103,8 @@ def test_what_a_kind_is_said_to_do_is_run_below(of: Any, tmp_path: Path, kind: s
     run = asked(by_length(of, kind), tmp_path) | asked(by_column(of, kind), tmp_path)
     if KINDS[kind].source:
         run |= asked(of(kind, FOLLOWED), tmp_path)
+    if kind in SCORED:
+        run |= asked(by_margin(of, kind), tmp_path)
     assert run == {*FEATURES} - KINDS[kind].lacks
 
 
@@ -181,13 +199,17 @@ def tokens_of(kind: str, raw: Config, tokenizer: Any) -> tuple[int, int]:
             for answer in ("chosen", "rejected")
         ]
         return sum(map(count, both)), 2
-    if kind == "dpo":
-        prompt = tokenizer.apply_chat_template(raw["messages"], tokenize=False, add_generation_prompt=True)
-        answers = [f"{raw[answer]['content']}</s>" for answer in ("chosen", "rejected")]
-    else:
-        prompt, answers = raw["prompt"], [raw["chosen"], raw["rejected"]]
+    prompt, *answers = texts_of(kind, raw, tokenizer)
     answered = sum(map(count, answers))
     return 2 * count(prompt) + answered, answered
+
+
+def texts_of(kind: str, raw: Config, tokenizer: Any) -> tuple[str, str, str]:
+    """The prompt and the two answers of a row, as the trainer gets them."""
+    if kind == "dpo":
+        prompt = tokenizer.apply_chat_template(raw["messages"], tokenize=False, add_generation_prompt=True)
+        return prompt, f"{raw['chosen']['content']}</s>", f"{raw['rejected']['content']}</s>"
+    return raw["prompt"], raw["chosen"], raw["rejected"]
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -205,6 +227,45 @@ def test_the_length_of_a_row_is_that_of_all_that_it_trains_on(of: Any, tmp_path:
         found = [loaded.cells.lengths, loaded.cells.trained]
         np.testing.assert_array_equal([each[rows.start : rows.stop] for each in found], np.array(wanted).T)
         assert (np.diff(loaded.cells.lengths[rows.start : rows.stop]) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", SCORED)
+def test_levels_are_cut_by_the_margins_of_the_initial_model(
+    of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A check tells that they are missing, the command scores, and the training finds what it scored."""
+    from hbo_plugin.compat import load_tokenizer
+
+    config = {**by_margin(of, kind), "dataset_prepared_path": str(tmp_path / "prepared")}
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(config))
+
+    def unscored() -> dict[str, int]:
+        done = CliRunner().invoke(check, [str(path), "--json", "-"], catch_exceptions=False)
+        return {each["name"]: each["unscored"] for each in json.loads(done.stdout)["plan"]["datasets"]}
+
+    assert unscored() == SIZES
+    done = CliRunner().invoke(score, [str(path)], catch_exceptions=False)
+    assert "Every row has its difficulty `margin`" in done.stdout
+    assert unscored() == dict.fromkeys(SIZES, 0)
+    monkeypatch.setattr(Scorer, "_batch_scores", lambda *_: pytest.fail("scored again"))
+    rows = [*drawn_rows(train(config))]
+    cfg = load(config, tmp_path)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(cfg.base_model).eval(), load_tokenizer(cfg)
+    files = {entry["path"]: lines(Path(entry["path"])) for entry in config["datasets"]}
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for row in rows:
+        texts = texts_of(kind, files[row.entry["path"]][row.raw_row - 1], tokenizer)
+        found.setdefault((row.dataset, row.level), {})[row.raw_row] = text_margin(model, tokenizer, *texts)
+    for name, size in SIZES.items():
+        easy, hard = ([*found[name, level].values()] for level in range(2))
+        assert min(len(easy), len(hard)) > size / 4
+        assert min(easy) > max(hard) - 1e-5
+        assert np.mean(easy) > np.mean(hard) + 1e-3
+    for easiest, same in (("high", True), ("low", False)):
+        other = HBOConfig.model_validate({**BY_MARGIN, "easiest": easiest})
+        loaded = data.load(cfg, other).train["prompt"][:]
+        assert (loaded == data.load(cfg, HBOConfig.model_validate(BY_MARGIN)).train["prompt"][:]) == same
 
 
 def test_kinds_share_no_prepared_rows(of: Any, tmp_path: Path) -> None:
