@@ -77,7 +77,8 @@ def pairs() -> Dataset:
 
 def prepared_pairs(model: Path) -> Prepared:
     data, kind = pairs(), ROW_KINDS["texts"]
-    made = Prepared((), *kind.counts(data, AutoTokenizer.from_pretrained(model)), kind.digest(data), raw_rows=len(data))
+    counted, answered = kind.counts(data, AutoTokenizer.from_pretrained(model))
+    made = Prepared((), counted, answered, kind.digest(data), raw_rows=len(data))
     made.__dict__["rows"] = data
     return made
 
