@@ -75,12 +75,12 @@ def _tiny(rng: np.random.Generator) -> Datasets:
     return {task: Made(task, size) for task, size in zip(LEARNABLE, sizes, strict=True)}
 
 
-def _with_targets(rng: np.random.Generator, *, helpers: bool, wrong: float = 0) -> Datasets:
+def _with_targets(rng: np.random.Generator, *, helpers: bool, wrong: float = 0, noise: bool = False) -> Datasets:
     tasks = rng.permutation(LEARNABLE).tolist()
     made = {name: Made(task, 60) for name, task in zip(TARGETS, tasks, strict=False)}
     if helpers:
         made |= {HELPERS[name]: Made(each.task, 1500, wrong, spelling=1) for name, each in made.items()}
-    return made | {f"other {number}": Made(task, 1500) for number, task in enumerate(tasks[2:6], 1)}
+    return made | {f"other {number}": Made(NOISE if noise else task, 1500) for number, task in enumerate(tasks[2:6], 1)}
 
 
 _ALL_COUNT: Mapping[str, dict[str, Any]] = {
@@ -164,5 +164,7 @@ FAMILIES: Mapping[str, Family] = {
     "tiny sets": Family(_tiny, arms={**_ALL_COUNT, **_CAPS}),
     "target with helpers": _of_targets({"helpers": True}, by_hand=True),
     "target with flawed helpers": _of_targets({"helpers": True, "wrong": 0.3}, by_hand=True),
-    "target without helpers": _of_targets({"helpers": False}, by_hand=False),
+    "target beside other tasks": _of_targets({"helpers": False}, by_hand=False),
+    # Of which none can be better for the target than another.
+    "target beside noise": _of_targets({"helpers": False, "noise": True}, by_hand=False),
 }

@@ -13,9 +13,13 @@ from benchmarks.comparison import ROWS_PER_STEP, InProcess
 from benchmarks.kept_runs import out_option
 from benchmarks.mixtures import FAMILIES, HELPERS, TARGETS
 from hbo_plugin.bench.report import environment
+from hbo_plugin.compare.arms import find_arms
+from hbo_plugin.compare.outcome import compared
+from hbo_plugin.compare.runs import planned
 from hbo_plugin.compare.study import Study
 from hbo_plugin.compare.work import Work
 from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.search.candidates import Shares
 from hbo_plugin.search.find import find
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hbo_plugin.compare.runs import PlannedRun
+    from hbo_plugin.search.find import Found
 
 STEPS = 48
 CAP = 4
@@ -48,6 +53,7 @@ class _Search(Study):
 
     family: str
     mixture: int
+    out: Path
 
     def read(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"seed": 1000 * self.mixture}, {"target": [*TARGETS], "levels": 1, "max_epochs": CAP}
@@ -86,22 +92,38 @@ class _Search(Study):
 def searches(*, searches: int, families: tuple[str, ...], out: Path, json_to: Path | None) -> None:
     """Search mixtures with two small targets, with helpers and without, and count what is named.
 
-    The command can be stopped and started again at any moment.
+    What is named is run again on as many further seeds. The command can be stopped and started again at any moment.
     """
     rows = []
     for family in families or _FAMILIES:
         named: Counter[str] = Counter()
+        again = []
         for number in range(searches):
             study = _search(family, number, out / family.replace(" ", "-") / str(number))
             found = find(study, seeds=SEEDS, trial_seeds=1, shorter=SHORTER, floor=0, budget=None)
             named[_told(found.chosen if found else None)] += 1
-        rows.append({"family": family, "searches": searches, "named": dict(named)})
+            if found and found.chosen:
+                again.append({"search": number, "named": found.chosen, **_again(study, found)})
+        rows.append({"family": family, "searches": searches, "named": dict(named), "again": again})
         if json_to != STDOUT:
-            click.echo(
-                f"{family}, {searches} searches: {', '.join(f'{count} {told}' for told, count in named.items())}"
-            )
+            told = ", ".join(f"{count} {told}" for told, count in named.items())
+            lower = sum(each["difference"] < 0 for each in again)
+            click.echo(f"{family}, {searches} searches: {told}; run again, {lower} of {len(again)} are lower")
     if json_to is not None:
         write_json(json_to, {"rows": rows, "environment": environment()})
+
+
+def _again(study: _Search, found: Found) -> dict[str, Any]:
+    """What the named mixture comes to on further seeds: its difference from the even rest, in nats, and the verdict."""
+    base, block = study.read()
+    even = Shares.of(study.plan(base, block, study.out), 0).even
+    changes = {even.name: even.changes, str(found.chosen): even.changes | {"prior": found.prior}}
+    arms = find_arms(block | {"target": found.target}, (), changes, even.name, controls=False)
+    first = base["seed"] + 1 + SEEDS
+    runs = planned(arms, range(first, first + SEEDS), study.out / "again")
+    study.train(runs, base)
+    (arm,) = [each for each in compared(runs, even.name).arms if each.arm == found.chosen]
+    return {"difference": arm.difference.mean if arm.difference else None, "verdict": arm.verdict}
 
 
 def _told(chosen: str | None) -> str:

@@ -40,7 +40,7 @@ def block_of(form: str, folder: Path) -> dict[str, Any]:
 
 
 def test_the_file_is_the_code_s() -> None:
-    """`python -m hbo_plugin schema > hbo_plugin/hbo.schema.json` writes it."""
+    """It holds what `schema_text` returns."""
     assert json.loads(SCHEMA_FILE.read_text()) == json.loads(schema_text())
 
 
