@@ -122,5 +122,6 @@ class Hbo:
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
-        self._global.load_state_dict(state.get("global", {}))
-        self._local.load(state.get("local"))
+        self._local.check(state.get("local") if "global" in state else None)
+        self._global.load_state_dict(state["global"])
+        self._local.load(state["local"])

@@ -1,6 +1,6 @@
 """The local actors: one for the levels of each dataset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,17 @@ class LocalActors:
         """Return the states of the actors."""
         return [actor.state_dict() for _, actor in self._actors]
 
-    def load(self, saved: list[Mapping[str, Any]] | None) -> None:
-        """Continue from what `state` returned; ValueError where it does not fit."""
+    def check(self, saved: object) -> None:
+        """Raise a ValueError unless this is a state of as many actors."""
         if not isinstance(saved, list) or len(saved) != len(self._actors):
             message = (
                 f"The saved state of the method does not fit `{len(self._arms)}` datasets with a local actor each; "
                 "resume with the method and the datasets that the checkpoint was made with."
             )
             raise ValueError(message)
+
+    def load(self, saved: Any) -> None:
+        """Continue from what `state` returned; ValueError where it does not fit."""
+        self.check(saved)
         for (_, actor), state in zip(self._actors, saved, strict=True):
             actor.load_state_dict(state)

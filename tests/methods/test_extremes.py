@@ -105,6 +105,8 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
         "transfer": size * each(st.floats(-1, 1)),
         "transfer_variance": each(MAGNITUDES),
         "twin_gap": size * each(st.floats(-1, 1)),
+        "pair_loss": each(MAGNITUDES),
+        "margin": size * each(st.floats(-1, 1)),
         "reward": size * each(st.floats(-1, 1)),
         "reward_variance": each(MAGNITUDES),
         "advantage": each(MAGNITUDES),

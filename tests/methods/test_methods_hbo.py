@@ -239,9 +239,13 @@ def test_a_reward_left_out_stays_as_published_and_one_signal_is_measured_once() 
 
 SIGNAL_NAMES = (
     "`gradient_norm`, `row_gradient_norm`, `gradient_variance`, `gradient_alignment`, `similarity`, `loss`, "
-    "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `held_out_loss`, `look_ahead` or `twin_gap`"
+    "`perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `pair_loss`, `margin`, `held_out_loss`, `look_ahead`, `twin_gap`, "
+    "`reward`, `reward_variance`, `advantage` or `no_variance`"
 )
-CELL_SIGNAL_NAMES = "`loss`, `perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `reward`, `reward_variance`, `advantage` or `no_variance`"
+CELL_SIGNAL_NAMES = (
+    "`loss`, `perplexity_ratio`, `mean_perplexity_ratio`, `entropy`, `pair_loss`, `margin`, `reward`, `reward_variance`, "
+    "`advantage` or `no_variance`"
+)
 DEFAULTS = {
     "corrected": "{global: gradient_norm, local: perplexity_ratio}",
     "published": "{global: row_gradient_norm, local: mean_perplexity_ratio}",
