@@ -330,18 +330,16 @@ def test_a_search_of_a_small_model_is_counted_and_not_made_again(
 
 
 @pytest.mark.axolotl
-def test_runs_of_grpo_are_compared_by_seed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_of_grpo_are_compared_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("axolotl")
     small = {"PRETRAINED": 60, "STEPS": 4, "ROWS": 64, "HELD_OUT": 16, "PROMPTS": 4}
     for name, value in small.items():
         monkeypatch.setattr(rollouts, name, value)
     arms = {name: block for name, block in rollouts.ARMS.items() if name != "hbo"}
     monkeypatch.setattr(rollouts, "ARMS", arms)
-    command = ["rollouts", "--seeds", "1", "--out", str(tmp_path), "--json", "-"]
+    command = ["rollouts", "--seeds", "1", "--out", str(tmp_path / "runs"), "--json", str(tmp_path / "told.json")]
     main(command, standalone_mode=False)
-    first = json.loads(capsys.readouterr().out)
+    first = json.loads((tmp_path / "told.json").read_text())
     runs = {run["arm"]: run for run in first["runs"]}
     assert runs.keys() == arms.keys()
     static, moved = runs["static"], runs["frontier"]
@@ -354,7 +352,7 @@ def test_runs_of_grpo_are_compared_by_seed(
     assert row["saved"] == pytest.approx(1 - moved["no_variance"] / static["no_variance"])
     monkeypatch.setattr(rollouts, "_pretrain", None)
     main(command, standalone_mode=False)
-    assert json.loads(capsys.readouterr().out)["rows"] == first["rows"]
+    assert json.loads((tmp_path / "told.json").read_text())["rows"] == first["rows"]
 
 
 @pytest.mark.parametrize(
