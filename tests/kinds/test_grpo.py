@@ -48,6 +48,7 @@ FRONTIER: Config = {
     "update_every": 4,
     "record_rows": True,
 }
+LORA: Config = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_target_linear": True}
 STEP = {"micro_batch_size": 8, "gradient_accumulation_steps": 2, "num_epochs": 8}
 BATCHES: dict[str, tuple[Config, int]] = {
     "a step": ({}, 1),
@@ -184,8 +185,9 @@ def reference(groups: list[NDArray[np.float64]]) -> dict[str, float]:
     }
 
 
-def test_levels_move_and_a_killed_run_goes_on(of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = of(FRONTIER, max_steps=16, save_steps=6, val_set_size=0.2, eval_steps=8)
+@pytest.mark.parametrize("changes", [{}, {"dataloader_num_workers": 2, **LORA}], ids=["", "workers and LoRA"])
+def test_levels_move_and_a_killed_run_goes_on(of: Any, monkeypatch: pytest.MonkeyPatch, changes: Config) -> None:
+    config = of(FRONTIER, max_steps=16, save_steps=6, val_set_size=0.2, eval_steps=8, **changes)
     folder = assert_resumes(config, monkeypatch, crash_at=9)
     updates = [record for record in read_trace(folder) if record["event"] == "update"]
     assert [record["step"] for record in updates] == [4, 8, 12]
