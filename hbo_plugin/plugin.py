@@ -62,10 +62,8 @@ class HBOPlugin(BasePlugin):
             _pass_over_incomplete(cfg)
         setup = Setup(cfg)
         setup.refuse()
-        data, _ = (
-            setup.data,
-            (setup.shape, setup.method, setup.row_weights),
-        )  # all are refused before the model is loaded
+        data = setup.data
+        _ = setup.shape, setup.method, setup.row_weights  # all are refused before the model is loaded
         self._setup = setup
         steps = -1 if preprocess else data.steps(cfg)
         return compat.dataset_meta(train_dataset=data.train, eval_dataset=data.evaluated, total_num_steps=steps)

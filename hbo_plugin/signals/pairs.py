@@ -10,8 +10,7 @@ import torch
 from torch.nn import functional
 
 from hbo_plugin import compat
-from hbo_plugin.signals.sources import Batch, SignalSource
-from hbo_plugin.signals.sums import Sums
+from hbo_plugin.signals.sums import Summing
 from hbo_plugin.signals.tokens import Logits, token_statistics
 
 if TYPE_CHECKING:
@@ -21,11 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hbo_plugin.signals.context import Context
+    from hbo_plugin.signals.sources import Batch
 
-_SIGNALS = ("margin", "pair_loss")
 
-
-class Pairs(SignalSource):
+class Pairs(Summing):
     """Adds up the margins of the pairs that are trained on, from one measurement to the next, and for the loggers.
 
     A margin is a log-odds, in nats, of the chosen answer being the better one: what the training itself compares the
@@ -33,6 +31,7 @@ class Pairs(SignalSource):
     the weights chose, under the training's own dropout.
     """
 
+    values = ("margin", "pair_loss")
     looks_at_predictions = False
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
@@ -47,7 +46,6 @@ class Pairs(SignalSource):
         """Gives the margins of the micro-batch that is watched."""
         self._pending: list[tuple[torch.Tensor, NDArray[np.int64]]] = []
         """Margins of micro-batches, and their rows."""
-        self._sums = Sums(_SIGNALS, context.cells)
 
     def observes(self, step: int) -> bool:
         """One step in so many: whole steps, however they are shared out over ranks."""
@@ -66,33 +64,17 @@ class Pairs(SignalSource):
 
     def gather(self) -> None:
         """Add up what all ranks saw."""
-        seen, dropped = self._sums.of(np.empty(0, np.int64), np.empty((len(_SIGNALS), 0))), 0
+        seen, dropped = self._sums_of(np.empty(0, np.int64), np.empty((len(self.values), 0))), 0
         for margins, rows in self._pending:
             found = margins.double().cpu().numpy()
             finite = np.isfinite(found)
             margin = found[finite]
-            seen += self._sums.of(rows[finite], np.stack([margin, np.logaddexp(0, -margin)]))
+            seen += self._sums_of(rows[finite], np.stack([margin, np.logaddexp(0, -margin)]))
             dropped += int((~finite).sum())
         self._pending.clear()
         sums = self._context.ranks.sum(np.append(seen, dropped))
         self.dropped += int(sums[-1])
-        self._sums.add(sums[:-1].reshape(seen.shape))
-
-    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """The signals of the pairs since the last measurement; NaN where there was none."""
-        return self._sums.measure(self.names)
-
-    def take_means(self) -> dict[str, dict[str, float]]:
-        """The means of the pairs since the last call."""
-        return self._sums.take_means()
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the sums since the last measurement and since `take_means`."""
-        return self._sums.tensors()
-
-    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Continue from what `tensors` returned."""
-        self._sums.load(tensors)
+        self._add(sums[:-1].reshape(seen.shape))
 
 
 @contextmanager

@@ -7,54 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hbo_plugin.signals.sources import SignalSource
-from hbo_plugin.signals.sums import Sums
+from hbo_plugin.signals.sums import Summing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import torch
     from numpy.typing import NDArray
 
-    from hbo_plugin.signals.context import Context
 
-_SIGNALS = ("reward", "reward_variance", "advantage", "no_variance")
-
-
-class Rollouts(SignalSource):
+class Rollouts(Summing):
     """Adds up what the answers to each prompt were worth, by cell. Every rank sees the rewards of all."""
 
-    def __init__(self, names: Sequence[str], context: Context) -> None:
-        """Nothing was rewarded yet.
-
-        Args:
-            names: the signals that this source measures in the run.
-            context: the run.
-        """
-        super().__init__(names, context)
-        self._sums = Sums(_SIGNALS, context.cells)
+    values = ("reward", "reward_variance", "advantage", "no_variance")
 
     def rewarded(self, rows: NDArray[np.int64], rewards: NDArray[np.float64]) -> None:
         """Add them up."""
         of_prompts, known = statistics(rewards)
         self.dropped += int((~known).sum())
-        self._sums.add(self._sums.of(rows[known], of_prompts[:, known]))
-
-    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """The signals of the prompts since the last measurement; NaN where there was none."""
-        return self._sums.measure(self.names)
-
-    def take_means(self) -> dict[str, dict[str, float]]:
-        """The means of the prompts since the last call."""
-        return self._sums.take_means()
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the sums since the last measurement and since `take_means`."""
-        return self._sums.tensors()
-
-    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Continue from what `tensors` returned."""
-        self._sums.load(tensors)
+        self._add(self._sums_of(rows[known], of_prompts[:, known]))
 
 
 def statistics(rewards: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
