@@ -153,6 +153,16 @@ def load(config: Config, folder: Path) -> Any:
     return load_cfg(str(path))
 
 
+def features_asked(config: Config, folder: Path) -> set[str]:
+    """The features of the table of kinds that a configuration asks for."""
+    from hbo_plugin.args import HBOConfig
+    from hbo_plugin.features import FEATURES
+
+    cfg = load(config, folder)
+    block = HBOConfig.model_validate(cfg.hbo.to_dict())
+    return {name for name, feature in FEATURES.items() if feature.asked(cfg, block)}
+
+
 def train(config: Config) -> Path:
     """`axolotl train` on a configuration, in this process; returns the output folder."""
     from axolotl.cli.args import TrainerCliArgs

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from collated import FILE
 from prompts import SIZES, of_prompts
 from resume import assert_resumes
-from runs import Config, history, lines, load, read_trace, train
+from runs import Config, features_asked, history, lines, load, read_trace, train
 
 from hbo_plugin import drawn_rows
 from hbo_plugin.args import HBOConfig
@@ -70,11 +70,7 @@ def of(make_config: Any, tmp_path: Path) -> Callable[..., Config]:
 
 @pytest.mark.parametrize("rl", ["grpo", "gdpo"])
 def test_what_it_is_said_to_do_is_run_below(of: Any, tmp_path: Path, rl: str) -> None:
-    asked = set()
-    for config in (of(PHASES, rl), of(FRONTIER, rl, val_set_size=0.2)):
-        cfg = load(config, tmp_path)
-        block = HBOConfig.model_validate(cfg.hbo.to_dict())
-        asked |= {name for name, feature in FEATURES.items() if feature.asked(cfg, block)}
+    asked = features_asked(of(PHASES, rl), tmp_path) | features_asked(of(FRONTIER, rl, val_set_size=0.2), tmp_path)
     assert asked == {*FEATURES} - KINDS[rl].lacks
 
 

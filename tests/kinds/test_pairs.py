@@ -19,7 +19,7 @@ from collated import FILE
 from margins import text_margin
 from pairs import FOLLOWED, MADE, SIZES, of_kind
 from resume import assert_resumes
-from runs import Config, history, lines, load, read_trace, train
+from runs import Config, features_asked, history, lines, load, read_trace, train
 from transformers import AutoModelForCausalLM
 
 from hbo_plugin import drawn_rows
@@ -90,21 +90,14 @@ def by_margin(of: Callable[..., Config], kind: str) -> Config:
     return of(kind, BY_MARGIN, max_steps=8, num_epochs=4, save_steps=8)
 
 
-def asked(config: Config, folder: Path) -> set[str]:
-    """The features that a configuration asks for."""
-    cfg = load(config, folder)
-    block = HBOConfig.model_validate(cfg.hbo.to_dict())
-    return {name for name, feature in FEATURES.items() if feature.asked(cfg, block)}
-
-
 @pytest.mark.parametrize("kind", MADE)
 def test_what_a_kind_is_said_to_do_is_run_below(of: Any, tmp_path: Path, kind: str) -> None:
     assert {name for name, each in KINDS.items() if not each.generates} == {"", *MADE}
-    run = asked(by_length(of, kind), tmp_path) | asked(by_column(of, kind), tmp_path)
+    run = features_asked(by_length(of, kind), tmp_path) | features_asked(by_column(of, kind), tmp_path)
     if KINDS[kind].source:
-        run |= asked(of(kind, FOLLOWED), tmp_path)
+        run |= features_asked(of(kind, FOLLOWED), tmp_path)
     if kind in SCORED:
-        run |= asked(by_margin(of, kind), tmp_path)
+        run |= features_asked(by_margin(of, kind), tmp_path)
     assert run == {*FEATURES} - KINDS[kind].lacks
 
 
