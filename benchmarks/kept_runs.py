@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.progress import track
 
-from hbo_plugin.outputs import write_json
+from hbo_plugin.bench.report import environment
+from hbo_plugin.outputs import STDOUT, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", bound=Any)
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 earlier_option = click.option(
@@ -57,6 +61,42 @@ def write_finished(path: Path, result: dict[str, Any]) -> None:
     unfinished = path.with_suffix(".unfinished")
     write_json(unfinished, result)
     unfinished.replace(path)
+
+
+def all_runs(
+    of: type[Result],
+    key: Callable[[Result], Hashable],
+    wanted: Mapping[Any, str],
+    make: Callable[..., Result],
+    out: Path,
+    earlier: Path | None,
+) -> list[Result]:
+    """Make the runs that are not kept yet, and return all that are; several processes can do so at once.
+
+    Args:
+        of: the dataclass of what a run came to.
+        key: of a result.
+        wanted: the keys of the runs, in the order in which they are made, each with the name of its file.
+        make: makes a run; it is given its key.
+        out: the folder of the finished runs.
+        earlier: what an earlier call wrote.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    there = kept_runs(of, key, out, earlier)
+    left = [run for run in wanted if run not in there]
+    for run in track(left, "runs", console=Console(stderr=True), transient=True):
+        for path in claimed(out / f"{wanted[run]}.json"):
+            write_finished(path, asdict(make(*run)))
+    return [*kept_runs(of, key, out, earlier).values()]
+
+
+def tell(rows: Sequence[Any], runs: Sequence[Any], show: Callable[[Any], None], json_to: Path | None) -> None:
+    """Show what runs came to, or write it beside them, as `--json` says."""
+    if json_to != STDOUT:
+        show(rows)
+    if json_to is not None:
+        written = {"rows": [*map(asdict, rows)], "runs": [*map(asdict, runs)]}
+        write_json(json_to, written | {"environment": environment()})
 
 
 def kept_runs(

@@ -6,6 +6,7 @@ import copy
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ class Pretrained:
             )
 
 
+@cache
 def pretrained() -> Pretrained:
     """SmolLM2-135M-Instruct, which is made first if it is not there, on one thread: a second process has a core too."""
     import torch

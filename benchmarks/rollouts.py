@@ -6,8 +6,7 @@ import json
 import os
 import tempfile
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import yaml
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from benchmarks.kept_runs import claimed, earlier_option, kept_runs, out_option, write_finished
+from benchmarks.kept_runs import all_runs, earlier_option, out_option, tell
 from hbo_plugin.bench.report import environment, wide_console
-from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.outputs import json_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,23 +111,12 @@ def rollouts(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | Non
 
     A run takes a minute or two of a core. The command can be stopped and started again at any moment.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    kept = partial(kept_runs, Result, lambda run: (run.seed, run.arm), out, earlier)
-    there = kept()
-    runs = [run for run in product(range(seeds), ARMS) if run not in there]
-    for seed, arm in track(runs, "runs", console=Console(stderr=True), transient=True):
-        for path in claimed(out / f"{arm}.{seed}.json"):
-            write_finished(path, asdict(_run(arm, seed)))
-    found = [*kept().values()]
-    outcomes = _outcomes(found)
-    if json_to != STDOUT:
-        _show(outcomes)
-    if json_to is not None:
-        written = {"rows": [*map(asdict, outcomes)], "runs": [*map(asdict, found)]}
-        write_json(json_to, written | {"environment": environment()})
+    wanted = {(seed, arm): f"{arm}.{seed}" for seed, arm in product(range(seeds), ARMS)}
+    found = all_runs(Result, lambda run: (run.seed, run.arm), wanted, _run, out, earlier)
+    tell(_outcomes(found), found, _show, json_to)
 
 
-def _run(arm: str, seed: int) -> Result:
+def _run(seed: int, arm: str) -> Result:
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "AXOLOTL_DO_NOT_TRACK")
     os.environ.update(dict.fromkeys(offline, "1"), AXOLOTL_DATASET_NUM_PROC="0")
     from axolotl.cli.args import TrainerCliArgs

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
-from benchmarks.kept_runs import claimed, earlier_option, kept_runs, out_option, write_finished
+from benchmarks.kept_runs import all_runs, earlier_option, out_option, tell
 from benchmarks.real_model import ROWS_PER_STEP, pretrained, versions
 from hbo_plugin.args import HBOConfig
-from hbo_plugin.bench.report import environment, wide_console
+from hbo_plugin.bench.report import wide_console
 from hbo_plugin.messages import reasons
-from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.outputs import json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,22 +142,16 @@ def targets(
     chosen = [name for name in NAMES if not only or name in only]
     for length, name in product(steps, chosen):
         _check(name, arms(length)[name])
-    out.mkdir(parents=True, exist_ok=True)
-    kept = partial(kept_runs, Result, lambda run: (run.steps, run.seed, run.arm), out, earlier)
-    there = kept()
-    start = None
-    runs = [run for run in product(steps, range(seeds), chosen) if run not in there]
-    for length, seed, name in track(runs, "runs", console=Console(stderr=True), transient=True):
-        for path in claimed(out / f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}.json"):
-            start = start or pretrained()
-            write_finished(path, asdict(_run(start, name, length, seed)))
-    found = [*kept().values()]
-    outcomes = _outcomes(found)
-    if json_to != STDOUT:
-        _show(outcomes)
-    if json_to is not None:
-        written = {"rows": [*map(asdict, outcomes)], "runs": [*map(asdict, found)]}
-        write_json(json_to, written | {"environment": environment()})
+    wanted = {
+        (length, seed, name): f"{name.replace(',', '').replace(' ', '-')}.{length}.{seed}"
+        for length, seed, name in product(steps, range(seeds), chosen)
+    }
+
+    def make(length: int, seed: int, name: str) -> Result:
+        return _run(pretrained(), name, length, seed)
+
+    found = all_runs(Result, lambda run: (run.steps, run.seed, run.arm), wanted, make, out, earlier)
+    tell(_outcomes(found), found, _show, json_to)
 
 
 def _check(name: str, block: dict[str, Any]) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
-from benchmarks.kept_runs import claimed, earlier_option, kept_runs, out_option, write_finished
+from benchmarks.kept_runs import all_runs, earlier_option, out_option, tell
 from benchmarks.real_model import ROWS_PER_STEP, WARM_UP, pretrained, versions
-from hbo_plugin.bench.report import environment, wide_console
-from hbo_plugin.outputs import STDOUT, json_option, write_json
+from hbo_plugin.bench.report import wide_console
+from hbo_plugin.outputs import json_option
 from hbo_plugin.search.candidates import EVEN, Shares
 from hbo_plugin.search.trials import worse_for_each
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.real_model import Pretrained
+    from hbo_plugin.search.candidates import Candidate
 
 STEPS = 80
 """Of a whole run."""
@@ -107,33 +105,24 @@ def trials(*, seeds: int, out: Path, earlier: Path | None, json_to: Path | None)
     A step takes a second on a core. The command can be stopped and started again at any moment, and several can work on
     one folder at once, on a core each.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    kept = partial(kept_runs, Result, lambda run: (run.part, run.seed, run.candidate), out, earlier)
-    there = kept()
-    start = None
     # The short ones first, of which a table can be made early.
-    planned = [
-        (part, seed, number)
+    wanted = {
+        (part, seed, each.name): f"{number}.{part}.{seed}"
         for part, seed, (number, each) in product(reversed(PARTS), range(seeds), enumerate(CANDIDATES))
-        if (part, seed, each.name) not in there
-    ]
-    for part, seed, number in track(planned, "trials", console=Console(stderr=True), transient=True):
-        for path in claimed(out / f"{number}.{part}.{seed}.json"):
-            start = start or pretrained()
-            write_finished(path, asdict(_run(start, part, seed, number)))
-    found = [*kept().values()]
-    rankings = ranked(found)
-    if json_to != STDOUT:
-        _show(rankings)
-    if json_to is not None:
-        written = {"rows": [*map(asdict, rankings)], "runs": [*map(asdict, found)]}
-        write_json(json_to, written | {"environment": environment()})
+    }
+    candidates = {each.name: each for each in CANDIDATES}
+
+    def make(part: int, seed: int, name: str) -> Result:
+        return _run(pretrained(), part, seed, candidates[name])
+
+    found = all_runs(Result, lambda run: (run.part, run.seed, run.candidate), wanted, make, out, earlier)
+    tell(ranked(found), found, _show, json_to)
 
 
-def _run(start: Pretrained, part: int, seed: int, number: int) -> Result:
+def _run(start: Pretrained, part: int, seed: int, candidate: Candidate) -> Result:
     from hbo_plugin.signals.held_out import held_out_losses
 
-    candidate, steps = CANDIDATES[number], STEPS // part
+    steps = STEPS // part
     block = {"target": [*HELPERS], "levels": 1, "max_epochs": CAP, "method": "static", "prior": candidate.prior}
     with start.training(block, steps, seed, math.ceil(WARM_UP / part)) as training:
         context, data = training.run.context, training.run.data
