@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target, how soon it starts, how fast it scores; and all on a GPU."""
+"""`python -m benchmarks`: what hbo costs a run, how it packs, what it measures and brings, also to a target and under GRPO, how soon it starts, how fast it scores; and all on a GPU."""
 
 import click
 
