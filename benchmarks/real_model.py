@@ -96,7 +96,8 @@ def pretrained() -> Pretrained:
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # products in bfloat16 where the processor has them: twice as fast
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
-    model = AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32)
+    # For rows of some ten tokens, the fused attention takes as long as all products of the model.
+    model = AutoModelForCausalLM.from_pretrained(DEMO / "model", dtype=torch.float32, attn_implementation="eager")
     return Pretrained(model, lambda text: list(tokenizer(text)["input_ids"]), tokenizer.eos_token_id)
 
 
