@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from hbo_plugin.compare.outcome import Comparison
+    from hbo_plugin.compare.outcome import ArmOutcome, Comparison
     from hbo_plugin.compare.runs import PlannedRun
     from hbo_plugin.compare.study import Study
+
+CHANCE = 0.01
+"""A candidate is named where chance alone would bring its difference so rarely, corrected for their number.
+
+Less strict than this, too many are named that are no better on further seeds; docs/evidence.md has the counts.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Found:
         trial_steps: optimizer steps of a trial.
         trials: the last round of these.
         confirmed: the full runs; None where nothing was nominated.
-        chosen: the candidate that is better; None where none was shown to be.
+        chosen: the candidate that is better beyond `CHANCE`; None where none is.
         prior: of that candidate, as `hbo.prior` takes it.
     """
 
@@ -67,6 +73,11 @@ class Found:
     confirmed: Comparison | None = None
     chosen: str | None = None
     prior: Any = None
+
+    @property
+    def better(self) -> list[ArmOutcome]:
+        """The candidates that full runs call better, as they would in a comparison."""
+        return [arm for arm in self.confirmed.arms if arm.verdict == "better"] if self.confirmed else []
 
 
 def find(study: Study, *, seeds: int, trial_seeds: int, shorter: int, floor: float, budget: int | None) -> Found | None:
@@ -115,12 +126,13 @@ def find(study: Study, *, seeds: int, trial_seeds: int, shorter: int, floor: flo
     if not study.train(runs, base):
         return None
     confirmed = compared(runs, candidates[0].name)
-    better = [arm for arm in confirmed.arms if arm.verdict == "better"]
-    if not better:
-        return replace(found, confirmed=confirmed)
-    best_arm = min(better, key=lambda arm: arm.target).arm
+    found = replace(found, confirmed=confirmed)
+    sure = [arm for arm in found.better if arm.p is not None and arm.p <= CHANCE]
+    if not sure:
+        return found
+    best_arm = min(sure, key=lambda arm: arm.target).arm
     prior = next(each.prior for each in chosen if each.name == best_arm)
-    return replace(found, confirmed=confirmed, chosen=best_arm, prior=prior)
+    return replace(found, chosen=best_arm, prior=prior)
 
 
 class _Trials:

@@ -157,12 +157,29 @@ def test_among_many_datasets_groups_come_first(world: Any, tmp_path: Path) -> No
 
 
 def test_where_nothing_helps_few_searches_say_otherwise(world: Any, tmp_path: Path) -> None:
-    """Five searches of a hundred, and of these half would be better by chance and not worse."""
-    named = 0
+    """One of a hundred would differ so much by chance, and half of these be worse; a comparison asks for less."""
+    found = []
     for number in range(150):
         world(4, {}, 0.05)
-        named += searched(tmp_path / str(number), seed=100 * number, seeds=3).chosen is not None
-    assert named / 150 <= 0.025 + 3 * (0.025 * 0.975 / 150) ** 0.5
+        found.append(searched(tmp_path / str(number), seed=100 * number, seeds=3))
+    named, compared = sum(each.chosen is not None for each in found), sum(bool(each.better) for each in found)
+    for count, chance in ((named, 0.005), (compared, 0.025)):
+        assert count / 150 <= chance + 3 * (chance * (1 - chance) / 150) ** 0.5
+
+
+def test_what_a_comparison_would_call_better_is_not_named_but_told(
+    world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world(3, {"exam": "d1", "essay": "d1"}, 0.12)
+    found = searched(tmp_path)
+    assert [0.01 < (arm.p or 0) <= 0.05 for arm in found.better] == [True]
+    assert (found.chosen, found.prior) == (None, None)
+    show(terminal.search(found))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "rest to d1 may be better than rest even" in told
+    assert "weights:" not in told
+    sure = searched(tmp_path, seeds=12)
+    assert sure.chosen == "rest to d1"
 
 
 def test_a_trial_that_fails_is_named_and_left_out(world: Any, tmp_path: Path) -> None:
