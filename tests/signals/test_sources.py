@@ -95,11 +95,12 @@ def test_passes_serve_where_a_user_or_a_fused_loss_asks_for_them() -> None:
 
 
 def test_a_fused_loss_of_a_model_without_passes_leaves_nothing_to_look_at() -> None:
-    assert chosen({**FUSED, **FSDP2}, "loss").names == {"reuse": ("loss",)}
-    assert refused({**FUSED, "deepspeed": "zero3.json"}, "loss") == (
+    for sharding in (FSDP2, {"deepspeed": "zero3.json"}):
+        assert chosen({**FUSED, **sharding}, "loss").names == {"reuse": ("loss",)}
+    assert refused({**FUSED, "fsdp": ["full_shard"]}, "loss") == (
         "`loss`, which the method `hbo` needs, cannot be measured here: `liger_fused_linear_cross_entropy: true` leaves no "
-        "logits of a training batch, and hbo cannot compute them under `deepspeed`; remove it, or set `hbo.signals: probe`; "
-        "`deepspeed` spreads the model over ranks, where hbo cannot run a forward pass of its own; train with DDP, or choose "
+        "logits of a training batch, and hbo was never tested to compute them under FSDP1, which `fsdp` asks for; set "
+        "`fsdp_version: 2`, or set `hbo.signals: probe`; `fsdp` spreads the model over ranks, where hbo cannot run a forward pass of its own; train with DDP, or choose "
         "a method whose signals come from the training batches."
     )
 

@@ -183,9 +183,9 @@ def test_two_processes_are_one_rank(shared: Any, tmp_path: Path, ranks: int, hbo
     assert {"update", "evaluate"} <= set(events)
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize(("stage", "fused"), [(1, False), (2, False), (3, False), (2, True), (3, True)])
 def test_two_ranks_share_a_model_by_zero(
-    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stage: int, fused: bool
 ) -> None:
     """DeepSpeed, where it is installed: it compiles its communication with ninja and a C++ compiler."""
     if find_spec("deepspeed") is None or shutil.which("ninja") is None:
@@ -203,6 +203,8 @@ def test_two_ranks_share_a_model_by_zero(
     }
     (tmp_path / "zero.json").write_text(json.dumps(settings))
     config |= {"gradient_accumulation_steps": 2, "output_dir": str(tmp_path / "two")}
+    if fused:
+        config |= {"plugins": [*config["plugins"], "fused_loss.FusedLossPlugin"], "cut_cross_entropy": True}
     done = start({**config, "deepspeed": str(tmp_path / "zero.json")}, 2)
     assert done.returncode == 0, done.stderr
     assert_one_run(tmp_path / "two", alone, config, 2)
