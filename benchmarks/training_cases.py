@@ -1,9 +1,11 @@
-"""What hbo costs a training run: steps with it against steps without, in turn, on the same rows."""
+"""What hbo costs a training run: steps with it against steps without, in turn, on the same rows; and whole runs of Axolotl."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -53,6 +55,10 @@ class Setting:
         return {"update_every": UPDATE_EVERY, "signals": signals, **rows}
 
 
+RUN_STEPS = 300
+"""Of a whole run of Axolotl, of which one in four warms up."""
+RUNS = 3
+"""Of each kind."""
 FULL = (Setting("tiny", 64, 64, 300), Setting("smollm2", 16, 64, 20))
 QUICK = (Setting("tiny", 64, 64, 60), Setting("smollm2", 4, 32, 8))
 
@@ -164,15 +170,43 @@ def weighing(setting: Setting, name: str, folder: Path) -> Iterator[Row]:
         )
 
 
+def whole_runs(folder: Path) -> Iterator[Row]:
+    """Rows of one case: packed runs of Axolotl as its users start them, with its own loader workers, by the clock on the wall."""
+    import torch
+
+    from benchmarks.gpu.case import Case
+    from benchmarks.gpu.runs import configured, train
+
+    small = not torch.cuda.is_available()
+    case = Case("whole runs", folder, small, folder / "findings")
+    found: dict[str, list[float]] = {OFF: [], ON: []}
+    for turn in range(RUNS):
+        for name, block in ((OFF, None), (ON, {"update_every": UPDATE_EVERY})):
+            with redirect_stdout(sys.stderr):  # stdout is for the result
+                run = train(configured(case, f"{name} {turn}", "smollm2", block, max_steps=RUN_STEPS))
+            found[name].append(median(run.seconds[RUN_STEPS // 4 :]))
+    for name, times in found.items():
+        spread = (min(times), max(times))
+        yield Row(
+            f"{'tiny' if small else 'smollm2'}/axolotl",
+            name,
+            ours=name == ON,
+            unit="s",
+            value=median(times),
+            spread=spread,
+        )
+
+
 @click.command()
-@click.option("--quick", is_flag=True, help="Smaller and fewer steps: four minutes.")
+@click.option("--quick", is_flag=True, help="Smaller and fewer steps: seven minutes.")
 @json_option
 def training(*, quick: bool, json_to: Path | None) -> None:
-    """Measure what hbo adds to a training step, by CPU time."""
+    """Measure what hbo adds to a training step: by CPU time, and in whole runs of Axolotl by the clock on the wall."""
     with tempfile.TemporaryDirectory() as name:
         folder, settings = Path(name), QUICK if quick else FULL
         cases = [overhead(setting, signals, folder) for setting in settings for signals in ("reuse", "probe")]
         cases += [weighing(setting, each, folder) for setting in settings for each in ROW_WEIGHTS]
+        cases.append(whole_runs(folder))
         rows = [row for case in cases for row in case]
     times = {(row.case, row.name): row.value for row in rows}
     ratios = {case: on / off for (case, name), on in times.items() if name == ON and on and (off := times[case, OFF])}

@@ -32,12 +32,14 @@ from hbo_plugin.search.candidates import Candidate
 
 
 def test_what_a_training_step_costs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("transformers")
+    pytest.importorskip("axolotl")
+    monkeypatch.setattr(training_cases, "RUN_STEPS", 8)
+    monkeypatch.setattr(training_cases, "RUNS", 1)
     monkeypatch.setattr(training_cases, "QUICK", (training_cases.Setting("tiny", 8, 8, 2),))
     main(["training", "--quick", "--json", "-"], standalone_mode=False)
     result = json.loads(capsys.readouterr().out)
     weighed = {f"tiny/row weights, {name}" for name in training_cases.ROW_WEIGHTS}
-    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe", *weighed}
+    assert set(result["headline"]) == {"tiny/reuse", "tiny/probe", *weighed, "tiny/axolotl"}
     assert all(result["headline"][case] > 1 for case in weighed)
     parts = {row["name"] for row in result["rows"] if row["case"] == "tiny/reuse, of that"}
     assert parts == {"sampling", "loading", "signals", "update", "logging"}
