@@ -162,18 +162,12 @@ def fused_loss(cfg: Mapping[str, Any]) -> str | None:
 
 def without_predictions(cfg: Mapping[str, Any]) -> str | None:
     """Why the predictions for a training batch cannot be looked at, and what to do; None where they can."""
-    fused, compiled = fused_loss(cfg), cfg.get(_COMPILED)
-    if fused is None:
-        return None
+    fused, compiled, why = fused_loss(cfg), cfg.get(_COMPILED), None
     if compiled:
         why = f"`{_written(_COMPILED, compiled)}` hides the states that they come from; remove one of them"
     elif not (ranks_can_run_forward(cfg) or cfg.get("deepspeed")):
-        why = (
-            f"hbo was never tested to compute them under FSDP1, which `{sharded(cfg)}` asks for; set `fsdp_version: 2`"
-        )
-    else:
-        return None
-    return f"`{fused}` leaves no logits of a training batch, and {why}"
+        why = f"hbo was never tested under FSDP1, which `{sharded(cfg)}` asks for; set `fsdp_version: 2`"
+    return f"`{fused}` leaves no logits of a training batch, and {why}" if fused and why else None
 
 
 def without_pairs(cfg: Mapping[str, Any]) -> str | None:

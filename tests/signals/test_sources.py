@@ -99,9 +99,9 @@ def test_a_fused_loss_of_a_model_without_passes_leaves_nothing_to_look_at() -> N
         assert chosen({**FUSED, **sharding}, "loss").names == {"reuse": ("loss",)}
     assert refused({**FUSED, "fsdp": ["full_shard"]}, "loss") == (
         "`loss`, which the method `hbo` needs, cannot be measured here: `liger_fused_linear_cross_entropy: true` leaves no "
-        "logits of a training batch, and hbo was never tested to compute them under FSDP1, which `fsdp` asks for; set "
-        "`fsdp_version: 2`, or set `hbo.signals: probe`; `fsdp` spreads the model over ranks, where hbo cannot run a forward pass of its own; train with DDP, or choose "
-        "a method whose signals come from the training batches."
+        "logits of a training batch, and hbo was never tested under FSDP1, which `fsdp` asks for; set `fsdp_version: 2`, or set "
+        "`hbo.signals: probe`; `fsdp` spreads the model over ranks, where hbo cannot run a forward pass of its own; train with "
+        "DDP, or choose a method whose signals come from the training batches."
     )
 
 
