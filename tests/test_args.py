@@ -339,6 +339,12 @@ ROW_WEIGHTS = (
         ({"dwm": {}, "normalise": True}, ".normalise: true` was given, but there is no such key; remove it."),
         ({"dwm": {"pth": "x"}}, ".dwm.pth: x` was given, but there is no such key; did you mean `path`?"),
         ({"dwm": {"path": 5}}, ".dwm.path: 5` was given, but it must be a valid string; change it."),
+        (
+            {"dwm": {"path": "x.json", "l2": 0.5, "stages": 5}},
+            (
+                ".dwm.path` gives a finished network, which learns no more, so `stages`, `l2` would do nothing; remove them."
+            ),
+        ),
         ({"dwm": 5}, ".dwm: 5` was given, but it must be the path of a network, or a block of keys; change it."),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hbo_plugin.messages import explain, nearest, yaml_text
+from hbo_plugin.messages import explain, listed, nearest, yaml_text
 from hbo_plugin.methods.parameters import defaults, parameters, plain
 from hbo_plugin.row_weights.dwm import DwmSettings
 
@@ -15,6 +15,8 @@ CLASS_PATH = r"^[^.\s]+(\.[^.\s]+)+$"
 """The dotted path of a class, as a regular expression."""
 DWM = "dwm"
 """The word for row weights that a network learns."""
+_OF_LEARNING = ("refresh_every", "stages", "passes", "learning_rate", "l2")
+"""Settings of a network that learns."""
 _KEY = "hbo.row_weights"
 _FORMS = f"`{DWM}`, `{{column: NAME}}`, or the dotted path of a class, as in `my_package.MyWeights`"
 
@@ -69,7 +71,13 @@ def read(given: object) -> RowWeightsSettings:
             f"keys; change it."
         )
         raise ValueError(msg)  # noqa: TRY004 pydantic reports a ValueError, and lets a TypeError through
-    return _read(DwmSettings, learned, f"{_KEY}.{DWM}")
+    settings = _read(DwmSettings, learned, f"{_KEY}.{DWM}")
+    usual = defaults(DwmSettings)
+    idle = [name for name in _OF_LEARNING if getattr(settings, name) != usual[name]]
+    if settings.path and idle:
+        msg = f"`{_KEY}.{DWM}.path` gives a finished network, which learns no more, so {listed(idle)} would do nothing; remove them."
+        raise ValueError(msg)
+    return settings
 
 
 def written(settings: RowWeightsSettings) -> dict[str, Any] | str:
