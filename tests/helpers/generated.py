@@ -170,7 +170,11 @@ def rollouts() -> str:
 
 def named() -> str:
     """What searches of a small model named, and whether that was better on further seeds too."""
-    found = [row for name in ("searches.json", "searches-noise.json") for row in _measured(name)["rows"]]
+    found = [
+        row
+        for name in ("searches-helpers.json", "searches.json", "searches-noise.json")
+        for row in _measured(name)["rows"]
+    ]
     rows = (
         (
             row["family"],
@@ -293,7 +297,8 @@ def overhead() -> str:
     rows = []
     for case, ratio in _measured("training-quick.json")["headline"].items():
         model, source = case.split("/")
-        rows.append((names[model], sources[source], f"{ratio - 1:.1%}"))
+        if source != "axolotl":  # which is no share of one step, see the page
+            rows.append((names[model], sources[source], f"{ratio - 1:.1%}"))
     return _table(("model", "signals from", "added time"), rows)
 
 
