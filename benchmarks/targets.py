@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from benchmarks.real_model import Pretrained
 
 STEPS = (80, 240)
+UPDATES = 20
+"""Of a run, as the recipes advise."""
 CAP = 4
 """How often a target may be repeated, where an arm does not say otherwise."""
 BASELINE = f"rest even, cap {CAP}"
@@ -40,18 +42,20 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
     hand = dict.fromkeys(HELPERS, share) | dict.fromkeys(HELPERS.values(), 1 / len(HELPERS) - share)
     # The default leaves branches of a short run too few steps to be told apart.
     branches = {"method": "branches"} | ({"branch_budget": 1} if steps < 100 else {})
+    looks = {"update_every": max(1, steps // UPDATES)}
     blocks: dict[str, dict[str, Any]] = {
         "rest even, cap 3": {"method": "static", "max_epochs": 3},
         BASELINE: {"method": "static"},
         "rest even, cap 10": {"method": "static", "max_epochs": 10},
-        "rest even, cap auto": {"method": "static", "max_epochs": "auto"},
+        "rest even, cap auto": {"method": "static", "max_epochs": "auto", **looks},
         "branches": branches,
-        "tandem": {"method": "tandem"},
+        # An update takes as long as a hundred steps, so it has two.
+        "tandem": {"method": "tandem", "update_every": max(1, 5 * steps // 12)},
         "scalebio": {"method": "scalebio"},
         "by hand": {"method": "static", "prior": {name: hand.get(name, 0.0) for name in TASKS}},
         "all even": {"method": "static", "prior": "uniform"},
         "temperature 3": {"method": "static", "prior": 3},
-        "hbo": {"method": "hbo"},
+        "hbo": {"method": "hbo", **looks},
     }
     # The rows of a task are all alike: there is no level to tell apart.
     shared = {"target": [*HELPERS], "levels": 1, "max_epochs": CAP}
