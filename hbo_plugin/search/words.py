@@ -47,15 +47,15 @@ def conclusion(found: Found) -> str:
     """What to train with."""
     if found.confirmed is None:
         return f"No trial was better than {found.baseline}: stay with that."
-    if found.chosen is None and found.better:
+    if found.chosen is not None:
+        return f"{found.chosen} is better than {found.baseline}."
+    if found.better:
         names = " and ".join(arm.arm for arm in found.better)
         return (
             f"{names} may be better than {found.baseline}, but one search in twenty finds as much by chance: call it again with "
             f"more `--seeds`, or stay with {found.baseline}."
         )
-    if found.chosen is None:
-        return f"Nothing was shown to be better than {found.baseline}: stay with that."
-    return f"{found.chosen} is better than {found.baseline}."
+    return f"Nothing was shown to be better than {found.baseline}: stay with that."
 
 
 def block(found: Found) -> list[str]:
