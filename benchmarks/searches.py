@@ -97,18 +97,30 @@ def searches(*, searches: int, families: tuple[str, ...], out: Path, json_to: Pa
     rows = []
     for family in families or _FAMILIES:
         named: Counter[str] = Counter()
-        again = []
+        again, less_strict = [], 0
         for number in range(searches):
             study = _search(family, number, out / family.replace(" ", "-") / str(number))
             found = find(study, seeds=SEEDS, trial_seeds=1, shorter=SHORTER, floor=0, budget=None)
             named[_told(found.chosen if found else None)] += 1
+            less_strict += bool(found and found.better)
             if found and found.chosen:
                 again.append({"search": number, "named": found.chosen, **_again(study, found)})
-        rows.append({"family": family, "searches": searches, "named": dict(named), "again": again})
+        rows.append(
+            {
+                "family": family,
+                "searches": searches,
+                "named": dict(named),
+                "named_by_comparison": less_strict,
+                "again": again,
+            }
+        )
         if json_to != STDOUT:
             told = ", ".join(f"{count} {told}" for told, count in named.items())
             lower = sum(each["difference"] < 0 for each in again)
-            click.echo(f"{family}, {searches} searches: {told}; run again, {lower} of {len(again)} are lower")
+            click.echo(
+                f"{family}, {searches} searches: {told}; run again, {lower} of {len(again)} are lower; a comparison would call "
+                f"{less_strict} better"
+            )
     if json_to is not None:
         write_json(json_to, {"rows": rows, "environment": environment()})
 

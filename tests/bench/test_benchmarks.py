@@ -321,6 +321,7 @@ def test_a_search_of_a_small_model_is_counted_and_not_made_again(
     main(command, standalone_mode=False)
     first = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["family"], row["searches"], sum(row["named"].values())) for row in first] == [(family, 1, 1)]
+    assert all(row["named_by_comparison"] >= len(row["again"]) for row in first)
     trials_of_it = [path.name for path in (tmp_path / "target-with-helpers/0/trials").iterdir()]
     assert sorted(trials_of_it) == sorted(
         f"rest-{to}.0" for to in ("even", *("to-first-more", "to-second-more"), *(f"to-other-{i}" for i in range(1, 5)))

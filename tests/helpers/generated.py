@@ -181,10 +181,11 @@ def named() -> str:
             f"{row['searches']}",
             *(f"{row['named'].get(told, 0)}" for told in TOLD),
             f"{sum(each['verdict'] == 'better' for each in row['again'])} of {len(row['again'])}",
+            f"{row['named_by_comparison']}",
         )
         for row in found
     )
-    return _table(("family", "searches", *TOLD, "better again"), rows)
+    return _table(("family", "searches", *TOLD, "better again", "better by a comparison"), rows)
 
 
 def starting() -> str:
