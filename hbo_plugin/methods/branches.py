@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -21,8 +20,6 @@ _FEWEST = 10
 """Steps of a branch below which even a dataset that helps was not told from the others."""
 _LEAST_LEFT = 0.01
 """Share of the run below which there is nothing to give to a dataset that helps, and no branch could show it."""
-_CHANCE = 0.1
-"""That a set of the target names a dataset though none differs from the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class BranchesSettings:
     branch_at: Annotated[
         Moment | list[Moment],
         Field(description="The steps after which branches are trained, one or a list; below 1 a share of the run."),
-    ] = 0.25
+    ] = 0.1
     branch_steps: Annotated[
         int, Field(ge=2, description="Optimizer steps of a branch, fewer where `branch_budget` asks for it.")
     ] = 40
@@ -43,23 +40,22 @@ class BranchesSettings:
     even: Annotated[
         Share,
         Field(description="How much of what is left beside the datasets that count stays as the prior has it."),
-    ] = 0.25
+    ] = 0.1
 
 
 class Branches:
     """Datasets that count stay at their prior; what is left goes to those that a branch of the run showed to help.
 
     After the steps `branch_at`, a copy of the run is trained for each dataset that does not count, on the datasets that
-    count as before and, for all the rest, on this one alone. One more copy stays as the run is. Then each set of the
-    target names the dataset after whose branch its loss was lowest, if that
+    count as before and, for all the rest, on this one alone. One more copy stays as the run is. The effect of a dataset on a
+    set of the target is the loss after its branch minus that after the one that stays. Effects of several moments are averaged.
 
-    * is no higher than in the branch that stays as it is, and
-    * stands apart from the branches of the other datasets: it lies below their mean by more than chance explains, from the
-      spread among these branches and the error of the paired rows, corrected for the number of datasets.
-
-    Effects of several moments add up. Each set of the target has its share of what is left to give: all of it to the dataset
-    that it names; or, where it names none, as the prior has it, tilted by a factor of e for each standard deviation of the
-    effects, so that it does not pay for what another set names. And `even` of all that is left stays as the prior has it.
+    Each set of the target has its share of what is left, and gives it to the datasets, and to the mixture as it is, in
+    proportion to `exp(-effect / noise)`, times the prior. The mixture as it is has effect 0 and the prior of a mean dataset.
+    So a dataset whose effect stands out of the noise gets nearly all, and where none does, little changes. A dataset that
+    was not measured keeps what it had. The noise is the error of the paired rows, and how far apart effects lie by chance:
+    that is read from the better half of the datasets without the best one, as what does harm lies apart for a reason. And
+    `even` of all that is left stays as the prior has it.
 
     Source: ours.
     """
@@ -118,19 +114,10 @@ class Branches:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
         rest = np.where(self._free, self._prior, 0.0)
         left, even = rest.sum(), rest / rest.sum()
-        effects, errors = self._means()
-        given = [
-            _tilted(even, *pair) if name is None else np.eye(len(even))[name]
-            for name, *pair in zip(self.named(), effects.T, errors.T, strict=True)
-        ]
+        given = [_shared(even, *of_set) for of_set in zip(*(means.T for means in self._means()), strict=True)]
         helped = np.average(given, axis=0, weights=self._run.target_shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
-
-    def named(self) -> list[int | None]:
-        """The number of the dataset that each set of the target names; None where it names none."""
-        effects, errors = self._means()
-        return [_apart(*pair) for pair in zip(effects.T, errors.T, strict=True)]
 
     def _means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The mean effects over moments and their errors, float64[datasets, sets of the target]; NaN where none was measured."""
@@ -160,52 +147,25 @@ class Branches:
         )
 
 
-def _apart(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> int | None:
-    """The dataset of the lowest effect where that stands apart; both are float64[datasets], NaN where not measured."""
-    known = np.flatnonzero(np.isfinite(effects))
-    if not known.size:
-        return None
-    best = known[effects[known].argmin()]
-    others = effects[known[known != best]]
-    if others.size < 2:  # of which no spread can be told
-        return int(best) if effects[best] < -_bound(known.size) * errors[best] else None
-    spread = math.hypot(errors[best], others.std(ddof=1) * math.sqrt(1 + 1 / others.size))
-    apart = others.mean() - effects[best] > _bound(known.size, others.size - 1) * spread
-    return int(best) if apart and effects[best] <= 0 else None
-
-
-def _tilted(
+def _shared(
     even: NDArray[np.float64], effects: NDArray[np.float64], errors: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Shares that fall by a factor of e for each standard deviation that an effect lies above another; all float64[datasets].
-
-    The deviation is that of all measured effects and of their rows' errors, so that chance alone tilts them little.
-    """
-    known = np.isfinite(effects)
-    if known.sum() < 2:
+    """What a set of the target gives to each dataset, of 1; all are float64[datasets], effects NaN where not measured."""
+    known = np.flatnonzero(np.isfinite(effects) & (even > 0))
+    if not known.size:
         return even
-    noise = math.hypot(effects[known].std(ddof=1), math.sqrt(np.mean(errors[known] ** 2)))
-    centred = np.where(known, effects - effects[known].mean(), 0.0)
-    tilted = even * np.exp(-centred / max(noise, 1e-12))
-    return np.asarray(tilted / tilted.sum())
+    prior, measured = even[known], effects[known]
+    noise = math.hypot(_spread(measured), math.sqrt(np.mean(errors[known] ** 2)))
+    candidates = np.append(measured, 0.0)  # the last is the mixture as it is
+    odds = np.append(prior, prior.mean()) * np.exp((candidates.min() - candidates) / max(noise, 1e-12))
+    odds /= odds.sum()
+    shared = even.copy()
+    shared[known] = odds[:-1] * prior.sum() + odds[-1] * prior
+    return shared
 
 
-def _bound(datasets: int, freedom: float = math.inf) -> float:
-    """How many standard errors the best of so many datasets lies apart by chance, once in ten times.
-
-    By Student's distribution where the error is estimated with so many degrees of freedom; above 2 from the expansion of its
-    quantile in their reciprocal (Abramowitz and Stegun 26.7.5), which is 2% too small at 3 and closer from there on.
-    """
-    chance = _CHANCE / datasets
-    if freedom == 1:
-        return 1 / math.tan(math.pi * chance)
-    if freedom == 2:
-        return (1 - 2 * chance) / math.sqrt(2 * chance * (1 - chance))
-    z = NormalDist().inv_cdf(1 - chance)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return sum(term / freedom**power for power, term in enumerate(terms))
+def _spread(effects: NDArray[np.float64]) -> float:
+    """How far effects lie apart, those of the better half without the best one; 0 where one is left."""
+    others = np.sort(effects)[1:]
+    better = others[: others.size // 2 + 1]
+    return math.sqrt(np.square(better - better[-1]).sum() / (better.size - 1)) if better.size > 1 else 0.0

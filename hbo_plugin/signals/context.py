@@ -55,8 +55,8 @@ class BranchTrainer(Protocol):
         """Begin a branch where the run stands, on rows by weights of float64[datasets, levels]."""
         ...
 
-    def train(self, steps: int) -> None:
-        """Train it so many steps more."""
+    def train(self, steps: int, *, averaged: bool = False) -> None:
+        """Train it so many steps more, up to the last weights or to the mean of those after each of these steps."""
         ...
 
 

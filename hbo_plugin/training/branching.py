@@ -6,9 +6,11 @@ from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import BatchSampler, Sampler
 
 from hbo_plugin.packing import PackedBatchSampler
+from hbo_plugin.signals.gradients import trained_of
 from hbo_plugin.training.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Branching:
         counts = getattr(args, "include_tkps", None)
         # LoRA's few tensors stay where they are; a second copy of a whole model might not fit beside it.
         whole = all(parameter.requires_grad for parameter in self._trainer.model.parameters())
-        self._start: Any = Snapshot(self._trainer, device="cpu" if whole else None)
+        self._device = "cpu" if whole else None
+        self._start: Any = Snapshot(self._trainer, device=self._device)
         bins = self._shape.bins
         self.sampler = _Rows() if bins is None else _Bins(bins.bins_per_batch)
         self._loader: Any = self._trainer.get_train_dataloader()
@@ -83,9 +86,10 @@ class Branching:
         batches = self.steps * shape.batches
         self._todo = [list(islice(packed, shape.bins.bins_per_batch)) for _ in range(batches)]
 
-    def train(self, steps: int) -> None:
-        """Train the branch so many steps more."""
+    def train(self, steps: int, *, averaged: bool = False) -> None:
+        """Train the branch so many steps more, up to the last weights or to the mean of those after each of these steps."""
         trainer, shape = self._trainer, self._shape
+        mean = _Mean(trainer.model, self._device) if averaged else None
         count = steps * (shape.rows if shape.bins is None else shape.batches)
         self.sampler.todo, self._todo = self._todo[:count], self._todo[count:]
         accumulated = trainer.args.gradient_accumulation_steps
@@ -97,7 +101,11 @@ class Branching:
                 msg = f"the loader gave {len(step)} of the {accumulated} batches of a branch's step: another plugin replaced it; remove it."
                 raise RuntimeError(msg)
             self._step(step, items)
+            if mean:
+                mean.add()
         next(batches, None)  # accelerate forgets a loader at its end
+        if mean:
+            mean.take()
 
     def _batches_of(self, step: int) -> list[list[list[int]]]:
         """The rows in each sequence of each micro-batch of a step, counted from 0 in what the loader goes through."""
@@ -119,6 +127,35 @@ class Branching:
         if not accelerator.optimizer_step_was_skipped and trainer.args.lr_scheduler_type not in _BY_METRICS:
             trainer.lr_scheduler.step()
         model.zero_grad()
+
+
+class _Mean:
+    """The mean of the trained weights of a model over several moments."""
+
+    def __init__(self, model: Any, device: str | None) -> None:
+        """Begin with no moment; the sums lie on a device, None for that of each weight."""
+        self._trained = trained_of(model)
+        self._device = device
+        self._sums: list[torch.Tensor] = []
+        self._moments = 0
+
+    def add(self) -> None:
+        """Add the weights as they are now."""
+        values = [
+            weights.detach().to(self._device or weights.device, torch.float32, copy=True) for weights in self._trained
+        ]
+        if self._moments:
+            for total, value in zip(self._sums, values, strict=True):
+                total.add_(value)
+        else:
+            self._sums = values
+        self._moments += 1
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Give the model the mean."""
+        for total, weights in zip(self._sums, self._trained, strict=True):
+            weights.copy_(total / self._moments)
 
 
 class _Rows(Sampler[int]):

@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from resume import assert_resumes
 from runs import history, lines, read_trace, short_run, train
 
 from hbo_plugin.signals.branches import FINISHED_FILE
+from hbo_plugin.signals.gradients import trained_of
 from hbo_plugin.training.branching import Branching
 
 if TYPE_CHECKING:
@@ -56,6 +58,33 @@ def test_the_run_goes_on_as_if_no_branch_had_been(
     assert all(effects[name]["sums"] != 0 and errors[name]["sums"] > 0 for name in ("words", "tales"))
 
 
+def test_a_branch_ends_at_the_mean_of_its_second_half(
+    tiny_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, train_branch = Branching._step, Branching.train
+    after: list[list[torch.Tensor]] = []
+    compared = []
+
+    def weights(branching: Branching) -> list[torch.Tensor]:
+        return [each.detach().clone() for each in trained_of(branching._trainer.model)]
+
+    def recorded(branching: Branching, *batches: Any) -> None:
+        step(branching, *batches)
+        after.append(weights(branching))
+
+    def checked(branching: Branching, steps: int, **options: bool) -> None:
+        train_branch(branching, steps, **options)
+        last = after[-steps:] if options else after[-1:]
+        for ended, *each in zip(weights(branching), *last, strict=True):
+            torch.testing.assert_close(ended, sum(each) / len(each))
+        compared.append((steps, len(last)))
+
+    monkeypatch.setattr(Branching, "_step", recorded)
+    monkeypatch.setattr(Branching, "train", checked)
+    train(configured(tiny_model, corpus, tmp_path / "run", {**BRANCHES, "branch_steps": 5}, **LORA))
+    assert compared[:2] == [(2, 1), (3, 3)]
+
+
 @pytest.mark.axolotl
 def test_a_killed_run_goes_on_with_the_branches_that_were_finished(
     tiny_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,11 +100,11 @@ def test_a_killed_run_goes_on_with_the_branches_that_were_finished(
     # The second run dies in its third branch, of which each has two parts.
     train_branch, parts = Branching.train, []
 
-    def dies(branching: Branching, steps: int) -> None:
+    def dies(branching: Branching, steps: int, **options: bool) -> None:
         parts.append(steps)
         if len(parts) == 6 + 6:
             raise KeyboardInterrupt
-        train_branch(branching, steps)
+        train_branch(branching, steps, **options)
 
     monkeypatch.setattr(Branching, "train", dies)
     whole = train({**config, "output_dir": str(tmp_path / "whole")})
