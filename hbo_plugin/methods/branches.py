@@ -40,7 +40,7 @@ class BranchesSettings:
     even: Annotated[
         Share,
         Field(description="How much of what is left beside the datasets that count stays as the prior has it."),
-    ] = 0.1
+    ] = 0.25
 
 
 class Branches:
@@ -50,12 +50,12 @@ class Branches:
     count as before and, for all the rest, on this one alone. One more copy stays as the run is. The effect of a dataset on a
     set of the target is the loss after its branch minus that after the one that stays. Effects of several moments are averaged.
 
-    Each set of the target has its share of what is left, and gives it to the datasets, and to the mixture as it is, in
-    proportion to `exp(-effect / noise)`, times the prior. The mixture as it is has effect 0 and the prior of a mean dataset.
-    So a dataset whose effect stands out of the noise gets nearly all, and where none does, little changes. A dataset that
-    was not measured keeps what it had. The noise is the error of the paired rows, and how far apart effects lie by chance:
-    that is read from the better half of the datasets without the best one, as what does harm lies apart for a reason. And
-    `even` of all that is left stays as the prior has it.
+    Each set of the target has its share of what is left, and gives it to the datasets in proportion to the prior, times
+    `exp((effect / noise) ** 2 / 2)` where the effect is a gain: how much likelier it is with that gain than without any. So a
+    dataset that stands out of the noise gets nearly all, and where none does, little changes. Harm changes nothing, as what
+    harms for some steps may help in the long run, and a dataset that was not measured keeps what it had. The noise is the
+    error of the paired rows, and how far apart effects lie by chance: that is read from the better half of the datasets
+    without the best one, as what does harm lies apart for a reason. And `even` of all that is left stays as the prior has it.
 
     Source: ours.
     """
@@ -154,13 +154,11 @@ def _shared(
     known = np.flatnonzero(np.isfinite(effects) & (even > 0))
     if not known.size:
         return even
-    prior, measured = even[known], effects[known]
-    noise = math.hypot(_spread(measured), math.sqrt(np.mean(errors[known] ** 2)))
-    candidates = np.append(measured, 0.0)  # the last is the mixture as it is
-    odds = np.append(prior, prior.mean()) * np.exp((candidates.min() - candidates) / max(noise, 1e-12))
-    odds /= odds.sum()
+    noise = math.hypot(_spread(effects[known]), math.sqrt(np.mean(errors[known] ** 2)))
+    gains = np.maximum(0.0, -effects[known]) / max(noise, 1e-12)
+    odds = even[known] * np.exp((gains**2 - gains.max() ** 2) / 2)
     shared = even.copy()
-    shared[known] = odds[:-1] * prior.sum() + odds[-1] * prior
+    shared[known] = even[known].sum() * odds / odds.sum()
     return shared
 
 

@@ -55,7 +55,7 @@ LEAST: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     **dict.fromkeys(("hbo", "random", "mos", "multidds", "multiuat", "learning_progress"), _kept(0.05)),
     "mos_plus": _kept(0.05),
     "tandem": _kept(0.05),
-    "branches": _kept(0.1),
+    "branches": _kept(0.25),
     **{form: _adam for form in FORMS if form.endswith("published")},
     "tandem published": lambda prior, _updates: np.full(prior.size, 1e-6 / (1 + prior.size * 1e-6)),
     "odm": _exploration,
