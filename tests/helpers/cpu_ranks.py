@@ -1,5 +1,6 @@
 """An Axolotl plugin for tests: several ranks on a machine without a GPU."""
 
+import gc
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ class CPURanksPlugin(BasePlugin):
     def register(self, cfg: Any) -> None:
         import axolotl.utils.trainer
 
+        gc.freeze()  # see conftest.py
         # With a CUDA build of torch and no driver, the check itself raises.
         axolotl.utils.trainer.check_cuda_p2p_ib_support = lambda: True
         # Without it, each rank would train alone on the same rows.
