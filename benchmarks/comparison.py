@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hbo_plugin.compare.runs import PlannedRun
 
 ROWS_PER_STEP = 32
-STEPS = 300
+STEPS = 150
 UPDATES = 20
 """Of a run."""
 RATE = 2e-3
@@ -104,7 +104,7 @@ def compare(
 ) -> None:
     """Train a small model on made mixtures with each of several methods, and compare the held-out losses.
 
-    A run takes some fifteen seconds on a core. The command can be stopped and started again at any moment, and several can
+    A run takes some ten seconds on a core. The command can be stopped and started again at any moment, and several can
     work on one folder at once, on a core each.
     """
     before = earlier_runs(earlier) or {}

@@ -151,8 +151,8 @@ class Family:
 
 
 def _of_targets(helpers: Mapping[str, Any], *, by_hand: bool) -> Family:
-    # At the default cap of 4 epochs, a run of 300 steps of 32 rows gives each of the two 240 of its 9,600 rows.
-    arms = {**_TARGET, **({"by hand": _by_hand(0.025)} if by_hand else {})}
+    # At the default cap of 4 epochs, a run of 150 steps of 32 rows gives each of the two 240 of its 4,800 rows.
+    arms = {**_TARGET, **({"by hand": _by_hand(0.05)} if by_hand else {})}
     return Family(partial(_with_targets, **helpers), TARGETS, arms, {})
 
 
