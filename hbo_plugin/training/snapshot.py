@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hbo_plugin.devices import own_devices
+from hbo_plugin.signals.gradients import trained_of
 
 
 class Snapshot:
@@ -24,7 +25,7 @@ class Snapshot:
         """
         self._trainer, self._device = trainer, device
         model = trainer.model
-        moved = [*(parameter for parameter in model.parameters() if parameter.requires_grad), *model.buffers()]
+        moved = [*trained_of(model), *model.buffers()]
         self._tensors = [_Kept(tensor, device) for tensor in moved]
         self._state = {parameter: self._copied(state) for parameter, state in trainer.optimizer.state.items()}
         groups = trainer.optimizer.param_groups
