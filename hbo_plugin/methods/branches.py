@@ -51,11 +51,12 @@ class Branches:
     set of the target is the loss after its branch minus that after the one that stays. Effects of several moments are averaged.
 
     Each set of the target has its share of what is left, and gives it to the datasets in proportion to the prior, times
-    `exp((effect / noise) ** 2 / 2)` where the effect is a gain: how much likelier it is with that gain than without any. So a
-    dataset that stands out of the noise gets nearly all, and where none does, little changes. Harm changes nothing, as what
-    harms for some steps may help in the long run, and a dataset that was not measured keeps what it had. The noise is the
-    error of the paired rows, and how far apart effects lie by chance: that is read from the better half of the datasets
-    without the best one, as what does harm lies apart for a reason. And `even` of all that is left stays as the prior has it.
+    `(1 + (effect / noise) ** 2 / f) ** (f / 2)` where the effect is a gain: how much likelier it is with that gain than without
+    any, of a noise that is known from `f` degrees of freedom. So a dataset that stands out of the noise gets nearly all, and
+    where none does, little changes. Harm changes nothing, as what harms for some steps may help in the long run, and a dataset
+    that was not measured keeps what it had. The noise is the error of the paired rows, and how far apart effects lie by chance:
+    that is read from the better half of all branches without the best one, as what does harm lies apart for a reason. And
+    `even` of all that is left stays as the prior has it.
 
     Source: ours.
     """
@@ -152,18 +153,23 @@ def _shared(
 ) -> NDArray[np.float64]:
     """What a set of the target gives to each dataset, of 1; all are float64[datasets], effects NaN where not measured."""
     known = np.flatnonzero(np.isfinite(effects) & (even > 0))
-    if not known.size:
+    if known.size < 2:
         return even
-    noise = math.hypot(_spread(effects[known]), math.sqrt(np.mean(errors[known] ** 2)))
-    gains = np.maximum(0.0, -effects[known]) / max(noise, 1e-12)
-    odds = even[known] * np.exp((gains**2 - gains.max() ** 2) / 2)
+    log_odds = _log_odds(effects[known], errors[known])
+    odds = even[known] * np.exp(log_odds - log_odds.max())
     shared = even.copy()
     shared[known] = even[known].sum() * odds / odds.sum()
     return shared
 
 
-def _spread(effects: NDArray[np.float64]) -> float:
-    """How far effects lie apart, those of the better half without the best one; 0 where one is left."""
-    others = np.sort(effects)[1:]
-    better = others[: others.size // 2 + 1]
-    return math.sqrt(np.square(better - better[-1]).sum() / (better.size - 1)) if better.size > 1 else 0.0
+def _log_odds(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much likelier each effect is with its gain than without any, as a logarithm; all are float64[datasets], two or more."""
+    # The branch that stays as the run is has the effect 0, and is one more of those that tell what chance does.
+    others = np.append(np.sort(effects)[1:], 0.0)
+    better = np.sort(others)[: others.size // 2 + 1]
+    # An effect is the difference of two branches.
+    of_training = 2 * better.var(ddof=1)
+    noise = max(of_training + np.mean(errors**2), np.finfo(float).tiny)
+    # The error of the rows is known; Welch and Satterthwaite (1946) say how well the sum is.
+    freedom = (better.size - 1) / max(of_training / noise, 1e-6) ** 2
+    return np.asarray(freedom / 2 * np.log1p(np.minimum(0.0, effects) ** 2 / (freedom * noise)))
