@@ -41,7 +41,7 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
     share = min(CAP * TARGET_ROWS / (steps * ROWS_PER_STEP), 0.9 / len(HELPERS))
     hand = dict.fromkeys(HELPERS, share) | dict.fromkeys(HELPERS.values(), 1 / len(HELPERS) - share)
     # The default leaves branches of a short run too few steps to be told apart.
-    branches = {"method": "branches"} | ({"branch_budget": 1} if steps < 100 else {})
+    branches = {"method": "branches"} | ({"branch_budget": 1.25} if steps < 100 else {})
     looks = {"update_every": max(1, steps // UPDATES)}
     blocks: dict[str, dict[str, Any]] = {
         "rest even, cap 3": {"method": "static", "max_epochs": 3},

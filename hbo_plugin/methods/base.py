@@ -97,6 +97,10 @@ class FollowsTime(Protocol):
         ...
 
 
+AS_IT_IS = 3
+"""Branches of a moment that stay as the run is: how far they lie apart is the noise of training."""
+
+
 @dataclass(frozen=True)
 class BranchPlan:
     """After which steps of a run branches are trained, how many at each moment, and for how many steps each."""

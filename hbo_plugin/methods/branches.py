@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hbo_plugin.messages import listed, yaml_text
-from hbo_plugin.methods.base import BranchPlan, RunFacts
+from hbo_plugin.methods.base import AS_IT_IS, BranchPlan, RunFacts
 from hbo_plugin.methods.parameters import Moment, Share, step_of
 from hbo_plugin.methods.prior import TEMPERATURE, Prior, prior_weights
 from hbo_plugin.methods.reading import read_signal
@@ -20,6 +20,8 @@ _FEWEST = 10
 """Steps of a branch below which even a dataset that helps was not told from the others."""
 _LEAST_LEFT = 0.01
 """Share of the run below which there is nothing to give to a dataset that helps, and no branch could show it."""
+_SUMS = ("effects", "errors", "noises", "looks")
+"""What a checkpoint keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +49,22 @@ class Branches:
     """Datasets that count stay at their prior; what is left goes to those that a branch of the run showed to help.
 
     After the steps `branch_at`, a copy of the run is trained for each dataset that does not count, on the datasets that
-    count as before and, for all the rest, on this one alone. One more copy stays as the run is. The effect of a dataset on a
-    set of the target is the loss after its branch minus that after the one that stays. Effects of several moments are averaged.
+    count as before and, for all the rest, on this one alone. Three more stay as the run is, on different draws: the effect of a
+    dataset on a set of the target is the loss after its branch minus their mean, and how far they lie apart is the noise of
+    training. Effects of several moments are averaged.
 
     Each set of the target has its share of what is left, and gives it to the datasets in proportion to the prior, times
-    `(1 + (effect / noise) ** 2 / f) ** (f / 2)` where the effect is a gain: how much likelier it is with that gain than without
-    any, of a noise that is known from `f` degrees of freedom. So a dataset that stands out of the noise gets nearly all, and
-    where none does, little changes. Harm changes nothing, as what harms for some steps may help in the long run, and a dataset
-    that was not measured keeps what it had. The noise is the error of the paired rows, and how far apart effects lie by chance:
-    that is read from the better half of all branches without the best one, as what does harm lies apart for a reason. And
-    `even` of all that is left stays as the prior has it.
+    `(1 + (effect / noise) ** 2 / f) ** ((f + 1) / 2)` where the effect is a gain: how much likelier it is with that gain than
+    without any, by Student's t of `f` degrees of freedom. The noise is that of training and the error of the paired rows. So a
+    dataset that stands out of the noise gets nearly all, and where none does, little changes. Harm changes nothing, as what
+    harms for some steps may help in the long run, and a dataset that was not measured keeps what it had. And `even` of all that
+    is left stays as the prior has it.
 
     Source: ours.
     """
 
     Settings: ClassVar[type] = BranchesSettings
-    signals = ("branch_effect", "branch_error")
+    signals = ("branch_effect", "branch_error", "branch_noise")
 
     def __init__(self, rows: NDArray[np.int64], settings: BranchesSettings, run: RunFacts) -> None:
         self._rows, self._settings, self._run = rows, settings, run
@@ -75,8 +77,8 @@ class Branches:
             )
             raise ValueError(message)
         self._effects = np.zeros((len(rows), len(run.target)))
-        """Sums over moments, float64[datasets, sets of the target]; so are the squares of their errors."""
-        self._squares = np.zeros_like(self._effects)
+        """Sums over moments, float64[datasets, sets of the target]; so are the squares of their errors and of their noise."""
+        self._errors, self._noises = np.zeros_like(self._effects), np.zeros_like(self._effects)
         self._looks = np.zeros_like(self._effects)
         """How many moments each is of."""
 
@@ -92,7 +94,7 @@ class Branches:
             raise ValueError(message)
         given = settings.branch_at if isinstance(settings.branch_at, list) else [settings.branch_at]
         moments = tuple(sorted({step_of(moment, steps) for moment in given}))
-        at_once = 1 + int((self._free & (self._prior > 0)).sum())
+        at_once = AS_IT_IS + int((self._free & (self._prior > 0)).sum())
         branches = len(moments) * at_once
         length = min(settings.branch_steps, int(settings.branch_budget * steps / max(1, branches)))
         fewest = min(_FEWEST, settings.branch_steps)
@@ -115,61 +117,66 @@ class Branches:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
         rest = np.where(self._free, self._prior, 0.0)
         left, even = rest.sum(), rest / rest.sum()
-        given = [_shared(even, *of_set) for of_set in zip(*(means.T for means in self._means()), strict=True)]
+        looks = np.maximum(self._looks, 1)
+        of_sets = (
+            np.where(self._looks, self._effects / looks, np.nan),
+            self._errors / looks**2,
+            self._noises / looks**2,
+            (AS_IT_IS - 1) * looks,
+        )
+        given = [_shared(even, *of_set) for of_set in zip(*(values.T for values in of_sets), strict=True)]
         helped = np.average(given, axis=0, weights=self._run.target_shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
 
-    def _means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The mean effects over moments and their errors, float64[datasets, sets of the target]; NaN where none was measured."""
-        with np.errstate(invalid="ignore"):
-            return self._effects / self._looks, np.sqrt(self._squares) / self._looks
-
     def update(self, signals: Mapping[str, NDArray[np.float64]], /) -> None:
         """Take the effects of the branches of one moment; ValueError where a signal is missing or has the wrong shape."""
         sets = len(self._run.target)
-        effects, errors = (read_signal(signals, name, self._rows.shape, sets) for name in self.signals)
-        known = np.isfinite(effects) & np.isfinite(errors)
+        effects, errors, noises = (read_signal(signals, name, self._rows.shape, sets) for name in self.signals)
+        known = np.isfinite(effects) & np.isfinite(errors) & np.isfinite(noises)
         self._effects = self._effects + np.where(known, effects, 0)
-        self._squares = self._squares + np.where(known, errors, 0) ** 2
+        self._errors = self._errors + np.where(known, errors, 0) ** 2
+        self._noises = self._noises + np.where(known, noises, 0) ** 2
         self._looks = self._looks + known
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of the effects and of their squared errors, of how many moments, and the sets of the target."""
-        sums = {"effects": self._effects, "squares": self._squares, "looks": self._looks}
-        return {"target": [*self._run.target], **{name: to_json(values) for name, values in sums.items()}}
+        """Return the sums of the effects and of their squared errors and noise, of how many moments, and the sets of the target."""
+        sums = (self._effects, self._errors, self._noises, self._looks)
+        return {"target": [*self._run.target], **dict(zip(_SUMS, map(to_json, sums), strict=True))}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
         saved, names = state.get("target", ()), [*self._run.target]
-        self._effects, self._squares, self._looks = (
-            of_sets(from_json(state, name, (len(self._rows), len(saved))), saved, names, 0.0)
-            for name in ("effects", "squares", "looks")
+        self._effects, self._errors, self._noises, self._looks = (
+            of_sets(from_json(state, name, (len(self._rows), len(saved))), saved, names, 0.0) for name in _SUMS
         )
 
 
 def _shared(
-    even: NDArray[np.float64], effects: NDArray[np.float64], errors: NDArray[np.float64]
+    even: NDArray[np.float64],
+    effects: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    training: NDArray[np.float64],
+    freedom: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What a set of the target gives to each dataset, of 1; all are float64[datasets], effects NaN where not measured."""
+    """What a set of the target gives to each dataset, of 1; all are float64[datasets].
+
+    Args:
+        even: what each would get without any effect.
+        effects: NaN where none was measured.
+        rows: the variance of each by the paired rows.
+        training: that by the noise of training.
+        freedom: the degrees of freedom from which the latter is known.
+    """
     known = np.flatnonzero(np.isfinite(effects) & (even > 0))
-    if known.size < 2:
+    if not known.size:
         return even
-    log_odds = _log_odds(effects[known], errors[known])
+    of_training = training[known].mean()
+    noise = max(rows[known].mean() + of_training, np.finfo(float).tiny)
+    # What the rows do is known; Welch and Satterthwaite (1946) say how well the sum is.
+    f = freedom[known].min() / max(of_training / noise, 1e-6) ** 2
+    log_odds = (f + 1) / 2 * np.log1p(np.minimum(0.0, effects[known]) ** 2 / (f * noise))
     odds = even[known] * np.exp(log_odds - log_odds.max())
     shared = even.copy()
     shared[known] = even[known].sum() * odds / odds.sum()
     return shared
-
-
-def _log_odds(effects: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much likelier each effect is with its gain than without any, as a logarithm; all are float64[datasets], two or more."""
-    # The branch that stays as the run is has the effect 0, and is one more of those that tell what chance does.
-    others = np.append(np.sort(effects)[1:], 0.0)
-    better = np.sort(others)[: others.size // 2 + 1]
-    # An effect is the difference of two branches.
-    of_training = 2 * better.var(ddof=1)
-    noise = max(of_training + np.mean(errors**2), np.finfo(float).tiny)
-    # The error of the rows is known; Welch and Satterthwaite (1946) say how well the sum is.
-    freedom = (better.size - 1) / max(of_training / noise, 1e-6) ** 2
-    return np.asarray(freedom / 2 * np.log1p(np.minimum(0.0, effects) ** 2 / (freedom * noise)))

@@ -150,7 +150,7 @@ def losses(run: Shown, found: Summary, *, training: bool) -> Drawn | None:
 def signals(run: Shown) -> dict[str, Drawn]:
     """Each signal that is no effect or error, by its name."""
     names = dict.fromkeys(name for each in run.history.measured for name in each.signals)
-    of_effects = {"branch_effect", "branch_error", "transfer", "transfer_variance"}
+    of_effects = {"branch_effect", "branch_error", "branch_noise", "transfer", "transfer_variance"}
     lines = {name: series.of_signal(run.history, run.names, name) for name in names if name not in of_effects}
     return {name: courses(run.keys, of, "") for name, of in lines.items() if of}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hbo_plugin.messages import encodable
+from hbo_plugin.methods.base import AS_IT_IS
 from hbo_plugin.signals.held_out import row_losses
 from hbo_plugin.signals.sources import SignalSource
 
@@ -28,23 +30,25 @@ FINISHED_FILE = "hbo_branches.json"
 """In the output folder: the losses of branches that were finished, so that a run that is killed between two goes on there."""
 
 _LOSING = 4.0
-"""Standard errors above the branch as it is, for each set of the target, from which half a branch is enough."""
+"""Standard errors above the branches as it is, for each set of the target, from which half a branch is enough."""
 
 
 class Branches(SignalSource):
-    """A copy of the run for each dataset that does not count, and one as it is, each trained for some steps.
+    """A copy of the run for each dataset that does not count, and some as it is, each trained for some steps.
 
     In all of them the datasets that count keep their weights, and what is left goes to the one dataset alone. So they
     draw nearly the same counted rows, from the same position of the stream on, and the optimizer, the schedule and the random
-    numbers go on from where the run stands. A branch that is clearly worse at its half ends there. The others end at the mean of
-    their weights over the second half (arXiv 1803.05407), as the last weights alone are more the noise of single steps.
+    numbers go on from where the run stands. Those as it is draw different rows, and tell how far chance moves a loss.
+
+    A branch that is clearly worse at its half ends there. The others end at the mean of their weights over the second half
+    (arXiv 1803.05407), as the last weights alone are more the noise of single steps.
     """
 
     def __init__(self, names: Sequence[str], context: Context) -> None:
         """Train nothing yet.
 
         Args:
-            names: `branch_effect`, `branch_error`.
+            names: `branch_effect`, `branch_error`, `branch_noise`.
             context: the run; it has something to train branches with.
         """
         super().__init__(names, context)
@@ -61,35 +65,43 @@ class Branches(SignalSource):
         return self._context.branches
 
     def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """Train the branches, and compare the loss of each steering row with that of the branch as it is."""
+        """Train the branches, and compare the loss of each steering row with the mean of the branches as it is."""
         context, trainer = self._context, self._trainer
         weights = trainer.weights()
         alone = _alone(weights, [name in context.counted for name in context.cells.names])
         shape = (len(context.cells.names), len(context.target))
-        effects, errors = np.full(shape, np.nan), np.full(shape, np.nan)
+        effects, errors, noises = (np.full(shape, np.nan) for _ in range(3))
         finished = _Finished(context, step, weights)
         with trainer.open():
-            base, half = self._losses(weights, finished, "", None)
+            # No dataset has a name of spaces.
+            as_it_is = [self._losses(weights, finished, " " * number, None, number) for number in range(AS_IT_IS)]
+            base, half = np.mean(as_it_is, axis=0)
+            noises[[*alone]] = self._noise([end for end, _ in as_it_is])
             for dataset, branch in alone.items():
                 name = context.cells.names[dataset]
                 losses, middle = self._losses(branch, finished, name, half)
-                # A branch that ended at its half is compared with as much of the branch as it is.
+                # A branch that ended at its half is compared with as much of the branches as it is.
                 effects[dataset], errors[dataset] = self._compared(losses, half if losses is middle else base)
                 self._tell(step, name, effects[dataset], errors[dataset])
         self.dropped += int((~np.isfinite(effects[[*alone]])).sum())
-        return {"branch_effect": effects, "branch_error": errors}
+        return {"branch_effect": effects, "branch_error": errors, "branch_noise": noises}
 
     def _losses(
-        self, weights: NDArray[np.float64], finished: _Finished, name: str, half: NDArray[np.float64] | None
+        self,
+        weights: NDArray[np.float64],
+        finished: _Finished,
+        name: str,
+        half: NDArray[np.float64] | None,
+        later: int = 0,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The losses of a branch at its end and at its half, each float64[2, steering rows]: their sums and their tokens.
 
-        It ends there where the half is clearly worse than that of the branch as it is.
+        It ends there where the half is clearly worse than that of the branches as it is.
         """
         if (found := finished.losses(name)) is not None:
             return found
         trainer = self._trainer
-        trainer.start(weights)
+        trainer.start(weights, later)
         trainer.train(trainer.steps // 2)
         middle = row_losses(self._context, self._context.steering)
         end = middle
@@ -116,6 +128,12 @@ class Branches(SignalSource):
             squares = np.square(differences - effect[:, None] * tokens).sum(axis=1)
             # Of a single row nothing is known.
             return effect, np.where(rows > 1, np.sqrt(squares * rows / np.maximum(rows - 1, 1)) / count, np.nan)
+
+    def _noise(self, as_it_is: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The standard deviation of the difference of a branch from the mean of these, float64[sets of the target]."""
+        first, *others = as_it_is
+        apart = [np.zeros(len(self._whose)), *(self._compared(other, first)[0] for other in others)]
+        return np.asarray(np.std(apart, axis=0, ddof=1) * math.sqrt(1 + 1 / len(as_it_is)))
 
     def _tell(self, step: int, name: str, effects: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
         if self._context.ranks.rank == 0:

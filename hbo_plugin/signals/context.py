@@ -51,8 +51,11 @@ class BranchTrainer(Protocol):
         """Keep the run as it is while branches are trained."""
         ...
 
-    def start(self, weights: NDArray[np.float64]) -> None:
-        """Begin a branch where the run stands, on rows by weights of float64[datasets, levels]."""
+    def start(self, weights: NDArray[np.float64], later: int = 0) -> None:
+        """Begin a branch where the run stands, on rows by weights of float64[datasets, levels].
+
+        They are drawn where the draws of the run begin, or as much later as so many branches take.
+        """
         ...
 
     def train(self, steps: int, *, averaged: bool = False) -> None:

@@ -131,11 +131,17 @@ SIGNALS: Mapping[str, Signal] = {
     ),
     "branch_effect": Signal(
         "target",
-        "loss of a held-out set in a branch that trains on the dataset, beside what counts, less that in a branch as the run is",
+        "loss of a held-out set in a branch that trains on the dataset, beside what counts, less that in branches as the run is",
         "nats",
         {"branches": _STEPS},
     ),
     "branch_error": Signal("target", "standard error of `branch_effect`, of paired rows", "nats", {"branches": _STEPS}),
+    "branch_noise": Signal(
+        "target",
+        "standard deviation of `branch_effect` by the noise of training, from how far branches as the run is lie apart",
+        "nats",
+        {"branches": _STEPS},
+    ),
     "look_ahead": Signal(
         "dataset",
         "share of its loss that a virtual step on the dataset takes off, to first order",

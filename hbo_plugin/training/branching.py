@@ -70,12 +70,15 @@ class Branching:
             if counts:
                 args.include_tkps = counts
 
-    def start(self, weights: NDArray[np.float64]) -> None:
-        """Begin a branch where the run stands, on rows by weights in what `unit` says, float64[datasets, levels]."""
+    def start(self, weights: NDArray[np.float64], later: int = 0) -> None:
+        """Begin a branch where the run stands, on rows by weights in what `unit` says, float64[datasets, levels].
+
+        They are drawn where the draws of the run begin, or as much later as so many branches take at most.
+        """
         self._start.restore()
-        head = self._head()
-        mixture = self._balancer.branch(weights, head)
         shape = self._shape
+        head = self._head() + later * self.steps * round(shape.capacity)  # a packed row has a token at least
+        mixture = self._balancer.branch(weights, head)
         if shape.bins is None:
             self._todo = mixture.fill(head, self.steps * shape.rows).tolist()
             return

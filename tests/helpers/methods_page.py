@@ -87,7 +87,7 @@ COUNTED = {
     "forward_rows": "`forward_rows`",
     "gradient_rows": "`gradient_rows`",
     "twin_every": "`twin_every`",
-    "branches": "branches of `branch_steps` steps, one for each dataset that does not count and one as the run is",
+    "branches": "branches of `branch_steps` steps, one for each dataset that does not count and three as the run is",
     "copy_rows": "`copy_steps` x `gradient_rows` x (1 + 2 x sets of the target)",
 }
 """How many rows are measured, and how many branches."""

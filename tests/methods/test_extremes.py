@@ -101,6 +101,7 @@ def measured(draw: st.DrawFn, datasets: int) -> Signals:
         "held_out_loss": each(MAGNITUDES),
         "branch_effect": size * each(st.floats(-1, 1)),
         "branch_error": each(MAGNITUDES),
+        "branch_noise": each(MAGNITUDES),
         "copy_gain": size * each(st.floats(-1, 1)),
         "transfer": size * each(st.floats(-1, 1)),
         "transfer_variance": each(MAGNITUDES),

@@ -221,7 +221,7 @@ def test_branches_weigh_their_rows_and_leave_the_run_as_it_was(tiny_model: Path,
         "method": "branches",
         "branch_at": 3,
         "branch_steps": 3,
-        "branch_budget": 2,
+        "branch_budget": 9,
         "prior": prior,
         "even": 1.0,
     }

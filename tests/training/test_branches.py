@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PRIOR = {"sums": 2, "words": 1, "tales": 1}
-BRANCHES = {"method": "branches", "branch_at": 4, "branch_steps": 4, "branch_budget": 2, "prior": PRIOR}
+BRANCHES = {"method": "branches", "branch_at": 4, "branch_steps": 4, "branch_budget": 9, "prior": PRIOR}
 LORA = {
     "adapter": "lora",
     "lora_r": 4,
@@ -53,9 +53,10 @@ def test_the_run_goes_on_as_if_no_branch_had_been(
     for key in ("loss", "grad_norm", "learning_rate"):
         assert history(branched, key) == history(still, key)
     (update,) = [record for record in read_trace(branched) if record["event"] == "update"]
-    effects, errors = (update["signals"][name] for name in ("branch_effect", "branch_error"))
+    effects, errors, noises = (update["signals"][f"branch_{name}"] for name in ("effect", "error", "noise"))
     assert effects["sums"] == {"sums": None}  # counts, and has no branch
     assert all(effects[name]["sums"] != 0 and errors[name]["sums"] > 0 for name in ("words", "tales"))
+    assert noises["words"] == noises["tales"] != {"sums": 0.0}  # branches as the run is have different draws
 
 
 def test_a_branch_ends_at_the_mean_of_its_second_half(
@@ -92,30 +93,31 @@ def test_a_killed_run_goes_on_with_the_branches_that_were_finished(
     config = configured(tiny_model, corpus, tmp_path / "run", {**BRANCHES, "branch_at": 6}, **LORA)
     begin, begun = Branching.start, []
 
-    def start(branching: Branching, weights: NDArray[np.float64]) -> None:
-        begun.append(weights.sum(axis=1).tolist())
-        begin(branching, weights)
+    def start(branching: Branching, weights: NDArray[np.float64], later: int) -> None:
+        begun.append((weights.sum(axis=1).tolist(), later))
+        begin(branching, weights, later)
 
     monkeypatch.setattr(Branching, "start", start)
-    # The second run dies in its third branch, of which each has two parts.
+    # The second run dies in its fifth branch, of which each has two parts.
     train_branch, parts = Branching.train, []
 
     def dies(branching: Branching, steps: int, **options: bool) -> None:
         parts.append(steps)
-        if len(parts) == 6 + 6:
+        if len(parts) == 10 + 10:
             raise KeyboardInterrupt
         train_branch(branching, steps, **options)
 
     monkeypatch.setattr(Branching, "train", dies)
     whole = train({**config, "output_dir": str(tmp_path / "whole")})
-    assert begun == [[0.5, 0.25, 0.25], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]]
+    as_it_is = [([0.5, 0.25, 0.25], later) for later in range(3)]
+    assert begun == [*as_it_is, ([0.5, 0.5, 0.0], 0), ([0.5, 0.0, 0.5], 0)]
     died = {**config, "output_dir": str(tmp_path / "died"), "auto_resume_from_checkpoints": True}
     with pytest.raises(KeyboardInterrupt):
         train(died)
-    assert [*json.loads((tmp_path / "died" / FINISHED_FILE).read_text())["branches"]] == ["", "words"]
+    assert [*json.loads((tmp_path / "died" / FINISHED_FILE).read_text())["branches"]] == ["", " ", "  ", "words"]
     begun.clear()
     resumed = train(died)
-    assert begun == [[0.5, 0.0, 0.5]]
+    assert begun == [([0.5, 0.0, 0.5], 0)]
     assert read_trace(resumed) == read_trace(whole)
     assert lines(resumed / "hbo_rows.jsonl") == lines(whole / "hbo_rows.jsonl")
     assert history(resumed, "loss") == history(whole, "loss")

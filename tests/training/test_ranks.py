@@ -133,7 +133,7 @@ def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dic
         "method": "branches",
         "branch_at": 3,
         "branch_steps": 3,
-        "branch_budget": 4,
+        "branch_budget": 9,
         "target": ["sums"],
         "prior": {"sums": 2, "words": 1, "tales": 1},
         "even": 1.0,  # so that the run goes on with the same rows
@@ -149,7 +149,7 @@ def test_ranks_train_branches_together(shared: Any, tmp_path: Path, changes: dic
         [record for record in read_trace(folder) if record["event"] == "update"]
         for folder in (tmp_path / "together", alone)
     )
-    for signal in ("branch_effect", "branch_error"):
+    for signal in ("branch_effect", "branch_error", "branch_noise"):
         found, expected = (
             [record["signals"][signal][name]["sums"] for name in ("words", "tales")] for record in (update, wanted)
         )
