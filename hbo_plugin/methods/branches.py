@@ -49,9 +49,9 @@ class Branches:
     """Datasets that count stay at their prior; what is left goes to those that a branch of the run showed to help.
 
     After the steps `branch_at`, a copy of the run is trained for each dataset that does not count, on the datasets that
-    count as before and, for all the rest, on this one alone. Three more stay as the run is, on different draws: the effect of a
-    dataset on a set of the target is the loss after its branch minus their mean, and how far they lie apart is the noise of
-    training. Effects of several moments are averaged.
+    count as before and, for all the rest, on this one alone. Three more stay as the run is, on other rows of all the rest: the
+    effect of a dataset on a set of the target is the loss after its branch minus their mean, and how far they lie apart is the
+    noise of training. Effects of several moments are averaged.
 
     Each set of the target has its share of what is left, and gives it to the datasets in proportion to the prior, times
     `(1 + (effect / noise) ** 2 / f) ** ((f + 1) / 2)` where the effect is a gain: how much likelier it is with that gain than

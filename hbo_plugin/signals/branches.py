@@ -38,7 +38,7 @@ class Branches(SignalSource):
 
     In all of them the datasets that count keep their weights, and what is left goes to the one dataset alone. So they
     draw nearly the same counted rows, from the same position of the stream on, and the optimizer, the schedule and the random
-    numbers go on from where the run stands. Those as it is draw different rows, and tell how far chance moves a loss.
+    numbers go on from where the run stands. Those as it is draw other rows of what does not count, and tell what chance does.
 
     A branch that is clearly worse at its half ends there. The others end at the mean of their weights over the second half
     (arXiv 1803.05407), as the last weights alone are more the noise of single steps.
@@ -68,18 +68,21 @@ class Branches(SignalSource):
         """Train the branches, and compare the loss of each steering row with the mean of the branches as it is."""
         context, trainer = self._context, self._trainer
         weights = trainer.weights()
-        alone = _alone(weights, [name in context.counted for name in context.cells.names])
+        free = np.array([name not in context.counted for name in context.cells.names])
+        alone = _alone(weights, free)
         shape = (len(context.cells.names), len(context.target))
         effects, errors, noises = (np.full(shape, np.nan) for _ in range(3))
         finished = _Finished(context, step, weights)
         with trainer.open():
             # No dataset has a name of spaces.
-            as_it_is = [self._losses(weights, finished, " " * number, None, number) for number in range(AS_IT_IS)]
+            as_it_is = [
+                self._losses(weights, finished, " " * number, number / AS_IT_IS * free) for number in range(AS_IT_IS)
+            ]
             base, half = np.mean(as_it_is, axis=0)
             noises[[*alone]] = self._noise([end for end, _ in as_it_is])
             for dataset, branch in alone.items():
                 name = context.cells.names[dataset]
-                losses, middle = self._losses(branch, finished, name, half)
+                losses, middle = self._losses(branch, finished, name, np.zeros(len(free)), half)
                 # A branch that ended at its half is compared with as much of the branches as it is.
                 effects[dataset], errors[dataset] = self._compared(losses, half if losses is middle else base)
                 self._tell(step, name, effects[dataset], errors[dataset])
@@ -91,8 +94,8 @@ class Branches(SignalSource):
         weights: NDArray[np.float64],
         finished: _Finished,
         name: str,
-        half: NDArray[np.float64] | None,
-        later: int = 0,
+        further: NDArray[np.float64],
+        half: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The losses of a branch at its end and at its half, each float64[2, steering rows]: their sums and their tokens.
 
@@ -101,7 +104,7 @@ class Branches(SignalSource):
         if (found := finished.losses(name)) is not None:
             return found
         trainer = self._trainer
-        trainer.start(weights, later)
+        trainer.start(weights, further)
         trainer.train(trainer.steps // 2)
         middle = row_losses(self._context, self._context.steering)
         end = middle
@@ -144,11 +147,11 @@ class Branches(SignalSource):
             tqdm.write(encodable(f"hbo: step {step}: a branch with {name}: {found}"))
 
 
-def _alone(weights: NDArray[np.float64], counted: Sequence[bool]) -> dict[int, NDArray[np.float64]]:
+def _alone(weights: NDArray[np.float64], free: NDArray[np.bool_]) -> dict[int, NDArray[np.float64]]:
     """The weights of a branch for each dataset that does not count and is drawn; all are float64[datasets, levels]."""
-    first = np.where(np.array(counted)[:, None], weights, 0.0)
+    first = np.where(free[:, None], 0.0, weights)
     rest, branches = 1 - first.sum(), {}
-    for dataset in np.flatnonzero(~np.array(counted) & (weights.sum(axis=1) > 0)).tolist():
+    for dataset in np.flatnonzero(free & (weights.sum(axis=1) > 0)).tolist():
         branch = first.copy()
         branch[dataset] = weights[dataset] / weights[dataset].sum() * rest
         branches[dataset] = branch

@@ -51,10 +51,10 @@ class BranchTrainer(Protocol):
         """Keep the run as it is while branches are trained."""
         ...
 
-    def start(self, weights: NDArray[np.float64], later: int = 0) -> None:
+    def start(self, weights: NDArray[np.float64], further: NDArray[np.float64]) -> None:
         """Begin a branch where the run stands, on rows by weights of float64[datasets, levels].
 
-        They are drawn where the draws of the run begin, or as much later as so many branches take.
+        Each row is taken from further back in its cell, by such a share of the cell's rows; float64[datasets].
         """
         ...
 

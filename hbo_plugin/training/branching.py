@@ -70,24 +70,27 @@ class Branching:
             if counts:
                 args.include_tkps = counts
 
-    def start(self, weights: NDArray[np.float64], later: int = 0) -> None:
+    def start(self, weights: NDArray[np.float64], further: NDArray[np.float64]) -> None:
         """Begin a branch where the run stands, on rows by weights in what `unit` says, float64[datasets, levels].
 
-        They are drawn where the draws of the run begin, or as much later as so many branches take at most.
+        Each row is taken from further back in its cell, by such a share of the cell's rows; float64[datasets].
         """
         self._start.restore()
-        shape = self._shape
-        head = self._head() + later * self.steps * round(shape.capacity)  # a packed row has a token at least
+        head = self._head()
         mixture = self._balancer.branch(weights, head)
+        shape, cells = self._shape, self._balancer.cells
+        instead = cells.shifted(further)
         if shape.bins is None:
-            self._todo = mixture.fill(head, self.steps * shape.rows).tolist()
+            self._todo = instead[mixture.fill(head, self.steps * shape.rows)].tolist()
             return
         packed = PackedBatchSampler(
-            mixture, self._balancer.cells.lengths, capacity=shape.bins.capacity, window=shape.bins.window
+            mixture, cells.lengths[instead], capacity=shape.bins.capacity, window=shape.bins.window
         )
         packed.load_state_dict({**packed.state_dict(), "head": head})
         batches = self.steps * shape.batches
-        self._todo = [list(islice(packed, shape.bins.bins_per_batch)) for _ in range(batches)]
+        self._todo = [
+            [instead[rows].tolist() for rows in islice(packed, shape.bins.bins_per_batch)] for _ in range(batches)
+        ]
 
     def train(self, steps: int, *, averaged: bool = False) -> None:
         """Train the branch so many steps more, up to the last weights or to the mean of those after each of these steps."""
