@@ -46,6 +46,7 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
     blocks: dict[str, dict[str, Any]] = {
         "rest even, cap 3": {"method": "static", "max_epochs": 3},
         BASELINE: {"method": "static"},
+        "rest even, cap 6": {"method": "static", "max_epochs": 6},
         "rest even, cap 10": {"method": "static", "max_epochs": 10},
         "rest even, cap auto": {"method": "static", "max_epochs": "auto", **looks},
         "branches": branches,

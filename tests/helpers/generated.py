@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from axolotl_configs.quickstart_search_data import HELPERS  # noqa: E402
 from benchmarks.memory import WHAT  # noqa: E402 found through the line above
+from benchmarks.mixtures import FAMILIES  # noqa: E402
 from benchmarks.searches import TOLD  # noqa: E402
 from benchmarks.targets import BASELINE  # noqa: E402
 from benchmarks.trials import STEPS  # noqa: E402
@@ -57,14 +58,27 @@ def refused_kinds() -> str:
     return _table(("`rl`", "why not"), rows)
 
 
-def comparison() -> str:
-    """Held-out loss of each method against a static mixture."""
-    clean, noisy = (_measured(f"comparison{suffix}.json")["rows"] for suffix in ("", "-noise"))
-    rows = (
-        (one["name"], _difference(one), _difference(other), f"{one['cost']:.1%}")
-        for one, other in zip(clean, noisy, strict=True)
-    )
-    return _table(("method", "eight tasks", "and a dataset of noise", "time that hbo took"), rows)
+def all_count() -> str:
+    """What each arm came to where every dataset counts."""
+    return _families(FAMILIES["all count"].baseline)
+
+
+def few_count() -> str:
+    """What each arm came to where two small datasets count."""
+    return _families(FAMILIES["target with helpers"].baseline)
+
+
+def _families(baseline: str) -> str:
+    """The families with a baseline, a column each."""
+    measured = _measured("families.json")["rows"]
+    found = {
+        name: {arm["arm"]: arm for arm in measured[name]["arms"]}
+        for name, family in FAMILIES.items()
+        if family.baseline == baseline and name in measured
+    }
+    arms = dict.fromkeys(arm for of_family in found.values() for arm in of_family)
+    rows = ((arm, *(_judged(of_family.get(arm)) for of_family in found.values())) for arm in arms)
+    return _table(("method", *found), rows)
 
 
 def signals() -> str:
@@ -312,7 +326,7 @@ def memory() -> str:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = {
     "keys.md": (keys,),
     "kinds.md": (kinds, refused_kinds),
-    "evidence.md": (comparison, targets, trials, searched, confirmed, named, rollouts, signals),
+    "evidence.md": (all_count, few_count, targets, trials, searched, confirmed, named, rollouts, signals),
     "scale.md": (scale_steps, scale_changes, scale_resumes, scale_planners, scale_refused),
     "speed.md": (draws, packing, overhead, memory, starting),
 }
@@ -381,6 +395,16 @@ def _difference(row: dict[str, Any]) -> str:
     if not row["difference"]:
         return "0"
     return f"{row['difference']:+.3f}" + ("" if row["error"] is None else f" ± {row['error']:.3f}")
+
+
+def _judged(arm: dict[str, Any] | None) -> str:
+    """An arm's difference and half of its interval, in bold where it has a verdict; 0 the baseline's from itself."""
+    if arm is None:
+        return ""
+    if (difference := arm["difference"]) is None:
+        return "0"
+    told = f"{difference['mean']:+.3f} ± {(difference['high'] - difference['low']) / 2:.3f}"
+    return told if arm["verdict"] == "inconclusive" else f"**{told}**"
 
 
 def _moments(values: Iterable[float | None]) -> str:
