@@ -62,14 +62,13 @@ class Cells:
         return range(self.rows(first).start, self.rows(first + self.levels - 1).stop)
 
     def shifted(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The row that lies further back in the cell of each row, in a circle, int64[rows].
+        """For each row the one that lies further on in its cell, whose last row its first follows; int64[rows].
 
         Args:
-            shares: by how much, as a share of the rows of the cell, float64[datasets].
+            shares: how much further, as a share of the rows of the cell, float64[datasets].
         """
         by = (np.repeat(shares, self.levels) * self.sizes.ravel()).astype(np.int64)
-        cells = zip(self.ends, self.sizes.ravel(), by, strict=True)
-        return np.concatenate([np.roll(np.arange(end - size, end), -steps) for end, size, steps in cells])
+        return np.concatenate([np.roll(self.rows(cell), -steps) for cell, steps in enumerate(by)])
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The cell of each row, int64 of the shape of `rows`."""

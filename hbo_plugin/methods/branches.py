@@ -21,7 +21,8 @@ _FEWEST = 10
 _LEAST_LEFT = 0.01
 """Share of the run below which there is nothing to give to a dataset that helps, and no branch could show it."""
 _SUMS = ("effects", "errors", "noises", "looks")
-"""What a checkpoint keeps."""
+"""What is added up over moments: effects, the squares of their errors and of their noise, and how many there were. Each is
+float64[datasets, sets of the target]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,7 @@ class Branches:
                 "name in `hbo.target` what the run should be good at, or set `method: static`."
             )
             raise ValueError(message)
-        self._effects = np.zeros((len(rows), len(run.target)))
-        """Sums over moments, float64[datasets, sets of the target]; so are the squares of their errors and of their noise."""
-        self._errors, self._noises = np.zeros_like(self._effects), np.zeros_like(self._effects)
-        self._looks = np.zeros_like(self._effects)
-        """How many moments each is of."""
+        self._sums = {name: np.zeros((len(rows), len(run.target))) for name in _SUMS}
 
     def branches(self, steps: int) -> BranchPlan:
         """Return when branches are trained in a run of so many steps, and for how long; ValueError where it is too short."""
@@ -117,14 +114,8 @@ class Branches:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
         rest = np.where(self._free, self._prior, 0.0)
         left, even = rest.sum(), rest / rest.sum()
-        looks = np.maximum(self._looks, 1)
-        of_sets = (
-            np.where(self._looks, self._effects / looks, np.nan),
-            self._errors / looks**2,
-            self._noises / looks**2,
-            (AS_IT_IS - 1) * looks,
-        )
-        given = [_shared(even, *of_set) for of_set in zip(*(values.T for values in of_sets), strict=True)]
+        of_sets = zip(*(self._sums[name].T for name in _SUMS), strict=True)
+        given = [_shared(even, *of_set) for of_set in of_sets]
         helped = np.average(given, axis=0, weights=self._run.target_shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
@@ -134,48 +125,48 @@ class Branches:
         sets = len(self._run.target)
         effects, errors, noises = (read_signal(signals, name, self._rows.shape, sets) for name in self.signals)
         known = np.isfinite(effects) & np.isfinite(errors) & np.isfinite(noises)
-        self._effects = self._effects + np.where(known, effects, 0)
-        self._errors = self._errors + np.where(known, errors, 0) ** 2
-        self._noises = self._noises + np.where(known, noises, 0) ** 2
-        self._looks = self._looks + known
+        added = (effects, errors**2, noises**2, known)
+        self._sums = {
+            name: self._sums[name] + np.where(known, values, 0) for name, values in zip(_SUMS, added, strict=True)
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of the effects and of their squared errors and noise, of how many moments, and the sets of the target."""
-        sums = (self._effects, self._errors, self._noises, self._looks)
-        return {"target": [*self._run.target], **dict(zip(_SUMS, map(to_json, sums), strict=True))}
+        """Return the sums over moments, and the sets of the target."""
+        return {"target": [*self._run.target], **{name: to_json(values) for name, values in self._sums.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` returned; ValueError where it does not fit."""
         saved, names = state.get("target", ()), [*self._run.target]
-        self._effects, self._errors, self._noises, self._looks = (
-            of_sets(from_json(state, name, (len(self._rows), len(saved))), saved, names, 0.0) for name in _SUMS
-        )
+        shape = (len(self._rows), len(saved))
+        self._sums = {name: of_sets(from_json(state, name, shape), saved, names, 0.0) for name in _SUMS}
 
 
 def _shared(
     even: NDArray[np.float64],
     effects: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    training: NDArray[np.float64],
-    freedom: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    noises: NDArray[np.float64],
+    looks: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """What a set of the target gives to each dataset, of 1; all are float64[datasets].
 
     Args:
         even: what each would get without any effect.
-        effects: NaN where none was measured.
-        rows: the variance of each by the paired rows.
-        training: that by the noise of training.
-        freedom: the degrees of freedom from which the latter is known.
+        effects: sums over moments, as in `_SUMS`, and so are the others.
+        errors: of squares, by the paired rows.
+        noises: of squares, by training.
+        looks: how many moments these are of; 0 where none was measured.
     """
-    known = np.flatnonzero(np.isfinite(effects) & (even > 0))
+    known = np.flatnonzero((looks > 0) & (even > 0))
     if not known.size:
         return even
-    of_training = training[known].mean()
-    noise = max(rows[known].mean() + of_training, np.finfo(float).tiny)
+    moments = looks[known]
+    rows, training = (float(np.mean(squares[known] / moments**2)) for squares in (errors, noises))
+    noise = max(rows + training, float(np.finfo(float).tiny))
     # What the rows do is known; Welch and Satterthwaite (1946) say how well the sum is.
-    f = freedom[known].min() / max(of_training / noise, 1e-6) ** 2
-    log_odds = (f + 1) / 2 * np.log1p(np.minimum(0.0, effects[known]) ** 2 / (f * noise))
+    freedom = (AS_IT_IS - 1) * moments.min() / max(training / noise, 1e-6) ** 2
+    squared_gains = np.minimum(0.0, effects[known] / moments) ** 2
+    log_odds = (freedom + 1) / 2 * np.log1p(squared_gains / (freedom * noise))
     odds = even[known] * np.exp(log_odds - log_odds.max())
     shared = even.copy()
     shared[known] = even[known].sum() * odds / odds.sum()

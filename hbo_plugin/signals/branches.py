@@ -134,8 +134,7 @@ class Branches(SignalSource):
 
     def _noise(self, as_it_is: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """The standard deviation of the difference of a branch from the mean of these, float64[sets of the target]."""
-        first, *others = as_it_is
-        apart = [np.zeros(len(self._whose)), *(self._compared(other, first)[0] for other in others)]
+        apart = [self._compared(losses, as_it_is[0])[0] for losses in as_it_is]
         return np.asarray(np.std(apart, axis=0, ddof=1) * math.sqrt(1 + 1 / len(as_it_is)))
 
     def _tell(self, step: int, name: str, effects: NDArray[np.float64], errors: NDArray[np.float64]) -> None:

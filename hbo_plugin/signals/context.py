@@ -54,7 +54,7 @@ class BranchTrainer(Protocol):
     def start(self, weights: NDArray[np.float64], further: NDArray[np.float64]) -> None:
         """Begin a branch where the run stands, on rows by weights of float64[datasets, levels].
 
-        Each row is taken from further back in its cell, by such a share of the cell's rows; float64[datasets].
+        In place of each row comes the one that lies further on in its cell, by such a share of the cell; float64[datasets].
         """
         ...
 
