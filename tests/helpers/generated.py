@@ -19,7 +19,7 @@ from axolotl_configs.quickstart_search_data import HELPERS  # noqa: E402
 from benchmarks.memory import WHAT  # noqa: E402 found through the line above
 from benchmarks.mixtures import FAMILIES  # noqa: E402
 from benchmarks.searches import TOLD  # noqa: E402
-from benchmarks.targets import BASELINE  # noqa: E402
+from benchmarks.targets import BASELINE, NAMES  # noqa: E402
 from benchmarks.trials import STEPS  # noqa: E402
 from hbo_plugin.args import HBOConfig  # noqa: E402
 from hbo_plugin.bench.report import human  # noqa: E402
@@ -100,7 +100,8 @@ def targets() -> str:
     longest = lengths[-1]
     baseline = found[BASELINE][longest]
     rows = []
-    for arm, runs in found.items():
+    for arm in NAMES:
+        runs = found.get(arm, {})
         if last := runs.get(longest):
             apart = ({"difference": last["differences"][name], "error": last["errors"][name]} for name in HELPERS)
             cells = (_difference(each) if each else "" for each in (*(runs.get(steps) for steps in lengths), *apart))
