@@ -114,8 +114,8 @@ class Branches:
         """Return the weights in force: float64[datasets, levels]; levels follow their rows."""
         rest = np.where(self._free, self._prior, 0.0)
         left, even = rest.sum(), rest / rest.sum()
-        of_sets = zip(*(self._sums[name].T for name in _SUMS), strict=True)
-        given = [_shared(even, *of_set) for of_set in of_sets]
+        of_each_set = zip(*(self._sums[name].T for name in _SUMS), strict=True)
+        given = [_shared(even, *sums) for sums in of_each_set]
         helped = np.average(given, axis=0, weights=self._run.target_shares) if given else even
         datasets = self._prior - rest + left * (self._settings.even * even + (1 - self._settings.even) * helped)
         return np.asarray((datasets / self._rows.sum(axis=1))[:, None] * self._rows)
