@@ -55,11 +55,12 @@ class Branches:
     noise of training. Effects of several moments are averaged.
 
     Each set of the target has its share of what is left, and gives it to the datasets in proportion to the prior, times
-    `(1 + (effect / noise) ** 2 / f) ** ((f + 1) / 2)` where the effect is a gain: how much likelier it is with that gain than
-    without any, by Student's t of `f` degrees of freedom. The noise is that of training and the error of the paired rows. So a
-    dataset that stands out of the noise gets nearly all, and where none does, little changes. Harm changes nothing, as what
-    harms for some steps may help in the long run, and a dataset that was not measured keeps what it had. And `even` of all that
-    is left stays as the prior has it.
+    `(1 + (gain / noise) ** 2 / f) ** ((f + 1) / 2)`: how much likelier the effect is with that gain than without any, by
+    Student's t of `f` degrees of freedom. The gain is how far the effect lies below the median of all, among which the branches
+    as the run is count once, with 0: some steps on a single dataset may do harm, whichever it is. The noise is that of training
+    and the error of the paired rows. So a dataset that stands out of the noise gets nearly all, and where none does, little
+    changes. One above the median keeps its odds, as what does harm for some steps may help in the long run, and one that was
+    not measured keeps what it had. And `even` of all that is left stays as the prior has it.
 
     Source: ours.
     """
@@ -165,8 +166,10 @@ def _shared(
     noise = max(rows + training, float(np.finfo(float).tiny))
     # What the rows do is known; Welch and Satterthwaite (1946) say how well the sum is.
     freedom = (AS_IT_IS - 1) * moments.min() / max(training / noise, 1e-6) ** 2
-    squared_gains = np.minimum(0.0, effects[known] / moments) ** 2
-    log_odds = (freedom + 1) / 2 * np.log1p(squared_gains / (freedom * noise))
+    means = effects[known] / moments
+    # The 0 is that of the branches as the run is.
+    gains = np.maximum(0.0, np.median([0.0, *means]) - means)
+    log_odds = (freedom + 1) / 2 * np.log1p(gains**2 / (freedom * noise))
     odds = even[known] * np.exp(log_odds - log_odds.max())
     shared = even.copy()
     shared[known] = even[known].sum() * odds / odds.sum()
