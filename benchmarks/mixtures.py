@@ -23,8 +23,8 @@ TARGETS = ("first", "second")
 """Datasets of the families in which two of few rows count."""
 HELPERS = {name: f"{name}, more" for name in TARGETS}
 """Of each: the same task in another spelling."""
-EARLY = {"branch_at": 0.03, "branch_steps": 12}
-"""Of branches that are short, when hardly anything has been learned."""
+LATER = {"branch_at": 0.1, "branch_steps": 40}
+"""Of longer branches, after more has been learned."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ _TARGET: Mapping[str, dict[str, Any]] = {
     **{name: block for name, block in _ALL_COUNT.items() if name not in _LEFT_OUT},
     **_CAPS,
     "branches": {"method": "branches"},
-    "branches, early": {"method": "branches", **EARLY},
+    "branches, later": {"method": "branches", **LATER},
     "tandem": {"method": "tandem"},
     "scalebio": {"method": "scalebio"},
 }

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from axolotl_configs.quickstart_search_data import HELPERS, TARGET_ROWS, TASKS
 from benchmarks.kept_runs import all_runs, earlier_option, out_option, tell
-from benchmarks.mixtures import EARLY
+from benchmarks.mixtures import LATER
 from benchmarks.real_model import ROWS_PER_STEP, pretrained, versions
 from hbo_plugin.args import HBOConfig
 from hbo_plugin.bench.report import wide_console
@@ -51,7 +51,7 @@ def arms(steps: int) -> dict[str, dict[str, Any]]:
         "rest even, cap 10": {"method": "static", "max_epochs": 10},
         "rest even, cap auto": {"method": "static", "max_epochs": "auto", **looks},
         "branches": branches,
-        "branches, early": branches | EARLY,
+        "branches, later": branches | LATER,
         # An update takes as long as a hundred steps, so it has two.
         "tandem": {"method": "tandem", "update_every": max(1, 5 * steps // 12)},
         "scalebio": {"method": "scalebio"},

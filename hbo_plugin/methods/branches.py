@@ -33,10 +33,10 @@ class BranchesSettings:
     branch_at: Annotated[
         Moment | list[Moment],
         Field(description="The steps after which branches are trained, one or a list; below 1 a share of the run."),
-    ] = 0.1
+    ] = 0.03
     branch_steps: Annotated[
         int, Field(ge=2, description="Optimizer steps of a branch, fewer where `branch_budget` asks for it.")
-    ] = 40
+    ] = 12
     branch_budget: Annotated[
         float, Field(gt=0, description="Optimizer steps of all branches together, as a share of those of the run.")
     ] = 0.75

@@ -166,11 +166,11 @@ def test_a_set_of_a_single_row_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "steps", "plan"),
     [
-        ({}, 1000, BranchPlan((100,), 8, 40)),
-        ({}, 240, BranchPlan((24,), 8, 22)),
-        ({"branch_at": [0.5, 100]}, 1000, BranchPlan((100, 500), 8, 40)),
-        ({"branch_budget": 0.16}, 1000, BranchPlan((100,), 8, 20)),
-        ({"branch_steps": 2, "branch_budget": 0.2}, 100, BranchPlan((10,), 8, 2)),
+        ({}, 1000, BranchPlan((30,), 8, 12)),
+        ({}, 120, BranchPlan((4,), 8, 11)),
+        ({"branch_at": [0.5, 100]}, 1000, BranchPlan((100, 500), 8, 12)),
+        ({"branch_steps": 40, "branch_budget": 0.16}, 1000, BranchPlan((30,), 8, 20)),
+        ({"branch_steps": 2, "branch_budget": 0.2}, 100, BranchPlan((3,), 8, 2)),
     ],
 )
 def test_the_budget_shortens_branches(settings: dict[str, Any], steps: int, plan: BranchPlan) -> None:
@@ -185,9 +185,9 @@ def test_branches_that_cannot_be_are_refused() -> None:
         "to 0.4, train for 400 steps, or mix fewer datasets."
     )
     with pytest.raises(ValueError, match="branch_at") as error:
-        method(branch_at=0.95, branch_budget=2).branches(400)
+        method(branch_at=0.98).branches(400)
     assert str(error.value) == (
-        "`hbo.branch_at: 0.95` was given, but branches of 40 steps begin after the first of 400 steps and end by the "
+        "`hbo.branch_at: 0.98` was given, but branches of 12 steps begin after the first of 400 steps and end by the "
         "last; change it."
     )
     run = RunFacts(names=("a", "b"), target={"a": 1.0}, counted=frozenset({"a"}))
