@@ -43,7 +43,7 @@ def shared(effects: list[float], looks: int = 1) -> np.ndarray:
     """What a set of the target gives to datasets of the same prior, by the formula, where its rows are as noisy as training."""
     noise = 2 * ERROR**2 / looks
     freedom = 2 * looks * 2**2
-    gains = np.maximum(0, np.median([0, *effects]) - effects)
+    gains = np.maximum(0, np.median([0, *effects]) - np.array(effects))
     odds = (1 + gains**2 / noise / freedom) ** ((freedom + 1) / 2)
     return np.asarray(odds / odds.sum())
 
