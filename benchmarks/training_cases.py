@@ -202,7 +202,8 @@ def whole_runs(folder: Path) -> Iterator[Row]:
 @json_option
 def training(*, quick: bool, json_to: Path | None) -> None:
     """Measure what hbo adds to a training step: by CPU time, and in whole runs of Axolotl by the clock on the wall."""
-    with tempfile.TemporaryDirectory() as name:
+    # Axolotl would take a model in `tmpt...` for an MPT model.
+    with tempfile.TemporaryDirectory(prefix="hbo-") as name:
         folder, settings = Path(name), QUICK if quick else FULL
         cases = [overhead(setting, signals, folder) for setting in settings for signals in ("reuse", "probe")]
         cases += [weighing(setting, each, folder) for setting in settings for each in ROW_WEIGHTS]

@@ -115,8 +115,8 @@ def _run(name: str, out: Path | None, running: set[subprocess.Popen[bytes]], *, 
     """Run a case in its own process and folder, and stop it after its time."""
     with ExitStack() as stack:
         if out is None:
-            # It holds gigabytes of models, and so goes with its case.
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            # It holds gigabytes of models, and so goes with its case. Axolotl would take those in `tmpt...` for MPT models.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hbo-")))
         else:
             folder = out.absolute() / name
             shutil.rmtree(folder, ignore_errors=True)
